@@ -1,0 +1,109 @@
+"""Initial parameters: those of HookedTransformer and those of the paper, bit for bit from a seed.
+
+The order of the draws matters: the same seed in another order gives another model.
+"""
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from grokinterp.models.config import TransformerConfig
+from grokinterp.tasks.operations import Task
+
+
+Params = dict[str, Tensor]
+
+
+def d_vocab_out(config: TransformerConfig, task: Task) -> int:
+    """Output classes of the model: the task's, and '=' where the config asks for it."""
+    return task.n_outputs + config.equals_in_output
+
+
+def shapes(config: TransformerConfig, task: Task) -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter by its TransformerLens name, in the order of `HookedTransformer`'s own.
+
+    Example:
+        >>> from grokinterp.tasks.operations import operation
+        >>> shapes(TransformerConfig(biases="mlp"), operation("addition", 113))["blocks.0.attn.W_Q"]
+        (4, 128, 32)
+    """
+    d, h, k, m = config.d_model, config.n_heads, config.d_head, config.d_mlp
+    out = d_vocab_out(config, task)
+    result: dict[str, tuple[int, ...]] = {"embed.W_E": (task.d_vocab, d), "pos_embed.W_pos": (3, d)}
+    for layer in range(config.n_layers):
+        block = {
+            "ln1.w": (d,), "ln1.b": (d,), "ln2.w": (d,), "ln2.b": (d,),
+            "attn.W_Q": (h, d, k), "attn.W_O": (h, k, d), "attn.b_Q": (h, k), "attn.b_O": (d,),
+            "attn.W_K": (h, d, k), "attn.W_V": (h, d, k), "attn.b_K": (h, k), "attn.b_V": (h, k),
+            "mlp.W_in": (d, m), "mlp.b_in": (m,), "mlp.W_out": (m, d), "mlp.b_out": (d,),
+        }  # fmt: skip
+        result |= {f"blocks.{layer}.{name}": shape for name, shape in block.items()}
+    result |= {"ln_final.w": (d,), "ln_final.b": (d,), "unembed.W_U": (d, out), "unembed.b_U": (out,)}
+    return {name: shape for name, shape in result.items() if _is_present(name, config)}
+
+
+def _is_present(name: str, config: TransformerConfig) -> bool:
+    *_, module, parameter = name.split(".")
+    if module.startswith("ln"):
+        return config.normalization == "LN"
+    if parameter.startswith("W_"):
+        return True
+    return config.biases == "all" or (config.biases == "mlp" and module == "mlp")
+
+
+def initial_params(config: TransformerConfig, task: Task, *, seed: int) -> Params:
+    """The parameters before training, float32.
+
+    Example:
+        >>> from grokinterp.tasks.operations import operation
+        >>> params = initial_params(TransformerConfig(), operation("addition", 113), seed=999)
+        >>> round(params["embed.W_E"].std().item(), 6)
+        0.071178
+    """
+    generator = torch.Generator().manual_seed(seed)
+    draw = {"hooked_transformer": _hooked_transformer, "paper": _paper}[config.init]
+    drawn = draw(config, task, generator)
+    params = {}
+    for name, shape in shapes(config, task).items():
+        is_scale = name.endswith(".w")
+        params[name] = drawn[name] if name in drawn else torch.full(shape, 1.0 if is_scale else 0.0)
+    return params
+
+
+def _hooked_transformer(config: TransformerConfig, task: Task, generator: torch.Generator) -> Params:
+    """N(0, 0.64 / d_model) for every W_, in the order of the parameters, as HookedTransformer(seed=...)."""
+    std = 0.8 / math.sqrt(config.d_model)
+    return {
+        name: torch.empty(shape).normal_(0.0, std, generator=generator)
+        for name, shape in shapes(config, task).items()
+        if "W_" in name
+    }
+
+
+def _paper(config: TransformerConfig, task: Task, generator: torch.Generator) -> Params:
+    """The draws of Nanda et al. 2023: their order (K before Q) and their layout, turned to TransformerLens'."""
+    d, h, k, m = config.d_model, config.n_heads, config.d_head, config.d_mlp
+    v, out = task.d_vocab, d_vocab_out(config, task)
+
+    def draw(*shape: int, fan: int) -> Tensor:
+        return torch.randn(*shape, generator=generator) / math.sqrt(fan)
+
+    W_E, W_pos = draw(d, v, fan=d), draw(3, d, fan=d)
+    W_K, W_Q, W_V = (draw(h, k, d, fan=d) for _ in range(3))
+    W_O, W_in = draw(d, h * k, fan=d), draw(m, d, fan=d)
+    # Their code divides W_out by sqrt(d_model) too, not by sqrt(d_mlp).
+    W_out, W_U = draw(d, m, fan=d), draw(d, out, fan=out)
+    drawn = {
+        "embed.W_E": W_E.T,
+        "pos_embed.W_pos": W_pos,
+        "blocks.0.attn.W_Q": rearrange(W_Q, "h k d -> h d k"),
+        "blocks.0.attn.W_K": rearrange(W_K, "h k d -> h d k"),
+        "blocks.0.attn.W_V": rearrange(W_V, "h k d -> h d k"),
+        "blocks.0.attn.W_O": rearrange(W_O, "d (h k) -> h k d", h=h),
+        "blocks.0.mlp.W_in": W_in.T,
+        "blocks.0.mlp.W_out": W_out.T,
+        "unembed.W_U": W_U,
+    }
+    return {name: tensor.contiguous() for name, tensor in drawn.items()}

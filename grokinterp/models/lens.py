@@ -1,0 +1,215 @@
+"""To and from TransformerLens: the only file that knows it. It is imported inside functions, for it costs seconds.
+
+Version 3 gives a `HookedTransformer`, version 4, which removed that class, a `TransformerBridge`.
+"""
+
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from grokinterp.models.config import TransformerConfig
+from grokinterp.models.init import Params
+from grokinterp.models.transformer import ACTIVATIONS, with_equals
+
+
+def has_hooked_transformer() -> bool:
+    """Whether the installed TransformerLens is of version 3, which has `HookedTransformer`."""
+    return int(version("transformer-lens").split(".")[0]) < 4
+
+
+def to_transformer_lens(params: Params, config: TransformerConfig) -> Any:
+    """A TransformerLens model with copies of these weights, equal in its logits and hooks.
+
+    Args:
+        params: By TransformerLens name.
+        config: The model's.
+
+    Returns:
+        A `HookedTransformer` under TransformerLens 3, a `TransformerBridge` under 4; on the CPU, with frozen
+        gradients of none of its weights.
+
+    Raises:
+        ValueError: If the activation function has no counterpart: `quadratic` under version 4.
+    """
+    if has_hooked_transformer():
+        return _to_hooked_transformer(params, config)
+    return _to_bridge(params, config)
+
+
+def from_transformer_lens(model: Any) -> tuple[Params, TransformerConfig, int]:
+    """Weights (copied to the CPU) and config of a TransformerLens model, and its number of input tokens.
+
+    Biases that are zero throughout are left out, so that a model without them stays one.
+
+    Args:
+        model: A `HookedTransformer` or a `TransformerBridge`.
+
+    Returns:
+        Parameters by TransformerLens name; the config; d_vocab.
+
+    Raises:
+        TypeError: If it is no TransformerLens model.
+        ValueError: If it has another kind of attention, normalization or MLP than this library reads.
+    """
+    if not hasattr(model, "run_with_cache") or not hasattr(model, "W_E"):
+        msg = f"model must be a Snapshot, HookedTransformer or TransformerBridge, got {type(model).__name__}."
+        raise TypeError(msg)
+    cfg = model.cfg
+    _check_is_read(cfg)
+    params = {"embed.W_E": model.W_E, "pos_embed.W_pos": model.W_pos[:3]}
+    for layer, block in enumerate(model.blocks):
+        if cfg.normalization_type is not None:
+            params |= _norms(f"blocks.{layer}.ln1", block.ln1) | _norms(f"blocks.{layer}.ln2", block.ln2)
+        for name in ("W_Q", "W_O", "b_Q", "b_O", "W_K", "W_V", "b_K", "b_V"):
+            params[f"blocks.{layer}.attn.{name}"] = getattr(model, name)[layer]
+        for name in ("W_in", "b_in", "W_out", "b_out"):
+            params[f"blocks.{layer}.mlp.{name}"] = getattr(model, name)[layer]
+    if cfg.normalization_type is not None:
+        params |= _norms("ln_final", model.ln_final)
+    params |= {"unembed.W_U": model.W_U, "unembed.b_U": model.b_U}
+    params = {name: p.detach().cpu().clone() for name, p in params.items()}
+
+    nonzero = [name for name, p in params.items() if ".b_" in name and p.any()]
+    biases = "all" if any(".mlp." not in name for name in nonzero) else "mlp" if nonzero else "none"
+    is_kept = {"all": lambda _: True, "mlp": lambda name: ".mlp." in name, "none": lambda _: False}[biases]
+    params = {name: p for name, p in params.items() if ".b_" not in name or is_kept(name)}
+    config = TransformerConfig(
+        n_layers=cfg.n_layers,
+        d_model=cfg.d_model,
+        n_heads=cfg.n_heads,
+        d_head=cfg.d_head,
+        d_mlp=cfg.d_mlp,
+        act_fn=_activation(model, cfg),
+        normalization="none" if cfg.normalization_type is None else "LN",
+        biases=biases,
+        equals_in_output=params["unembed.W_U"].shape[1] == len(params["embed.W_E"]),
+    )
+    return params, config, len(params["embed.W_E"])
+
+
+def hooked_logits(params: Params, config: TransformerConfig) -> Callable[[Params, Tensor, Tensor], Tensor]:
+    """TransformerLens' own forward pass as a function of (parameters, a, b), giving the logits at '='.
+
+    Raises:
+        ImportError: Under version 4, whose models `torch.func.functional_call` overwrites.
+    """
+    if not has_hooked_transformer():
+        msg = "engine='hooked' needs transformer-lens<4, which has HookedTransformer; use engine='full'."
+        raise ImportError(msg)
+    model = _to_hooked_transformer(params, config).to(next(iter(params.values())).device)
+
+    def logits(params: Params, a: Tensor, b: Tensor) -> Tensor:
+        return torch.func.functional_call(model, params, (with_equals(params, a, b),))[:, -1]
+
+    return logits
+
+
+def _sizes(params: Params, config: TransformerConfig) -> dict[str, Any]:
+    return {
+        "n_layers": config.n_layers,
+        "d_model": config.d_model,
+        "n_heads": config.n_heads,
+        "d_head": config.d_head,
+        "d_mlp": config.d_mlp,
+        "d_vocab": len(params["embed.W_E"]),
+        "d_vocab_out": params["unembed.W_U"].shape[1],
+        "n_ctx": 3,
+        "act_fn": "relu" if config.act_fn == "quadratic" else config.act_fn,
+        # TransformerLens' own default is LayerNorm, so None has to be said.
+        "normalization_type": None if config.normalization == "none" else "LN",
+    }
+
+
+def _to_hooked_transformer(params: Params, config: TransformerConfig) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+        dtype = params["embed.W_E"].dtype
+        # init_weights=False: nothing is drawn, so the caller's random state stays as it is.
+        cfg = HookedTransformerConfig(**_sizes(params, config), init_weights=False, device="cpu", dtype=dtype)
+        model = HookedTransformer(cfg)
+    for block in model.blocks:
+        if config.act_fn == "quadratic":
+            block.mlp.act_fn = ACTIVATIONS["quadratic"]
+    buffers = dict(model.named_buffers())
+    zeros = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    model.load_state_dict(buffers | zeros | {name: p.detach() for name, p in params.items()})
+    return model
+
+
+def _to_bridge(params: Params, config: TransformerConfig) -> Any:
+    if config.act_fn == "quadratic":
+        msg = "act_fn='quadratic' has no TransformerBridge; use transformer-lens<4, or read the Snapshot itself."
+        raise ValueError(msg)
+    from transformer_lens.config import TransformerBridgeConfig
+    from transformer_lens.model_bridge import TransformerBridge
+
+    dtype = params["embed.W_E"].dtype
+    bridge = TransformerBridge.boot_native(TransformerBridgeConfig(**_sizes(params, config)), device="cpu", dtype=dtype)
+    with torch.no_grad():
+        state = bridge.state_dict()
+        for name in state:
+            state[name] = _bridge_weight(name, params, state[name])
+        bridge.load_state_dict(state)
+    return bridge
+
+
+def _bridge_weight(name: str, params: Params, like: Tensor) -> Tensor:
+    """The bridge's weight of a name in its own layout: torch's [out, in], heads flattened."""
+    *module, kind = name.split(".")
+    where, part = ".".join(module[:-1]), module[-1]
+    if name in ("embed.weight", "pos_embed.weight"):
+        return params["embed.W_E" if part == "embed" else "pos_embed.W_pos"]
+    if part.startswith("ln"):
+        return params[".".join([*module, "w" if kind == "weight" else "b"])]
+    if part == "unembed":
+        where, part = "unembed", "U"
+    ours = f"{where}.{'W' if kind == 'weight' else 'b'}_{part.upper() if len(part) == 1 else part}"
+    if ours not in params:
+        return torch.zeros_like(like)
+    weight = params[ours]
+    if kind == "bias":
+        return weight.flatten()
+    if part in ("q", "k", "v"):
+        return rearrange(weight, "head d k -> (head k) d")
+    return rearrange(weight, "head k d -> d (head k)") if part == "o" else weight.T
+
+
+def _check_is_read(cfg: Any) -> None:
+    wanted = {
+        "normalization_type": (None, "LN"),
+        "positional_embedding_type": ("standard",),
+        "attention_dir": ("causal",),
+        "attn_only": (False,),
+        "parallel_attn_mlp": (False,),
+        "gated_mlp": (False,),
+    }
+    for name, accepted in wanted.items():
+        found = getattr(cfg, name, accepted[0])
+        if found not in accepted:
+            msg = f"model.cfg.{name} must be {' or '.join(map(repr, accepted))} for this library, got {found!r}."
+            raise ValueError(msg)
+    if cfg.n_ctx < 3:
+        msg = f"the model must read three tokens, a, b and '=', got n_ctx={cfg.n_ctx}."
+        raise ValueError(msg)
+
+
+def _activation(model: Any, cfg: Any) -> Any:
+    if getattr(model.blocks[0].mlp, "act_fn", None) is ACTIVATIONS["quadratic"]:
+        return "quadratic"
+    if cfg.act_fn not in ("relu", "gelu"):
+        msg = f"model.cfg.act_fn must be 'relu' or 'gelu' for this library, got {cfg.act_fn!r}."
+        raise ValueError(msg)
+    return cfg.act_fn
+
+
+def _norms(name: str, norm: Any) -> Params:
+    scale = norm.w if hasattr(norm, "w") else norm.weight
+    shift = norm.b if hasattr(norm, "b") else norm.bias
+    return {f"{name}.w": scale, f"{name}.b": shift}

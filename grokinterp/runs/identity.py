@@ -1,0 +1,80 @@
+"""config.json: which config a directory holds, and what made it."""
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from grokinterp.config import RunConfig, from_dict, to_dict
+from grokinterp.runs.layout import RunError, read_json, write_json
+
+
+FORMAT = 1
+
+
+def environment(config: RunConfig) -> dict[str, str | int]:
+    """What the bits of a run depend on besides its config: versions, processor, device, threads."""
+    on_gpu = config.device.startswith("cuda") and torch.cuda.is_available()
+    return {
+        "grokinterp": version("grokinterp"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name(config.device) if on_gpu else config.device,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def write_identity(path: Path, config: RunConfig, made_by: dict[str, str | int]) -> None:
+    """Write config.json."""
+    write_json(path, {"format": FORMAT, "config": to_dict(config), "made_by": made_by})
+
+
+def read_identity(path: Path) -> tuple[RunConfig, dict[str, Any]]:
+    """The config, and what made the run.
+
+    Raises:
+        RunError: If the file is missing, broken, of another format, or its config has other keys than ours.
+    """
+    data = read_json(path)
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        found = data.get("format") if isinstance(data, dict) else data
+        msg = f"{path} must be of run format {FORMAT}, got {found!r}; was it made by another program or version?"
+        raise RunError(msg)
+    try:
+        config = from_dict(RunConfig, data["config"])
+    except (KeyError, ValueError) as error:
+        msg = f"{path} holds no config of this version: {error}"
+        raise RunError(msg) from None
+    return config, data["made_by"]
+
+
+def differences(left: RunConfig, right: RunConfig, *, ignore: tuple[str, ...] = ()) -> list[str]:
+    """Each field that two configs differ in, with both values.
+
+    Example:
+        >>> differences(RunConfig(seed=0), RunConfig(seed=1))
+        ['seed is 0 there, 1 here']
+    """
+    there, here = flat(to_dict(left)), flat(to_dict(right))
+    return [
+        f"{key} is {there.get(key)} there, {here.get(key)} here"
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key) != here.get(key) and key not in ignore
+    ]
+
+
+def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots.
+
+    Example:
+        >>> flat({"optim": {"lr": 0.1}, "seed": 0})
+        {'optim.lr': 0.1, 'seed': 0}
+    """
+    result: dict[str, Any] = {}
+    for key, value in data.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return result

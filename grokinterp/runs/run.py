@@ -1,0 +1,198 @@
+"""A run on disk, as a read-only handle."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool
+from torch import Tensor
+
+from grokinterp import labels
+from grokinterp.config import RunConfig
+from grokinterp.models import lens
+from grokinterp.models.init import Params, shapes
+from grokinterp.runs import metrics, tensors
+from grokinterp.runs.identity import read_identity
+from grokinterp.runs.layout import Layout, RunError
+from grokinterp.snapshot import Snapshot
+from grokinterp.tasks import Task
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, finished or not.
+
+    Attributes:
+        path: The directory.
+    """
+
+    path: Path
+
+    @property
+    def layout(self) -> Layout:
+        """The paths of its files."""
+        return Layout(self.path)
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """All that decided the run."""
+        return read_identity(self.layout.config)[0]
+
+    @cached_property
+    def made_by(self) -> dict[str, Any]:
+        """Versions, machine and number of threads that made it."""
+        return read_identity(self.layout.config)[1]
+
+    @cached_property
+    def task(self) -> Task:
+        """What was learned."""
+        return tensors.read_task(self.layout.task)
+
+    @cached_property
+    def is_train(self) -> Bool[Tensor, "a b"]:
+        """True at the pairs that were trained on."""
+        return tensors.read_split(self.layout.split)
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """The epochs that have a checkpoint, in order; the weights of epoch e have seen e full-batch updates."""
+        return self.layout.epochs()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it reached the last epoch of its config."""
+        return self.layout.finished.exists()
+
+    @property
+    def metrics(self) -> xr.Dataset:
+        """What was logged while training.
+
+        Returns:
+            Dataset over `epoch`: `loss` (nats; over all classes trained on, '=' included where the model has
+            it) and `accuracy` over (epoch, split: train, test), `squared_weight_norm`, `learning_rate`,
+            `seconds`. The first entry is of epoch 0, before any update.
+
+        Raises:
+            RunError: If nothing was logged, or the file is broken.
+        """
+        entries = metrics.read_metrics(self.layout.metrics)
+        if not entries:
+            msg = f"{self.path} has no metrics yet; train it first."
+            raise RunError(msg)
+        epochs = {"epoch": [entry["epoch"] for entry in entries], "split": ["train", "test"]}
+        by_split = {
+            name: labels.array(
+                np.array([[entry[name][split] for split in epochs["split"]] for entry in entries]),
+                ("epoch", "split"),
+                name=name,
+                units=units,
+                long_name=name,
+                coords=epochs,
+            )
+            for name, units in {"loss": "nats", "accuracy": ""}.items()
+        }
+        scalars = {
+            name: labels.array(
+                np.array([entry[name] for entry in entries], dtype=float),
+                ("epoch",),
+                name=name,
+                units=units,
+                long_name=long_name,
+                coords=epochs,
+            )
+            for name, units, long_name in (
+                ("squared_weight_norm", "weight^2", "sum of squared weights"),
+                ("learning_rate", "", "learning rate"),
+                ("seconds", "s", "time trained"),
+            )
+        }
+        return xr.Dataset(by_split | scalars, attrs={"run": self.path.name, "task": self.task.name})
+
+    def params(self, epoch: int | None = None) -> Params:
+        """The parameters of a checkpoint, by TransformerLens name.
+
+        Args:
+            epoch: One of `epochs`; default: the last.
+
+        Raises:
+            RunError: If there is no such checkpoint, or its file is broken.
+        """
+        epochs = self.epochs
+        if not epochs:
+            msg = f"{self.path} has no checkpoint yet; train it first."
+            raise RunError(msg)
+        epoch = epochs[-1] if epoch is None else epoch
+        if epoch not in epochs:
+            near = min(epochs, key=lambda known: abs(known - epoch))
+            msg = f"{self.path} has no checkpoint of epoch {epoch}; the nearest is {near}."
+            raise RunError(msg)
+        return tensors.read_params(self.layout.checkpoint(epoch), shapes(self.config.model, self.task))
+
+    def snapshot(self, epoch: int | None = None) -> Snapshot:
+        """The model of a checkpoint with its task and split, for analyses.
+
+        Args:
+            epoch: One of `epochs`; default: the last.
+
+        Raises:
+            RunError: If there is no such checkpoint, or its file is broken.
+        """
+        return Snapshot(
+            params=self.params(epoch),
+            config=self.config.model,
+            task=self.task,
+            is_train=self.is_train,
+            epoch=self.epochs[-1] if epoch is None else epoch,
+        )
+
+    def model(self, epoch: int | None = None) -> Any:
+        """The TransformerLens model of a checkpoint, to hook and cache as any other.
+
+        Args:
+            epoch: One of `epochs`; default: the last.
+
+        Returns:
+            A `HookedTransformer` under TransformerLens 3, a `TransformerBridge` under 4.
+
+        Raises:
+            RunError: If there is no such checkpoint, or its file is broken.
+        """
+        return lens.to_transformer_lens(self.params(epoch), self.config.model)
+
+
+def load_run(path: str | Path) -> Run:
+    """A run by its directory, or a bundled one by its name.
+
+    Args:
+        path: A run directory, or `nanda2023`, the paper's run, which is part of the package.
+
+    Returns:
+        The run; its files are read when they are asked for.
+
+    Raises:
+        RunError: If it is neither, or its config cannot be read.
+
+    Example:
+        >>> load_run("nanda2023").config.task.p
+        113
+    """
+    root = Path(path)
+    bundled = bundled_runs()
+    if not root.exists() and str(path) in bundled:
+        root = bundled[str(path)]
+    if not root.is_dir():
+        msg = f"{path} is no run directory and no bundled run ({', '.join(bundled)})."
+        raise RunError(msg)
+    run = Run(root)
+    _ = run.config
+    return run
+
+
+def bundled_runs() -> dict[str, Path]:
+    """The runs that are part of the package, by name."""
+    folder = Path(str(resources.files("grokinterp"))) / "runs" / "bundled"
+    return {path.name: path for path in sorted(folder.glob("*")) if (path / "config.json").exists()}

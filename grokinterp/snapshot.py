@@ -1,0 +1,214 @@
+"""A model at one epoch with its task and split, and what analyses read of it: computed once, then kept."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any, cast
+
+import torch
+import xarray as xr
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from grokinterp.basis import Basis, task_basis
+from grokinterp.models import lens, transformer
+from grokinterp.models.config import TransformerConfig
+from grokinterp.models.factored import FactoredActivations, factored_activations
+from grokinterp.models.init import Params, shapes
+from grokinterp.tasks import Task, all_pairs, operation
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Snapshot:
+    """A model at one epoch, with its task and split.
+
+    Attributes:
+        params: By TransformerLens name, on the CPU.
+        config: The model's.
+        task: What it was trained on.
+        is_train: True at the pairs it was trained on; None where that is not known.
+        epoch: Updates of the full batch it has seen; None where that is not known.
+
+    Raises:
+        ValueError: If the parameters do not have the shapes that config and task ask for.
+    """
+
+    params: Params
+    config: TransformerConfig
+    task: Task
+    is_train: Bool[Tensor, "a b"] | None = None
+    epoch: int | None = None
+
+    def __post_init__(self) -> None:
+        wanted = shapes(self.config, self.task)
+        found = {name: tuple(p.shape) for name, p in self.params.items()}
+        for name in sorted(wanted.keys() | found.keys()):
+            if wanted.get(name) != found.get(name):
+                msg = (
+                    f"a model of {self.task.name} needs {name} of shape {wanted.get(name, 'none')}, "
+                    f"got {found.get(name, 'none')}; pass the task that the model was trained on."
+                )
+                raise ValueError(msg)
+        if self.is_train is not None and self.is_train.shape != self.task.shape:
+            msg = f"is_train must have the task's shape {self.task.shape}, got {tuple(self.is_train.shape)}."
+            raise ValueError(msg)
+
+    @cached_property
+    def logits(self) -> Float64[Tensor, "a b c"]:
+        """The logits at '=' of every pair, without the class '=' that training may have had."""
+        flat = self._at_equals.logits[:, : self.task.n_outputs].double()
+        return flat.reshape(*self.task.shape, -1)
+
+    @cached_property
+    def neurons(self) -> Float[Tensor, "a b neuron"]:
+        """The last layer's MLP activations at '=' (`hook_post`) of every pair."""
+        return self._at_equals.neurons.reshape(*self.task.shape, -1)
+
+    @cached_property
+    def attention(self) -> Float[Tensor, "a b head pos"]:
+        """The last layer's attention from '=' to the three positions, for every pair."""
+        return self._at_equals.pattern.reshape(*self.task.shape, self.config.n_heads, 3)
+
+    @cached_property
+    def product_means(self) -> Float64[Tensor, "s c"]:
+        """Mean logits over the pairs that have each answer s; zero for an answer that no pair has.
+
+        For a group's operation, projecting these on a block is projecting the logits of all pairs on it, at
+        1/n of the cost.
+        """
+        products = self.task.table.flatten()
+        sums = torch.zeros(self.task.n_outputs, self.task.n_outputs, dtype=torch.float64)
+        sums.index_add_(0, products, self.logits.flatten(0, 1))
+        counts = products.bincount(minlength=self.task.n_outputs)
+        return sums / counts.clamp(min=1)[:, None]
+
+    @property
+    def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
+        """The embedding of the operands' tokens, without that of '='."""
+        return self.params["embed.W_E"][: self.task.n_tokens]
+
+    @property
+    def W_L(self) -> Float[Tensor, "neuron c"]:
+        """The neuron-logit map W_out W_U of the last layer, without the class '='.
+
+        Papers that multiply from the left write its transpose.
+        """
+        W_out = self.params[f"blocks.{self.config.n_layers - 1}.mlp.W_out"]
+        return W_out @ self.params["unembed.W_U"][:, : self.task.n_outputs]
+
+    @property
+    def basis(self) -> Basis:
+        """The basis of the task's group over tokens and output classes.
+
+        Raises:
+            ValueError: If the task has no group.
+        """
+        return _basis_of(self.task)
+
+    def activation(self, name: str) -> Float[Tensor, "a b ..."]:
+        """An activation at '=' by its TransformerLens hook name, for every pair.
+
+        A pattern [batch, head, query, key] gives [a, b, head, key]; any other [batch, pos, ...] gives [a, b, ...].
+
+        Raises:
+            ValueError: If the model has no such hook.
+        """
+        names = transformer.hook_names(self.config)
+        if name not in names:
+            msg = f"hook must be one of {', '.join(names)}, got {name!r}."
+            raise ValueError(msg)
+        kept: list[Tensor] = []
+
+        def keep(at: str, activation: Tensor) -> Tensor:
+            if at == name:
+                kept.append(activation[:, :, -1] if at.endswith("hook_pattern") else activation[:, -1])
+            return activation
+
+        with torch.no_grad():
+            transformer.logits(self.params, self.config, *all_pairs(self.task), keep)
+        return kept[0].reshape(*self.task.shape, *kept[0].shape[1:])
+
+    def mask(self, split: str) -> Bool[Tensor, "a b"]:
+        """True at the pairs of `train`, `test` or `all`.
+
+        Raises:
+            ValueError: If the split is none of these, or not known to the snapshot.
+        """
+        if split == "all":
+            return torch.ones(self.task.shape, dtype=torch.bool)
+        if split not in ("train", "test"):
+            msg = f"split must be train, test or all, got {split!r}."
+            raise ValueError(msg)
+        if self.is_train is None:
+            msg = f"split={split!r} needs to know the training pairs; pass is_train to gi.snapshot, or use split='all'."
+            raise ValueError(msg)
+        return self.is_train if split == "train" else ~self.is_train
+
+    @cached_property
+    def _at_equals(self) -> FactoredActivations:
+        a, b = all_pairs(self.task)
+        with torch.no_grad():
+            if self.config.is_factorable:
+                return factored_activations(self.params, self.config, a, b)
+            block = f"blocks.{self.config.n_layers - 1}"
+            pattern = self.activation(f"{block}.attn.hook_pattern").flatten(0, 1)
+            neurons = self.activation(f"{block}.mlp.hook_post").flatten(0, 1)
+            return FactoredActivations(pattern, neurons, transformer.logits(self.params, self.config, a, b))
+
+
+def snapshot(
+    model: object,
+    *,
+    task: Task | None = None,
+    is_train: Bool[Tensor, "a b"] | None = None,
+    epoch: int | None = None,
+) -> Snapshot:
+    """A snapshot of a TransformerLens model, ours or trained elsewhere.
+
+    Args:
+        model: A `HookedTransformer` or `TransformerBridge` that reads [a, b, '='], '=' the last token. Its
+            weights are copied.
+        task: What it was trained on; default: addition modulo d_vocab - 1.
+        is_train: True at the pairs it was trained on, where losses by split are wanted.
+        epoch: For labels.
+
+    Returns:
+        The snapshot.
+
+    Raises:
+        TypeError: If it is no TransformerLens model.
+        ValueError: If the model is of a kind that this library does not read, or does not fit the task.
+    """
+    params, config, d_vocab = lens.from_transformer_lens(model)
+    task = operation("addition", d_vocab - 1) if task is None else task
+    return Snapshot(params=params, config=config, task=task, is_train=is_train, epoch=epoch)
+
+
+def as_snapshot(model: object) -> Snapshot:
+    """A snapshot as it is, or one of a TransformerLens model: the door of every analysis."""
+    return model if isinstance(model, Snapshot) else snapshot(model)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measure:
+    """A quantity of one snapshot, with the name and the arguments that make it.
+
+    Attributes:
+        name: Of the quantity, and of the variable it gives.
+        compute: What gives it.
+        arguments: JSON values; recorded in the result's attributes and in caches.
+    """
+
+    name: str
+    compute: Callable[[Snapshot], xr.DataArray]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, model: object) -> xr.DataArray:
+        """The quantity of a snapshot, or of a TransformerLens model."""
+        result = self.compute(as_snapshot(model)).rename(self.name)
+        return cast("xr.DataArray", result.assign_attrs(self.arguments))
+
+
+@lru_cache(maxsize=16)
+def _basis_of(task: Task) -> Basis:
+    return task_basis(task)

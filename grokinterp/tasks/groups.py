@@ -1,0 +1,160 @@
+"""Finite groups as Cayley tables. Knows nothing of tasks or models."""
+
+import itertools
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """A finite group, given by its Cayley table.
+
+    Attributes:
+        name: What it is called, such as `Z_113` or `S_5`.
+        table: Product of elements i and j at [i, j]; elements are 0..n-1.
+        labels: A name for each element, in order.
+        logarithm: For a cyclic group, the exponent of each element over one generator; else None.
+
+    Raises:
+        ValueError: If the table is not that of a group, or the logarithm no isomorphism to Z_n.
+    """
+
+    name: str
+    table: Int[Tensor, "n n"]
+    labels: tuple[Hashable, ...]
+    logarithm: Int[Tensor, " n"] | None = None
+
+    def __post_init__(self) -> None:
+        n = self.order
+        elements = torch.arange(n)
+        if len(self.labels) != n:
+            msg = f"group {self.name} needs a label per element, got {len(self.labels)} for {n} elements."
+            raise ValueError(msg)
+        latin = all(torch.equal(t.sort(dim=1).values, elements.expand(n, n)) for t in (self.table, self.table.T))
+        if not latin:
+            msg = f"group {self.name} needs a table whose rows and columns each hold every element once."
+            raise ValueError(msg)
+        identities = (self.table == elements).all(dim=1).nonzero().flatten()
+        if len(identities) != 1 or not torch.equal(self.table[:, identities[0]], elements):
+            msg = f"group {self.name} needs an identity element, got none in its table."
+            raise ValueError(msg)
+        # (a b) c == a (b c), one a at a time to keep the memory at n^2.
+        if not all(torch.equal(self.table[self.table[a]], self.table[a][self.table]) for a in range(n)):
+            msg = f"group {self.name} needs an associative table."
+            raise ValueError(msg)
+        if self.logarithm is not None:
+            log = self.logarithm
+            if not torch.equal(log[self.table], (log[:, None] + log[None, :]) % n):
+                msg = f"group {self.name} needs logarithm[a b] = logarithm[a] + logarithm[b] mod {n}."
+                raise ValueError(msg)
+
+    @property
+    def order(self) -> int:
+        """The number of elements."""
+        return len(self.table)
+
+    @property
+    def identity(self) -> int:
+        """The index of the identity element."""
+        return int((self.table == torch.arange(self.order)).all(dim=1).nonzero().item())
+
+    @property
+    def inverses(self) -> Int[Tensor, " n"]:
+        """The index of each element's inverse."""
+        return (self.table == self.identity).int().argmax(dim=1)
+
+    @property
+    def is_abelian(self) -> bool:
+        """Whether the product commutes."""
+        return torch.equal(self.table, self.table.T)
+
+
+def cyclic(n: int) -> Group:
+    """The integers modulo n under addition.
+
+    Example:
+        >>> cyclic(5).table[3, 4].item()
+        2
+    """
+    if n < 1:
+        msg = f"n must be at least 1 for a cyclic group, got n={n}."
+        raise ValueError(msg)
+    x = torch.arange(n)
+    return Group(name=f"Z_{n}", table=(x[:, None] + x[None, :]) % n, labels=tuple(range(n)), logarithm=x)
+
+
+def units(n: int) -> Group:
+    """The residues coprime to n under multiplication, with discrete logarithms where they are cyclic.
+
+    Example:
+        >>> units(7).labels, units(7).logarithm.tolist()
+        ((1, 2, 3, 4, 5, 6), [0, 2, 1, 4, 5, 3])
+    """
+    if n < 2:
+        msg = f"n must be at least 2 for the units modulo n, got n={n}."
+        raise ValueError(msg)
+    labels = [x for x in range(1, n + 1) if math.gcd(x, n) == 1]
+    order = len(labels)
+    logarithm = None
+    for generator in labels:
+        powers = list(itertools.accumulate(range(order - 1), lambda x, _: x * generator % n, initial=1 % n))
+        if len(set(powers)) == order:
+            logarithm = torch.tensor([powers.index(x % n) for x in labels])
+            break
+    return _from_product(f"Z_{n}^x", labels, lambda x, y: x * y % n, logarithm)
+
+
+def dihedral(n: int) -> Group:
+    """The 2n symmetries of a regular n-gon; an element (r, f) turns by r after f flips."""
+    if n < 1:
+        msg = f"n must be at least 1 for a dihedral group, got n={n}."
+        raise ValueError(msg)
+    labels = [(r, f) for f in range(2) for r in range(n)]
+    return _from_product(f"D_{n}", labels, lambda x, y: ((x[0] + (-1) ** x[1] * y[0]) % n, (x[1] + y[1]) % 2))
+
+
+def symmetric(n: int) -> Group:
+    """All permutations of n things; (x y)[i] = x[y[i]], permutations in lexicographic order.
+
+    Example:
+        >>> symmetric(5).order
+        120
+    """
+    return _from_product(f"S_{n}", list(itertools.permutations(range(n))), _compose)
+
+
+def alternating(n: int) -> Group:
+    """The even permutations of n things."""
+    even = [x for x in itertools.permutations(range(n)) if _inversions(x) % 2 == 0]
+    return _from_product(f"A_{n}", even, _compose)
+
+
+def product(left: Group, right: Group) -> Group:
+    """The direct product: pairs, multiplied side by side; the pair (i, j) is element i * right.order + j."""
+    m = right.order
+    table = left.table[:, None, :, None] * m + right.table[None, :, None, :]
+    n = left.order * m
+    labels = tuple(itertools.product(left.labels, right.labels))
+    return Group(name=f"{left.name} x {right.name}", table=table.reshape(n, n), labels=labels)
+
+
+def _compose(x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(x[i] for i in y)
+
+
+def _inversions(x: tuple[int, ...]) -> int:
+    return sum(x[i] > x[j] for i in range(len(x)) for j in range(i + 1, len(x)))
+
+
+def _from_product(
+    name: str, labels: Sequence[Any], multiply: Callable[[Any, Any], Any], logarithm: Tensor | None = None
+) -> Group:
+    index = {label: i for i, label in enumerate(labels)}
+    table = torch.tensor([[index[multiply(x, y)] for y in labels] for x in labels])
+    return Group(name=name, table=table, labels=tuple(labels), logarithm=logarithm)

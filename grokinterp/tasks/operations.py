@@ -1,0 +1,213 @@
+"""What is learned: a binary operation as a table, its tokens, and its group if it has one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from grokinterp.tasks import groups
+from grokinterp.tasks.groups import Group
+
+
+Operation = Literal[
+    "addition",
+    "subtraction",
+    "multiplication",
+    "division",
+    "x2+y2",
+    "x2+xy+y2",
+    "x2+xy+y2+x",
+    "x3+xy",
+    "x3+xy2+y",
+    "random",
+]
+OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
+
+_POLYNOMIALS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
+    "addition": lambda x, y: x + y,
+    "subtraction": lambda x, y: x - y,
+    "multiplication": lambda x, y: x * y,
+    "x2+y2": lambda x, y: x**2 + y**2,
+    "x2+xy+y2": lambda x, y: x**2 + x * y + y**2,
+    "x2+xy+y2+x": lambda x, y: x**2 + x * y + y**2 + x,
+    "x3+xy": lambda x, y: x**3 + x * y,
+    "x3+xy2+y": lambda x, y: x**3 + x * y**2 + y,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """A table of answers, and what is known of its structure.
+
+    The model reads the tokens `[a_tokens[a], b_tokens[b], equals_token]` and should answer `table[a, b]`.
+
+    Attributes:
+        name: Such as `addition mod 113`.
+        table: The right output class at each pair.
+        n_outputs: Output classes, those never right included.
+        n_tokens: Tokens of operands, without '='.
+        a_tokens: Token of each first operand.
+        b_tokens: Token of each second operand.
+        group: The group whose product (or quotient) the operation is; None where there is none.
+        elements: Token and output class of each group element; None without a group.
+
+    Raises:
+        ValueError: If an answer is not an output class, or the tokens do not fit the table.
+    """
+
+    name: str
+    table: Int[Tensor, "a b"]
+    n_outputs: int
+    n_tokens: int
+    a_tokens: Int[Tensor, " a"]
+    b_tokens: Int[Tensor, " b"]
+    group: Group | None = None
+    elements: Int[Tensor, " n"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.table.min() < 0 or self.table.max() >= self.n_outputs:
+            msg = (
+                f"every answer of {self.name} must be in 0..{self.n_outputs - 1}, "
+                f"got {int(self.table.min())}..{int(self.table.max())}; raise n_outputs."
+            )
+            raise ValueError(msg)
+        if self.table.shape != (len(self.a_tokens), len(self.b_tokens)):
+            msg = (
+                f"the table of {self.name} must have a row per a token and a column per b token, got shape "
+                f"{tuple(self.table.shape)} for {len(self.a_tokens)} and {len(self.b_tokens)} tokens."
+            )
+            raise ValueError(msg)
+        if (self.group is None) != (self.elements is None):
+            msg = f"{self.name} needs both a group and its elements, or neither."
+            raise ValueError(msg)
+
+    @property
+    def equals_token(self) -> int:
+        """The token of '=', after those of the operands."""
+        return self.n_tokens
+
+    @property
+    def d_vocab(self) -> int:
+        """Input tokens, '=' included."""
+        return self.n_tokens + 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """First operands, second operands."""
+        return (len(self.a_tokens), len(self.b_tokens))
+
+    def require_group(self) -> tuple[Group, Int[Tensor, " n"]]:
+        """The group and its elements.
+
+        Raises:
+            ValueError: If the task has none.
+        """
+        if self.group is None or self.elements is None:
+            msg = f"this analysis needs a task that is a group's operation, got {self.name!r}, which has no group."
+            raise ValueError(msg)
+        return self.group, self.elements
+
+
+def operation(name: Operation, p: int, *, seed: int = 0) -> Task:
+    """An operation on the residues modulo p, by name.
+
+    Division takes no zero divisor b, so its table has p - 1 columns. Multiplication and division have the
+    group of units as their structure where p is prime; addition and subtraction have Z_p for every p.
+
+    Args:
+        name: One of `OPERATIONS`; `x3+xy2+y` reads x^3 + x y^2 + y, and `random` draws every answer.
+        p: The modulus.
+        seed: Of the answers of `random`; nothing else uses it.
+
+    Returns:
+        The task.
+
+    Raises:
+        ValueError: If the name is unknown, p below 2, or p not prime for division.
+
+    Source:
+        Power et al. 2022, arXiv:2201.02177, appendix A.1.1 (the polynomials and division, at p = 97).
+
+    Example:
+        >>> operation("division", 5).table[3].tolist()
+        [3, 4, 1, 2]
+    """
+    if name not in OPERATIONS:
+        msg = f"operation must be one of {', '.join(OPERATIONS)}, got {name!r}."
+        raise ValueError(msg)
+    if p < 2:
+        msg = f"p must be at least 2, got p={p}."
+        raise ValueError(msg)
+    x = torch.arange(p)
+    group, elements, y = None, None, x
+    if name == "division":
+        if not _is_prime(p):
+            msg = f"p must be prime for division, got p={p}; use multiplication or a prime p."
+            raise ValueError(msg)
+        y = x[1:]
+        inverses = torch.tensor([pow(int(value), -1, p) for value in y])
+        table = x[:, None] * inverses[None, :] % p
+    elif name == "random":
+        generator = torch.Generator().manual_seed(seed)
+        table = torch.randint(p, (p, p), generator=generator)
+    else:
+        table = _POLYNOMIALS[name](x[:, None], y[None, :]) % p
+    if name in ("addition", "subtraction"):
+        group, elements = groups.cyclic(p), x
+    elif name in ("multiplication", "division") and _is_prime(p):
+        group, elements = groups.units(p), x[1:]
+    return Task(
+        name=f"{name} mod {p}",
+        table=table,
+        n_outputs=p,
+        n_tokens=p,
+        a_tokens=x,
+        b_tokens=y,
+        group=group,
+        elements=elements,
+    )
+
+
+def from_group(group: Group) -> Task:
+    """The task of multiplying two elements of a group.
+
+    Example:
+        >>> from_group(groups.symmetric(5)).d_vocab
+        121
+    """
+    x = torch.arange(group.order)
+    return Task(
+        name=f"product in {group.name}",
+        table=group.table,
+        n_outputs=group.order,
+        n_tokens=group.order,
+        a_tokens=x,
+        b_tokens=x,
+        group=group,
+        elements=x,
+    )
+
+
+def from_table(table: Int[Tensor, "a b"], *, name: str) -> Task:
+    """A task from any table of answers; tokens are the row and column numbers.
+
+    Example:
+        >>> from_table(torch.tensor([[0, 1], [1, 1]]), name="or").n_outputs
+        2
+    """
+    n_tokens = max(table.shape)
+    return Task(
+        name=name,
+        table=table,
+        n_outputs=int(table.max()) + 1,
+        n_tokens=n_tokens,
+        a_tokens=torch.arange(table.shape[0]),
+        b_tokens=torch.arange(table.shape[1]),
+    )
+
+
+def _is_prime(n: int) -> bool:
+    return n >= 2 and all(n % d for d in range(2, int(n**0.5) + 1))

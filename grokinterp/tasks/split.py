@@ -1,0 +1,86 @@
+"""All pairs in order, and which of them are trained on."""
+
+import random
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from grokinterp.tasks.operations import Task
+
+
+def all_pairs(task: Task) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
+    """The tokens of every pair, a the slow index.
+
+    Example:
+        >>> from grokinterp.tasks.operations import operation
+        >>> [tokens[:4].tolist() for tokens in all_pairs(operation("addition", 3))]
+        [[0, 0, 0, 1], [0, 1, 2, 0]]
+    """
+    a, b = torch.meshgrid(task.a_tokens, task.b_tokens, indexing="ij")
+    return a.flatten(), b.flatten()
+
+
+def uniform_split(task: Task, fraction: float, *, seed: int) -> Bool[Tensor, "a b"]:
+    """A random part of the pairs, drawn with torch's generator.
+
+    Args:
+        task: Gives the shape.
+        fraction: Of the pairs that are trained on, rounded down to a whole number of them.
+        seed: Of a `torch.Generator`.
+
+    Returns:
+        True at the pairs trained on.
+
+    Raises:
+        ValueError: If the fraction is outside (0, 1) or leaves a part empty.
+
+    Source:
+        TransformerLens' Grokking_Demo draws its split this way with seed 598: the first
+        `int(fraction * n)` of `torch.randperm(n)`.
+    """
+    n = task.table.numel()
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return _mask(task, order[: _n_train(task, fraction)])
+
+
+def paper_split(task: Task, fraction: float, *, seed: int) -> Bool[Tensor, "a b"]:
+    """The split of Nanda et al.: Python's shuffle of all pairs in order.
+
+    Args:
+        task: Gives the shape.
+        fraction: Of the pairs that are trained on, rounded down to a whole number of them.
+        seed: Of Python's `random.Random`.
+
+    Returns:
+        True at the pairs trained on.
+
+    Raises:
+        ValueError: If the fraction is outside (0, 1) or leaves a part empty.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, the code's `gen_train_test`: `random.seed(seed)`, then
+        `random.shuffle` of the list of pairs. Their mainline run has p = 113, fraction 0.3, seed 0.
+    """
+    order = list(range(task.table.numel()))
+    random.Random(seed).shuffle(order)
+    return _mask(task, torch.tensor(order[: _n_train(task, fraction)]))
+
+
+def _n_train(task: Task, fraction: float) -> int:
+    n = task.table.numel()
+    if not 0 < fraction < 1:
+        msg = f"fraction must be between 0 and 1, got fraction={fraction}."
+        raise ValueError(msg)
+    n_train = int(fraction * n)
+    if not 0 < n_train < n:
+        part = "train" if n_train == 0 else "test"
+        msg = f"fraction={fraction} of {n} pairs leaves the {part} part empty; choose one nearer to a half."
+        raise ValueError(msg)
+    return n_train
+
+
+def _mask(task: Task, indices: Tensor) -> Bool[Tensor, "a b"]:
+    is_train = torch.zeros(task.table.numel(), dtype=torch.bool)
+    is_train[indices] = True
+    return is_train.reshape(task.shape)
