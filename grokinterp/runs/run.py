@@ -18,7 +18,7 @@ from grokinterp.models.init import Params, shapes
 from grokinterp.runs import metrics, tensors
 from grokinterp.runs.identity import read_identity
 from grokinterp.runs.layout import Layout, RunError
-from grokinterp.snapshot import Snapshot
+from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import Task
 
 
