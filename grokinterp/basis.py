@@ -200,8 +200,8 @@ def coefficients(x: Float[Tensor, "*rest n"], basis: Basis) -> Float64[Tensor, "
     """What x holds of each row, along its last axis.
 
     Example:
-        >>> coefficients(torch.ones(4), fourier_basis(4)).round(decimals=6).tolist()
-        [2.0, 0.0, 0.0, 0.0]
+        >>> coefficients(torch.tensor([1.0, -1.0, 1.0, -1.0]), fourier_basis(4)).abs().round(decimals=6).tolist()
+        [0.0, 0.0, 0.0, 2.0]
     """
     return x.double() @ basis.matrix.to(x.device).T
 

@@ -197,7 +197,7 @@ def from_dict(cls: type[C], data: dict[str, Any], *, where: str = "config") -> C
     """
     if not isinstance(data, dict):
         msg = f"{where} must be a table of keys, got {data!r}."
-        raise ValueError(msg)  # noqa: TRY004 - a bad value in a file, not a bad call
+        raise ValueError(msg)
     hints = typing.get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(typing.cast("Any", cls))]
     for key in data:

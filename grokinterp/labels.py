@@ -25,6 +25,7 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "n": "element of a group",
     "p": "residue",
     "component": "row of a basis",
+    "dimension": "coordinate in a representation's space",
     "block": "frequency or irrep of a basis",
     "frequency": "frequency k",
     "neuron": "MLP neuron",

@@ -8,7 +8,9 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 
-def cross_entropy_per_pair(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]) -> Float64[Tensor, "*pairs"]:
+def cross_entropy_per_pair(
+    logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]
+) -> Float64[Tensor, "*pairs"]:
     """-log softmax at the right class, in nats, float64.
 
     Example:

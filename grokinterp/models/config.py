@@ -43,7 +43,9 @@ class TransformerConfig:
                 msg = f"{size} must be at least 1, got {size}={getattr(self, size)}."
                 raise ValueError(msg)
         if self.init == "paper" and (self.n_layers != 1 or self.normalization != "none" or self.biases == "all"):
-            msg = "init='paper' is that of one layer without normalization or attention biases; use 'hooked_transformer'."
+            msg = (
+                "init='paper' is that of one layer without normalization or attention biases; use 'hooked_transformer'."
+            )
             raise ValueError(msg)
 
     @property

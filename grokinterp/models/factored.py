@@ -78,7 +78,8 @@ def factored_activations(
     z = rearrange(z, "batch head k -> batch (head k)")
 
     direct = equals + weight.get("b_O", 0.0)
-    neurons = ACTIVATIONS[config.act_fn](torch.addmm(direct @ weight["W_in"] + weight.get("b_in", 0.0), z, W_O @ weight["W_in"]))
+    pre = torch.addmm(direct @ weight["W_in"] + weight.get("b_in", 0.0), z, W_O @ weight["W_in"])
+    neurons = ACTIVATIONS[config.act_fn](pre)
     constant = (direct + weight.get("b_out", 0.0)) @ weight["W_U"] + weight.get("b_U", 0.0)
     logits = torch.addmm(torch.addmm(constant, z, W_O @ weight["W_U"]), neurons, weight["W_out"] @ weight["W_U"])
     return FactoredActivations(pattern, neurons, logits)

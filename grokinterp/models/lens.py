@@ -151,7 +151,10 @@ def _to_bridge(params: Params, config: TransformerConfig) -> Any:
     from transformer_lens.model_bridge import TransformerBridge
 
     dtype = params["embed.W_E"].dtype
-    bridge = TransformerBridge.boot_native(TransformerBridgeConfig(**_sizes(params, config)), device="cpu", dtype=dtype)
+    # boot_native draws initial weights; the fork keeps the caller's random state as it is.
+    with torch.random.fork_rng(devices=[]):
+        bridge_config = TransformerBridgeConfig(**_sizes(params, config))
+        bridge = TransformerBridge.boot_native(bridge_config, device="cpu", dtype=dtype)
     with torch.no_grad():
         state = bridge.state_dict()
         for name in state:

@@ -50,8 +50,12 @@ class Group:
             raise ValueError(msg)
         if self.logarithm is not None:
             log = self.logarithm
-            if not torch.equal(log[self.table], (log[:, None] + log[None, :]) % n):
-                msg = f"group {self.name} needs logarithm[a b] = logarithm[a] + logarithm[b] mod {n}."
+            is_bijective = torch.equal(log.sort().values, elements)
+            if not is_bijective or not torch.equal(log[self.table], (log[:, None] + log[None, :]) % n):
+                msg = (
+                    f"group {self.name} needs a logarithm that takes each of 0..{n - 1} once, with "
+                    f"logarithm[a b] = logarithm[a] + logarithm[b] mod {n}."
+                )
                 raise ValueError(msg)
 
     @property
@@ -103,7 +107,7 @@ def units(n: int) -> Group:
     order = len(labels)
     logarithm = None
     for generator in labels:
-        powers = list(itertools.accumulate(range(order - 1), lambda x, _: x * generator % n, initial=1 % n))
+        powers = [pow(generator, exponent, n) for exponent in range(order)]
         if len(set(powers)) == order:
             logarithm = torch.tensor([powers.index(x % n) for x in labels])
             break

@@ -29,7 +29,7 @@ class Irrep:
     name: str
     dimension: int
     character: Float64[Tensor, " n"]
-    matrices: Float64[Tensor, "n d d"]
+    matrices: Float64[Tensor, "n dimension dimension"]
     functions: Float64[Tensor, "component n"]
 
 
@@ -73,10 +73,10 @@ def real_irreps(group: Group) -> tuple[Irrep, ...]:
         else:
             by_character.append((character, matrices, [space]))
 
-    def order(entry: tuple[Tensor, Tensor, list[Tensor]]) -> tuple[float, ...]:
+    def order(entry: tuple[Tensor, Tensor, list[Tensor]]) -> tuple[bool, int, list[float]]:
         character = entry[0]
         is_trivial = torch.allclose(character, torch.ones_like(character))
-        return (not is_trivial, round(character[group.identity].item()), *(-character.round(decimals=6)).tolist())
+        return (not is_trivial, round(character[group.identity].item()), (-character).round(decimals=6).tolist())
 
     irreps = []
     seen: dict[int, int] = {}
