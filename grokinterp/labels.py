@@ -79,7 +79,7 @@ def array(
         The labelled array.
 
     Raises:
-        ValueError: If a dimension or a unit is not in the vocabulary, or a length does not fit.
+        ValueError: If a dimension or a unit is not in the vocabulary, or a coordinate or a length does not fit.
 
     Example:
         >>> array([0.1, 4.7, 3.3], ("split",), name="loss", units="nats", long_name="loss").sel(split="test").item()
@@ -97,6 +97,10 @@ def array(
         msg = f"{name} needs one dimension per axis, got shape {data.shape} for dims {tuple(dims)}."
         raise ValueError(msg)
     given = dict(coords or {})
+    for dim in given:
+        if dim not in dims:
+            msg = f"coords of {name} must be among its dims {tuple(dims)}, got {dim!r}."
+            raise ValueError(msg)
     labelled = {}
     for dim, length in zip(dims, data.shape, strict=True):
         default = SPLITS if dim == "split" else np.arange(length)

@@ -1,9 +1,10 @@
 """A model at one epoch with its task and split, and what analyses read of it: computed once, then kept."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache, wraps
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 import xarray as xr
@@ -16,6 +17,9 @@ from grokinterp.models.config import TransformerConfig
 from grokinterp.models.factored import FactoredActivations, factored_activations
 from grokinterp.models.init import Params, shapes
 from grokinterp.tasks import Task, all_pairs, operation
+
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,7 +210,44 @@ class Measure:
     def __call__(self, model: object) -> xr.DataArray:
         """The quantity of a snapshot, or of a TransformerLens model."""
         result = self.compute(as_snapshot(model)).rename(self.name)
-        return cast("xr.DataArray", result.assign_attrs(self.arguments))
+        return result.assign_attrs({key: value for key, value in self.arguments.items() if value is not None})
+
+    def named(self, name: str) -> "Measure":
+        """The same quantity under another name, for a second one of its kind in a trajectory."""
+        return replace(self, name=name)
+
+
+def measure(name: str) -> Callable[[Callable[[Snapshot], xr.DataArray]], Measure]:
+    """Make a function of a snapshot a measure without arguments.
+
+    Example:
+        >>> from grokinterp import labels
+        >>> @measure("n_pairs")
+        ... def n_pairs(snapshot):
+        ...     return labels.array(snapshot.task.table.numel(), name="n", units="", long_name="pairs")
+        >>> n_pairs.name
+        'n_pairs'
+    """
+
+    def make(compute: Callable[[Snapshot], xr.DataArray]) -> Measure:
+        made = Measure(name=name, compute=compute)
+        object.__setattr__(made, "__doc__", compute.__doc__)
+        return made
+
+    return make
+
+
+def kept(function: Callable[[Snapshot], R]) -> Callable[[Snapshot], R]:
+    """Keep a function's result for as long as the snapshot it is of."""
+    results: WeakKeyDictionary[Snapshot, R] = WeakKeyDictionary()
+
+    @wraps(function)
+    def look_up(snapshot: Snapshot) -> R:
+        if snapshot not in results:
+            results[snapshot] = function(snapshot)
+        return results[snapshot]
+
+    return look_up
 
 
 @lru_cache(maxsize=16)

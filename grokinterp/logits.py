@@ -1,0 +1,186 @@
+"""The logits as a sum of waves of the answer: the cos w_k(a+b-c) directions and what they explain.
+
+Everything is computed from the product means M[s, c]: a direction that depends on a and b through their
+product alone has the same inner product with them as with the logits of all pairs, up to the number of pairs.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import torch
+import xarray as xr
+from jaxtyping import Float64
+from torch import Tensor
+
+from grokinterp import labels
+from grokinterp.basis import project
+from grokinterp.snapshots import Measure, Snapshot, as_snapshot, kept, measure
+
+
+Centering = Literal["class", "mean", "none"]
+
+
+def project_products(snapshot: Snapshot, blocks: Iterable[int]) -> Float64[Tensor, "s c"]:
+    """The part of the logits that lies in blocks of functions of the product, by product s and class c.
+
+    At the pair (a, b) it is the row of their product: the paper's projection on cos and sin(w_k(a+b)).
+    """
+    return project(snapshot.product_means.T, snapshot.basis, blocks).T
+
+
+@kept
+def wave_coefficients(snapshot: Snapshot) -> Float64[Tensor, " block"]:
+    """<C_k, L> for the unit vectors C_k proportional to cos(w_k(a+b-c)) over all (a, b, c).
+
+    For a group that is not cyclic C_k is the character of the irreps in the block, chi(s c^-1), normalised.
+    """
+    basis = snapshot.basis
+    means = snapshot.product_means
+    # The kernel sum_r r(s) r(c) of a block is its wave of s - c; its squared norm is the number of rows.
+    by_row = torch.einsum("rs,sc,rc->r", basis.matrix, means, basis.matrix)
+    sums = torch.zeros(len(basis.block_names), dtype=torch.float64).index_add_(0, basis.block, by_row)
+    rows = basis.block.bincount(minlength=len(sums))
+    return (sums * (_pairs_per_product(snapshot) / rows).sqrt())[1:]
+
+
+def wave_logits(snapshot: Snapshot, keys: Iterable[int]) -> Float64[Tensor, "s c"]:
+    """sum_k v_k C_k over some keys, by product s and class c: the logits' fit by cos(w_k(a+b-c))."""
+    basis = snapshot.basis
+    coefficient = dict(zip(basis.blocks, wave_coefficients(snapshot), strict=True))
+    total = torch.zeros_like(snapshot.product_means)
+    for k in basis.check(keys):
+        rows = basis.rows([k])
+        total += coefficient[k] / (len(rows) * _pairs_per_product(snapshot)).sqrt() * rows.T @ rows
+    return total
+
+
+@measure("logit_coefficient")
+def coefficients(snapshot: Snapshot) -> xr.DataArray:
+    """The coefficient v_k of each normalised cos(w_k(a+b-c)) in the logits; dims (frequency,), logits.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, the code's `get_cos_coeffs`: v_k.
+    """
+    return _by_frequency(snapshot, wave_coefficients(snapshot), "logit", "coefficient of cos(w_k(a+b-c))")
+
+
+def fve(*, centering: Centering = "class") -> Measure:
+    """The share of the logits' variance that each cos(w_k(a+b-c)) explains, 0 to 1.
+
+    The waves are orthogonal, so the share of a set of keys is the sum of theirs.
+
+    Args:
+        centering: Which mean the variance leaves out: `class` that of each class over all pairs, `mean` the
+            one mean of all logits, `none` nothing.
+
+    Returns:
+        Measure giving `logit_fve`, dims (frequency,).
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, section 4.2: "95% of the variance", by least squares, which for
+        orthogonal waves is projection. Which mean they take out is not known; hence the argument.
+
+    Example:
+        >>> import grokinterp as gi
+        >>> fve()(gi.testing.planted_snapshot(7, keys=(1, 3))).values.round(6).tolist()
+        [0.5, 0.0, 0.5]
+    """
+
+    def compute(snapshot: Snapshot) -> xr.DataArray:
+        share = wave_coefficients(snapshot) ** 2 / _variance(snapshot, centering)
+        return _by_frequency(snapshot, share, "", "FVE of the logits by cos(w_k(a+b-c))")
+
+    return Measure(name="logit_fve", compute=compute, arguments={"centering": centering})
+
+
+@measure("product_fve")
+def product_fve(snapshot: Snapshot) -> xr.DataArray:
+    """The share of the logits' variance in functions of the product at each frequency, 0 to 1; dims (frequency,).
+
+    Unlike `fve` it asks nothing of how the logits depend on the class. Each class has its mean left out.
+    """
+    return _by_frequency(snapshot, product_shares(snapshot), "", "FVE of the logits by cos and sin(w_k(a+b))")
+
+
+@kept
+def product_shares(snapshot: Snapshot) -> Float64[Tensor, " block"]:
+    """The values of `product_fve`."""
+    basis = snapshot.basis
+    squared = (basis.matrix @ snapshot.product_means).square().sum(dim=1)
+    power = torch.zeros(len(basis.block_names), dtype=torch.float64).index_add_(0, basis.block, squared)
+    return _pairs_per_product(snapshot) * power[1:] / _variance(snapshot, "class")
+
+
+def over_inputs(classes: Sequence[int]) -> Measure:
+    """The logits of some classes over all pairs.
+
+    Args:
+        classes: Which, by number.
+
+    Returns:
+        Measure giving `logits`, dims (c, a, b).
+    """
+
+    def compute(snapshot: Snapshot) -> xr.DataArray:
+        wanted = list(classes)
+        return labels.array(
+            snapshot.logits[:, :, wanted].permute(2, 0, 1),
+            ("c", "a", "b"),
+            name="logits",
+            units="logit",
+            long_name="logit",
+            coords={"c": wanted, "a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens},
+        )
+
+    return Measure(name="logits", compute=compute, arguments={"classes": list(classes)})
+
+
+def variance_explained(model: object, keys: Iterable[int], *, centering: Centering = "class") -> float:
+    """The share of the logits' variance that cos(w_k(a+b-c)) of some keys explain together, 0 to 1.
+
+    Example:
+        >>> import grokinterp as gi
+        >>> round(variance_explained(gi.testing.planted_snapshot(7, keys=(1, 3)), (1, 3)), 6)
+        1.0
+    """
+    snapshot = as_snapshot(model)
+    wanted = snapshot.basis.check(keys)
+    return float(fve(centering=centering)(snapshot).sel(frequency=wanted).sum())
+
+
+def _by_frequency(snapshot: Snapshot, values: Tensor, units: str, long_name: str) -> xr.DataArray:
+    return labels.array(
+        values,
+        ("frequency",),
+        name="values",
+        units=units,
+        long_name=long_name,
+        coords={"frequency": snapshot.basis.blocks},
+    )
+
+
+def _pairs_per_product(snapshot: Snapshot) -> Tensor:
+    """How many pairs have each group element as their product: the same number for all of them."""
+    _, elements = snapshot.task.require_group()
+    counts = snapshot.task.table.flatten().bincount(minlength=snapshot.task.n_outputs)[elements]
+    assert (counts == counts[0]).all()
+    return counts[0].double()
+
+
+@kept
+def _variances(snapshot: Snapshot) -> dict[str, float]:
+    logits = snapshot.logits.flatten(0, 1)
+    squares = logits.square().sum().item()
+    return {
+        "class": squares - len(logits) * logits.mean(dim=0).square().sum().item(),
+        "mean": squares - logits.numel() * logits.mean().item() ** 2,
+        "none": squares,
+    }
+
+
+def _variance(snapshot: Snapshot, centering: Centering) -> float:
+    variances = _variances(snapshot)
+    if centering not in variances:
+        msg = f"centering must be one of {', '.join(variances)}, got {centering!r}."
+        raise ValueError(msg)
+    return max(variances[centering], torch.finfo(torch.float64).tiny)

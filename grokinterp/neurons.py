@@ -1,0 +1,182 @@
+"""What each neuron computes: its frequency, its phase, and how much of it they explain."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import xarray as xr
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+from grokinterp import labels
+from grokinterp.basis import Basis, task_basis
+from grokinterp.snapshots import Measure, Snapshot, as_snapshot, kept, measure
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NeuronFit:
+    """Each neuron by its best single frequency.
+
+    Attributes:
+        frequency: The block that explains most of the neuron's variance over all pairs.
+        fve: The share that it explains, 0 to 1; 0 for a neuron that never varies.
+        phase: Of the neuron as a function of the product s: its part at that frequency peaks where
+            w_k s equals the phase; radians, -pi to pi; NaN where the task's group is not cyclic.
+    """
+
+    frequency: Int[Tensor, " neuron"]
+    fve: Float64[Tensor, " neuron"]
+    phase: Float64[Tensor, " neuron"]
+
+
+def block_power(
+    x: Float[Tensor, "a b neuron"], basis_a: Basis, basis_b: Basis
+) -> Float64[Tensor, "block block neuron"]:
+    """The power of functions of (a, b) in each pair of blocks of the two-dimensional basis."""
+    coefficients = torch.einsum("ia,abn->ibn", basis_a.matrix.to(x.dtype), x)
+    coefficients = torch.einsum("jb,ibn->ijn", basis_b.matrix.to(x.dtype), coefficients)
+    rows = torch.zeros(len(basis_a.block_names), *coefficients.shape[1:], dtype=torch.float64)
+    rows.index_add_(0, basis_a.block, coefficients.double() ** 2)
+    power = torch.zeros(len(rows), len(basis_b.block_names), rows.shape[2], dtype=torch.float64)
+    return power.index_add_(1, basis_b.block, rows)
+
+
+def frequency_fve(
+    x: Float[Tensor, "a b neuron"], basis_a: Basis, basis_b: Basis
+) -> Float64[Tensor, "neuron block"]:
+    """The share of each function's variance that one block of both inputs explains, 0 to 1.
+
+    For frequency k these are the 8 terms made of const, cos k and sin k in a and in b, without const const.
+    Blocks are those of `basis_a.blocks`, in order; a function that does not vary has 0.
+    """
+    power = block_power(x, basis_a, basis_b)
+    explained = power[0, 1:] + power[1:, 0] + power[1:, 1:].diagonal().T
+    total = power.sum(dim=(0, 1)) - power[0, 0]
+    # Below this a neuron's variance is rounding of its mean: a dead neuron, or one that is constant.
+    floor = 1e-10 * power[0, 0] + torch.finfo(torch.float64).tiny
+    return torch.where(total > floor, explained / total.clamp(min=torch.finfo(torch.float64).tiny), 0.0).T
+
+
+@kept
+def _fit(snapshot: Snapshot) -> NeuronFit:
+    task, basis = snapshot.task, snapshot.basis
+    x = snapshot.neurons
+    fve = frequency_fve(x, task_basis(task, task.a_tokens), task_basis(task, task.b_tokens))
+    best, place = fve.max(dim=1)
+    return NeuronFit(frequency=torch.tensor(basis.blocks)[place], fve=best, phase=_phase(snapshot, place))
+
+
+def _phase(snapshot: Snapshot, place: Int[Tensor, " neuron"]) -> Float64[Tensor, " neuron"]:
+    task, basis = snapshot.task, snapshot.basis
+    group, _ = task.require_group()
+    if group.logarithm is None:
+        return torch.full((len(place),), torch.nan, dtype=torch.float64)
+    products = task.table.flatten()
+    sums = torch.zeros(task.n_outputs, len(place), dtype=torch.float64)
+    sums.index_add_(0, products, snapshot.neurons.flatten(0, 1).double())
+    means = sums / products.bincount(minlength=task.n_outputs).clamp(min=1)[:, None]
+    waves = basis.matrix @ means
+    names = {name: row for row, name in enumerate(basis.names)}
+    # Frequency n/2 has no sine; its phase is 0 or pi.
+    zeros = torch.zeros(len(place), dtype=torch.float64)
+    cos = torch.stack([waves[names[f"cos {k}"]] for k in basis.blocks])
+    sin = torch.stack([waves[names[f"sin {k}"]] if f"sin {k}" in names else zeros for k in basis.blocks])
+    neuron = torch.arange(len(place))
+    return torch.atan2(sin[place, neuron], cos[place, neuron])
+
+
+def fit(model: object) -> NeuronFit:
+    """Frequency, phase and FVE of every neuron of the last layer.
+
+    Args:
+        model: A Snapshot or a TransformerLens model, of a task that has a group.
+
+    Returns:
+        The fit; computed once per snapshot.
+
+    Raises:
+        ValueError: If the task has no group.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, section 4.4 and the code's `calculate_key_freqs`. Differs: theirs
+        tries frequencies below (p-1)/2 only, ours includes it.
+
+    Example:
+        >>> import grokinterp as gi
+        >>> fit(gi.testing.planted_snapshot(7, keys=(1, 3))).frequency.unique().tolist()
+        [1, 3]
+    """
+    return _fit(as_snapshot(model))
+
+
+@measure("neuron_frequency")
+def frequency(snapshot: Snapshot) -> xr.DataArray:
+    """The best single frequency of each neuron; dims (neuron,)."""
+    return labels.array(_fit(snapshot).frequency, ("neuron",), name="f", units="", long_name="frequency of the neuron")
+
+
+@measure("neuron_fve")
+def fve(snapshot: Snapshot) -> xr.DataArray:
+    """The share of each neuron's variance that its best frequency explains, 0 to 1; dims (neuron,)."""
+    return labels.array(
+        _fit(snapshot).fve, ("neuron",), name="f", units="", long_name="FVE of the neuron by its frequency"
+    )
+
+
+@measure("neuron_phase")
+def phase(snapshot: Snapshot) -> xr.DataArray:
+    """The phase of each neuron as a function of the product, radians; dims (neuron,)."""
+    return labels.array(_fit(snapshot).phase, ("neuron",), name="f", units="rad", long_name="phase of the neuron")
+
+
+def counts(*, threshold: float = 0.85) -> Measure:
+    """How many neurons each frequency has.
+
+    Args:
+        threshold: A neuron counts for its best frequency if that explains at least this share of it.
+
+    Returns:
+        Measure giving `neurons_per_frequency`, dims (frequency,), whole numbers.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217: clusters of neurons, those below .85 in none.
+    """
+
+    def compute(snapshot: Snapshot) -> xr.DataArray:
+        found = _fit(snapshot)
+        blocks = snapshot.basis.blocks
+        clear = found.frequency[found.fve >= threshold]
+        return labels.array(
+            clear.bincount(minlength=max(blocks) + 1)[list(blocks)],
+            ("frequency",),
+            name="counts",
+            units="",
+            long_name="neurons",
+            coords={"frequency": blocks},
+        )
+
+    return Measure(name="neurons_per_frequency", compute=compute, arguments={"threshold": threshold})
+
+
+def activations(neurons: Sequence[int]) -> Measure:
+    """The activations of some neurons over all pairs.
+
+    Args:
+        neurons: Which, by number.
+
+    Returns:
+        Measure giving `neurons`, dims (neuron, a, b).
+    """
+
+    def compute(snapshot: Snapshot) -> xr.DataArray:
+        wanted = list(neurons)
+        return labels.array(
+            snapshot.neurons[:, :, wanted].permute(2, 0, 1),
+            ("neuron", "a", "b"),
+            name="neurons",
+            units="",
+            long_name="activation of the neuron",
+            coords={"neuron": wanted, "a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens},
+        )
+
+    return Measure(name="neurons", compute=compute, arguments={"neurons": list(neurons)})

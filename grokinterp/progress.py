@@ -1,0 +1,285 @@
+"""Progress measures: losses of the model and of parts of its logits, and the weights' norms.
+
+Losses are in nats, float64, means over the pairs of a split, over the task's classes ('=' left out, unlike in
+the training loss of a model that has it as a class).
+"""
+
+from collections.abc import Iterable
+
+import torch
+import xarray as xr
+from jaxtyping import Float64
+from torch import Tensor
+
+from grokinterp import labels
+from grokinterp.labels import SPLITS, Split
+from grokinterp.logits import project_products, wave_logits
+from grokinterp.losses import accuracy, cross_entropy_per_pair
+from grokinterp.snapshots import Measure, Snapshot, kept, measure
+
+
+# Beyond this spread of logits, in nats, a product of exponentials could underflow in float64 (at about 700).
+_SAFE_SPREAD = 600.0
+
+
+@measure("loss")
+def losses(snapshot: Snapshot) -> xr.DataArray:
+    """The cross-entropy of the logits by split; dims (split,), nats.
+
+    Example:
+        >>> import grokinterp as gi
+        >>> losses(gi.testing.planted_snapshot(7, keys=(1, 3))).sizes["split"]
+        3
+    """
+    per_pair = cross_entropy_per_pair(snapshot.logits, snapshot.task.table)
+    return labels.array(
+        [per_pair[snapshot.mask(split)].mean().item() for split in SPLITS],
+        ("split",),
+        name="loss",
+        units="nats",
+        long_name="loss",
+    )
+
+
+@measure("accuracy")
+def accuracies(snapshot: Snapshot) -> xr.DataArray:
+    """The share of right answers by split, 0 to 1; dims (split,)."""
+    masks = [snapshot.mask(split) for split in SPLITS]
+    return labels.array(
+        [accuracy(snapshot.logits[mask], snapshot.task.table[mask]).item() for mask in masks],
+        ("split",),
+        name="accuracy",
+        units="",
+        long_name="accuracy",
+    )
+
+
+def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: bool = True) -> Measure:
+    """The loss when only the key frequencies of the product are left in the logits.
+
+    The logits are projected on cos and sin(w_k(a+b)) of the keys. It falls while the circuit of the keys
+    forms, long before the test loss does.
+
+    Args:
+        keys: Frequencies (or irreps) to keep. Fixed over a run: pass those of its last checkpoint, or the
+            curve mixes two effects.
+        split: Pairs over which the loss is taken; the paper: all.
+        bias_correction: Whether to add back the mean logits of each class over all pairs; the paper: yes.
+
+    Returns:
+        Measure giving `restricted_loss`, a number in nats.
+
+    Raises:
+        ValueError: If a key is no block of the task's basis, the task has no group, or the split is unknown.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, "restricted loss"; `trig_loss` in the code. Two directions per
+        key are kept, as in the code; the paper's text counts the 20 products of cos and sin.
+
+    Example:
+        >>> import grokinterp as gi
+        >>> snap = gi.testing.planted_snapshot(7, keys=(1, 3))
+        >>> whole = gi.progress.losses(snap).sel(split="all").item()
+        >>> abs(restricted_loss((1, 3))(snap).item() - whole) < 1e-12
+        True
+    """
+    wanted = _as_keys(keys)
+    blocks = (0, *wanted) if bias_correction else wanted
+
+    def compute(snapshot: Snapshot) -> xr.DataArray:
+        _require(snapshot, wanted)
+        by_product = project_products(snapshot, blocks)
+        return _loss(_product_loss(snapshot, by_product, split), "restricted loss")
+
+    arguments = {"keys": wanted, "split": split, "bias_correction": int(bias_correction)}
+    return Measure(name="restricted_loss", compute=compute, arguments=arguments)
+
+
+def excluded_loss(keys: Iterable[int], *, split: Split = "train") -> Measure:
+    """The loss when the key frequencies of the product are taken out of the logits.
+
+    Low while the model memorises, and high once its answers rest on the keys. Equals log(p) when the logits
+    hold nothing else. There is no bias correction, for there is nothing to correct: what is taken out has
+    mean zero over all pairs.
+
+    Args:
+        keys: Frequencies (or irreps) to take out. Fixed over a run: pass those of its last checkpoint.
+        split: Pairs over which the loss is taken; the paper: train.
+
+    Returns:
+        Measure giving `excluded_loss`, a number in nats.
+
+    Raises:
+        ValueError: If a key is no block of the task's basis, the task has no group, or the split is unknown.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, "excluded loss"; `excluded_loss_2D_full` in their notebook's
+        code. Their released package has one value per key instead: `excluded_loss_by_frequency`.
+
+    Example:
+        >>> import grokinterp as gi
+        >>> excluded_loss((1, 3))(gi.testing.planted_snapshot(7, keys=(1, 3))).item()
+        1.945910149...
+    """
+    wanted = _as_keys(keys)
+
+    def compute(snapshot: Snapshot) -> xr.DataArray:
+        _require(snapshot, wanted)
+        mask, table = snapshot.mask(split), snapshot.task.table
+        left = snapshot.logits[mask] - project_products(snapshot, wanted)[table[mask]]
+        return _loss(cross_entropy_per_pair(left, table[mask]).mean().item(), "excluded loss")
+
+    return Measure(name="excluded_loss", compute=compute, arguments={"keys": wanted, "split": split})
+
+
+def excluded_loss_by_frequency(keys: Iterable[int] | None = None, *, split: Split = "train") -> Measure:
+    """The loss when one frequency of the product is taken out of the logits, for each.
+
+    Args:
+        keys: The frequencies to take out one at a time; default: every one there is.
+        split: Pairs over which the loss is taken; the paper: train.
+
+    Returns:
+        Measure giving `excluded_loss_by_frequency`, dims (frequency,), nats.
+
+    Raises:
+        ValueError: If a key is no block of the task's basis, the task has no group, or the split is unknown.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, figure 15; `excluded_loss_2D` in their notebook's code.
+    """
+    wanted = None if keys is None else _as_keys(keys)
+
+    def compute(snapshot: Snapshot) -> xr.DataArray:
+        blocks = list(snapshot.basis.blocks) if wanted is None else wanted
+        _require(snapshot, blocks)
+        removed = torch.stack([project_products(snapshot, [k]) for k in blocks])
+        return labels.array(
+            _losses_without(snapshot, removed)[:, snapshot.mask(split)].mean(dim=1),
+            ("frequency",),
+            name="loss",
+            units="nats",
+            long_name="excluded loss of one frequency",
+            coords={"frequency": blocks},
+        )
+
+    arguments = {"keys": wanted, "split": split}
+    return Measure(name="excluded_loss_by_frequency", compute=compute, arguments=arguments)
+
+
+def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: bool = True) -> Measure:
+    """The loss when the logits are replaced by their fit with cos w_k(a+b-c) of the keys.
+
+    Stricter than `restricted_loss`, which leaves free how the logits depend on the class c.
+
+    Args:
+        keys: Frequencies (or irreps) of the fit.
+        split: Pairs over which the loss is taken.
+        bias_correction: Whether to add back the mean logits of each class over all pairs.
+
+    Returns:
+        Measure giving `trig_loss`, a number in nats.
+
+    Raises:
+        ValueError: If a key is no block of the task's basis, the task has no group, or the split is unknown.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, section 4.2: 2.4e-7 becomes 4.7e-8. What their code calls
+        `trig_loss` is our `restricted_loss`.
+    """
+    wanted = _as_keys(keys)
+
+    def compute(snapshot: Snapshot) -> xr.DataArray:
+        _require(snapshot, wanted)
+        by_product = wave_logits(snapshot, wanted)
+        if bias_correction:
+            by_product = by_product + project_products(snapshot, (0,))
+        return _loss(_product_loss(snapshot, by_product, split), "loss of the fit by cos(w_k(a+b-c))")
+
+    arguments = {"keys": wanted, "split": split, "bias_correction": int(bias_correction)}
+    return Measure(name="trig_loss", compute=compute, arguments=arguments)
+
+
+@measure("weight_norm")
+def weight_norm(snapshot: Snapshot) -> xr.DataArray:
+    """The sum of the squared weights of each parameter, biases included; dims (matrix,).
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, figure 7: "total sum of squared weights" is the sum of these.
+    """
+    return labels.array(
+        [parameter.double().square().sum().item() for parameter in snapshot.params.values()],
+        ("matrix",),
+        name="weight_norm",
+        units="weight^2",
+        long_name="sum of squared weights",
+        coords={"matrix": [name.removeprefix("blocks.0.") for name in snapshot.params]},
+    )
+
+
+def _as_keys(keys: Iterable[int]) -> list[int]:
+    return sorted({int(k) for k in keys})
+
+
+def _require(snapshot: Snapshot, keys: Iterable[int]) -> None:
+    """Keys are blocks of the basis, and not the background, which is no frequency."""
+    if 0 in snapshot.basis.check(keys):
+        msg = f"keys must be frequencies of {snapshot.task.name}, from 1 on, got 0."
+        raise ValueError(msg)
+
+
+def _loss(value: float, long_name: str) -> xr.DataArray:
+    return labels.array(value, name="loss", units="nats", long_name=long_name)
+
+
+def _product_loss(snapshot: Snapshot, by_product: Float64[Tensor, "s c"], split: Split) -> float:
+    """The loss of logits that depend on the product alone: one cross-entropy per product, weighted by its pairs."""
+    n = len(by_product)
+    per_product = cross_entropy_per_pair(by_product, torch.arange(n))
+    pairs = snapshot.task.table[snapshot.mask(split)].bincount(minlength=n).double()
+    return (per_product @ pairs / pairs.sum()).item()
+
+
+def _losses_without(
+    snapshot: Snapshot, removed: Float64[Tensor, "frequency s c"]
+) -> Float64[Tensor, "frequency a b"]:
+    """The cross-entropy at each pair of logits[a, b] - removed[k, a∘b], for all k at once.
+
+    Pairs of one product share what is removed, and exp(logits - removed) is a product of exponentials. So the
+    sum over classes is one matrix product per product s: [pairs, c] @ [c, frequency].
+    """
+    table = snapshot.task.table
+    if _spread(snapshot.logits) + _spread(removed) > _SAFE_SPREAD:
+        rows = (cross_entropy_per_pair(snapshot.logits - part[table], table) for part in removed)
+        return torch.stack(list(rows))
+    exponentials, shift, order, place = _exponentials_by_product(snapshot)
+    factor_shift = -removed.amin(dim=2)
+    factors = torch.exp(-removed - factor_shift[:, :, None])
+    sums = torch.einsum("sic,ksc->ksi", exponentials, factors)
+    log_sums = sums.clamp(min=torch.finfo(torch.float64).tiny).log() + factor_shift[:, :, None]
+    products = table.flatten()[order]
+    right = snapshot.logits.flatten(0, 1)[order, products][None] - removed[:, products, products]
+    per_pair = torch.empty(len(removed), len(order), dtype=torch.float64)
+    per_pair[:, order] = log_sums[:, products, place] + shift[order][None] - right
+    return per_pair.reshape(len(removed), *table.shape)
+
+
+@kept
+def _exponentials_by_product(snapshot: Snapshot) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """exp(logits - their maximum), [product, place, c], zero where a product has fewer pairs than another.
+
+    With the maximum of each pair, the pairs ordered by product, and the place of each of these.
+    """
+    logits, products = snapshot.logits.flatten(0, 1), snapshot.task.table.flatten()
+    shift = logits.amax(dim=1)
+    order = products.argsort(stable=True)
+    counts = products.bincount(minlength=snapshot.task.n_outputs)
+    starts = counts.cumsum(0) - counts
+    place = torch.arange(len(order)) - starts[products[order]]
+    exponentials = torch.zeros(len(counts), int(counts.max()), logits.shape[1], dtype=torch.float64)
+    exponentials[products[order], place] = torch.exp(logits - shift[:, None])[order]
+    return exponentials, shift, order, place
+
+
+def _spread(x: Tensor) -> float:
+    return (x.amax(dim=-1) - x.amin(dim=-1)).max().item()

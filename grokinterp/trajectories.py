@@ -1,0 +1,158 @@
+"""Measures over training time: one forward pass per checkpoint, kept in the run directory."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import xarray as xr
+from tqdm.auto import tqdm
+
+from grokinterp.config import to_dict
+from grokinterp.labels import DIMENSIONS
+from grokinterp.runs.layout import write_atomically
+from grokinterp.runs.run import Run
+from grokinterp.snapshots import Measure, Snapshot
+
+
+AnyMeasure = Measure | Callable[[Snapshot], xr.DataArray]
+# Seconds of work that a killed trajectory can lose.
+_SAVE_EVERY: Final = 20.0
+
+
+def trajectory(
+    run: Run,
+    measures: Sequence[AnyMeasure],
+    *,
+    epochs: Iterable[int] | None = None,
+    cache: bool = True,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Measures over the checkpoints of a run.
+
+    What the library's own measures give is kept in the run's `analysis/` folder, so that a second call, or one
+    after an interruption, computes only what is missing. Functions of your own are computed anew each time.
+
+    Args:
+        run: Finished or not.
+        measures: Measures, or functions from a Snapshot to a named DataArray.
+        epochs: Checkpoints to visit; default: all of `run.epochs`.
+        cache: Whether to read and write `analysis/`; a folder that cannot be written is only read.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        Dataset with a variable per measure, over `epoch` and the measure's own dimensions.
+
+    Raises:
+        ValueError: If two measures give the same name; rename one with `Measure.named`.
+        RunError: If a checkpoint is missing or broken.
+
+    Example:
+        >>> import grokinterp as gi
+        >>> run = gi.load_run("nanda2023")
+        >>> ds = trajectory(run, [gi.progress.losses], epochs=[0], progress=False)
+        >>> ds.loss.sel(epoch=0, split="train").item()
+        4.755...
+    """
+    wanted = list(run.epochs if epochs is None else epochs)
+    stores = [_Store(run, measure, cache=cache) for measure in measures]
+    todo = [(epoch, [store for store in stores if epoch not in store.results]) for epoch in wanted]
+    todo = [(epoch, missing) for epoch, missing in todo if missing]
+    saved = time.monotonic()
+    try:
+        for epoch, missing in tqdm(todo, desc="checkpoints", disable=not progress or not todo, dynamic_ncols=True):
+            snapshot = run.snapshot(epoch)
+            for store in missing:
+                store.add(epoch, snapshot)
+            if time.monotonic() - saved > _SAVE_EVERY:
+                _save(stores)
+                saved = time.monotonic()
+    finally:
+        _save(stores)
+    variables = [store.over(wanted) for store in stores]
+    names = [str(variable.name) for variable in variables]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        msg = f"two measures give {twice[0]!r}; rename one, as in excluded_loss(keys).named('another_name')."
+        raise ValueError(msg)
+    attrs = {"run": run.path.name, "task": run.task.name, "grokinterp": version("grokinterp")}
+    return xr.Dataset(dict(zip(names, variables, strict=True)), attrs=attrs)
+
+
+class _Store:
+    """The results of one measure by epoch, and the file that keeps them."""
+
+    def __init__(self, run: Run, measure: AnyMeasure, *, cache: bool) -> None:
+        self.measure = measure
+        self.results: dict[int, xr.DataArray] = {}
+        self.is_changed = False
+        self.made_by = json.dumps(_origin(run, measure), sort_keys=True)
+        # Only the library's own measures have a version by which to tell that their numbers would be the same.
+        is_own = isinstance(measure, Measure) and measure.compute.__module__.startswith("grokinterp.")
+        self.path = _path(run, measure) if cache and is_own and isinstance(measure, Measure) else None
+        if self.path is not None and self.path.exists():
+            self._read(self.path)
+
+    def _read(self, path: Path) -> None:
+        try:
+            with xr.open_dataarray(path, engine="h5netcdf") as stored:
+                kept = stored.load()
+        except (OSError, ValueError):
+            return  # A file that cannot be read is computed and written anew.
+        if kept.attrs.pop("made_by", None) == self.made_by:
+            self.results = {int(epoch): kept.sel(epoch=epoch, drop=True) for epoch in kept.epoch.values}
+
+    def add(self, epoch: int, snapshot: Snapshot) -> None:
+        """Compute the measure of one more epoch."""
+        try:
+            self.results[epoch] = self.measure(snapshot)
+        except Exception as error:
+            error.add_note(f"at epoch {epoch}, computing {self.measure}")
+            raise
+        self.is_changed = True
+
+    def save(self) -> None:
+        """Write what is new."""
+        if self.path is None or not self.is_changed or not os.access(self.path.parents[1], os.W_OK):
+            return
+        stacked = self.over(sorted(self.results)).assign_attrs(made_by=self.made_by)
+        write_atomically(self.path, lambda temporary: stacked.to_netcdf(temporary, engine="h5netcdf") and None)
+        self.is_changed = False
+
+    def over(self, epochs: Sequence[int]) -> xr.DataArray:
+        """The results of some epochs as one array over `epoch`."""
+        coordinate = xr.DataArray(
+            list(epochs), dims="epoch", name="epoch", attrs={"long_name": DIMENSIONS["epoch"]}
+        )
+        first = self.results[epochs[0]]
+        stacked = xr.concat([self.results[epoch] for epoch in epochs], dim=coordinate, coords="minimal", compat="override")
+        return stacked.rename(first.name).assign_attrs(first.attrs)
+
+
+def _origin(run: Run, measure: AnyMeasure) -> dict[str, Any]:
+    """What a cached result depends on: the library's version, the run's config and the measure's arguments."""
+    config = {key: value for key, value in to_dict(run.config).items() if key != "epochs"}
+    arguments = dict(measure.arguments) if isinstance(measure, Measure) else {}
+    return {"grokinterp": version("grokinterp"), "arguments": arguments, "config": config}
+
+
+def _path(run: Run, measure: Measure) -> Path:
+    """The cache's file: the measure's name and, where it has any, its arguments."""
+    words = [measure.name]
+    for key, value in measure.arguments.items():
+        text = "-".join(map(str, value)) if isinstance(value, list) else str(value)
+        words.append(f"{key}={text}")
+    name = ",".join(words)
+    if len(name) > 150:
+        import hashlib
+
+        name = f"{measure.name},{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return run.layout.analysis / f"{name}.nc"
+
+
+def _save(stores: Sequence[_Store]) -> None:
+    for store in stores:
+        store.save()
