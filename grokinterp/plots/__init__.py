@@ -1,0 +1,33 @@
+"""Pictures: functions from a labelled Dataset to a plotly Figure, which is returned and neither shown nor written.
+
+Nothing here knows torch, a model or an analysis; titles of axes come from the attributes of what is drawn.
+"""
+
+from grokinterp.plots.circles import embedding_circles as embedding_circles
+from grokinterp.plots.clusters import neuron_clusters as neuron_clusters
+from grokinterp.plots.curves import training_curves as training_curves
+from grokinterp.plots.frequencies import excluded_by_frequency as excluded_by_frequency
+from grokinterp.plots.frequencies import logit_fve as logit_fve
+from grokinterp.plots.grids import attention as attention
+from grokinterp.plots.grids import logits_over_inputs as logits_over_inputs
+from grokinterp.plots.grids import neuron_grid as neuron_grid
+from grokinterp.plots.measures import progress as progress
+from grokinterp.plots.norms import weights as weights
+from grokinterp.plots.spectra import spectrum as spectrum
+from grokinterp.plots.spectra import spectrum_over_time as spectrum_over_time
+
+
+__all__ = [
+    "attention",
+    "embedding_circles",
+    "excluded_by_frequency",
+    "logit_fve",
+    "logits_over_inputs",
+    "neuron_clusters",
+    "neuron_grid",
+    "progress",
+    "spectrum",
+    "spectrum_over_time",
+    "training_curves",
+    "weights",
+]

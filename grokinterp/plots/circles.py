@@ -1,0 +1,77 @@
+"""The embeddings in the plane of each key frequency, where a model that uses it has its residues on a circle."""
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+
+from grokinterp.plots import slider, theme
+from grokinterp.plots.data import need, over_epochs, small
+
+
+def embedding_circles(ds: xr.Dataset) -> go.Figure:
+    """Each residue's embedding in the plane of each key frequency, joined in steps of one turn over p.
+
+    Residues that follow each other round the circle of frequency k differ by the inverse of k modulo p, so the
+    joining line is a circle where the frequency is learned, and a tangle where it is not.
+
+    Args:
+        ds: A snapshot or a trajectory with `embedding_circle`.
+
+    Returns:
+        A figure with a panel per frequency, all on one scale, and a slider where there are several epochs.
+
+    Raises:
+        KeyError: If `embedding_circle` is missing.
+
+    Example:
+        >>> angle = 2 * np.pi * 2 * np.arange(5) / 5
+        >>> points = xr.DataArray(
+        ...     [[np.cos(angle), np.sin(angle)]],
+        ...     dims=("frequency", "axis", "p"),
+        ...     coords={"frequency": [2], "axis": ["cos", "sin"], "p": np.arange(5)},
+        ... )
+        >>> embedding_circles(xr.Dataset({"embedding_circle": points})).data[0].customdata.tolist()
+        [0, 3, 1, 4, 2, 0]
+    """
+    data = over_epochs(need(ds, "embedding_circle")).transpose("epoch", "frequency", "axis", "p")
+    keys = [int(k) for k in data["frequency"].values]
+    p = data.sizes["p"]
+    columns = min(len(keys), 5)
+    fig = theme.panels([f"k = {k}" for k in keys], columns=columns, horizontal_spacing=0.05, vertical_spacing=0.16)
+    # Round the circle: by the angle k x, the residues of one angle side by side, and back to the first.
+    orders = [np.append(order := np.argsort(np.arange(p) * k % p, kind="stable"), order[0]) for k in keys]
+
+    def points(epoch: int, number: int) -> dict[str, np.ndarray]:
+        cos, sin = data.values[epoch, number][:, orders[number]]
+        return {"x": small(cos), "y": small(sin)}
+
+    reach = float(np.abs(data).max()) * 1.12 or 1.0
+    for number, (k, order) in enumerate(zip(keys, orders, strict=True)):
+        residues = data["p"].values[order]
+        where = theme.place(number, columns)
+        fig.add_scatter(
+            **points(-1, number),
+            mode="lines+markers",
+            line={"color": theme.OTHER, "width": 1},
+            marker={"color": residues, "coloraxis": "coloraxis", "size": 6 if p < 80 else 5},
+            customdata=residues,
+            hovertemplate=f"residue %{{customdata}}, k = {k}<extra></extra>",
+            name=f"k = {k}",
+            **where,
+        )
+        x_axis = fig.get_subplot(**where).xaxis.plotly_name.replace("axis", "")
+        even = {"range": [-reach, reach], "constrain": "domain", "nticks": 5}
+        fig.update_xaxes(title_text="cos" + _unit(data) if number + columns >= len(keys) else None, **even, **where)
+        fig.update_yaxes(title_text="sin" + _unit(data) if where["col"] == 1 else None, **even, **where)
+        fig.update_yaxes(scaleanchor=x_axis, **where)
+    key = {"title": {"text": theme.title(data["p"]), "side": "right", "font": {"size": 11}}, "len": 1.0}
+    fig.update_layout(coloraxis={"colorscale": theme.RESIDUE, "colorbar": key}, showlegend=False)
+    frames = [[points(epoch, number) for number in range(len(keys))] for epoch in range(data.sizes["epoch"])]
+    slider.add(fig, data["epoch"].values.tolist(), frames)
+    rows = -(-len(keys) // columns)
+    return theme.apply(fig, height=90 + (260 if columns > 2 else 380) * rows + (90 if fig.frames else 0))
+
+
+def _unit(data: xr.DataArray) -> str:
+    units = data.attrs.get("units", "")
+    return f" ({units})" if units else ""

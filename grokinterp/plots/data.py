@@ -1,0 +1,116 @@
+"""What the pictures ask of a Dataset, and how its numbers are made fit to draw."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+
+
+MADE_BY: Final[Mapping[str, str]] = {
+    "loss": "gi.progress.losses",
+    "accuracy": "gi.progress.accuracies",
+    "restricted_loss": "gi.progress.restricted_loss(keys)",
+    "excluded_loss": "gi.progress.excluded_loss(keys)",
+    "excluded_loss_by_frequency": "gi.progress.excluded_loss_by_frequency()",
+    "trig_loss": "gi.progress.trig_loss(keys)",
+    "weight_norm": "gi.progress.weight_norm",
+    "gini": "gi.fourier.gini",
+    "spectrum": "gi.fourier.spectrum",
+    "components": "gi.fourier.components",
+    "embedding_circle": "gi.fourier.embedding_circles(keys)",
+    "logit_coefficient": "gi.logits.coefficients",
+    "logit_fve": "gi.logits.fve()",
+    "logits": "gi.logits.over_inputs(classes)",
+    "neuron_frequency": "gi.neurons.frequency",
+    "neuron_fve": "gi.neurons.fve",
+    "neuron_phase": "gi.neurons.phase",
+    "neurons": "gi.neurons.activations(neurons)",
+    "attention": "gi.attention.pattern",
+}
+
+# Asked first for the key frequencies; what is given to other measures need not be all of them.
+_HAS_KEYS: Final = ("restricted_loss", "excluded_loss", "trig_loss", "embedding_circle")
+
+
+def need(ds: xr.Dataset, name: str) -> xr.DataArray:
+    """A variable that a picture cannot do without.
+
+    Raises:
+        KeyError: If the Dataset lacks it; the message names the measure that makes it.
+
+    Example:
+        >>> need(xr.Dataset(), "gini")
+        Traceback (most recent call last):
+        KeyError: "the plot needs 'gini': add gi.fourier.gini to the trajectory"
+    """
+    if name not in ds:
+        source = f": add {MADE_BY[name]} to the trajectory" if name in MADE_BY else ""
+        msg = f"the plot needs {name!r}{source}"
+        raise KeyError(msg)
+    return ds[name]
+
+
+def over_epochs(data: xr.DataArray) -> xr.DataArray:
+    """The variable with `epoch` as its first dimension, of length one where it is of a single snapshot.
+
+    Example:
+        >>> over_epochs(xr.DataArray([1.0, 2.0], dims="frequency")).dims
+        ('epoch', 'frequency')
+    """
+    if "epoch" in data.dims:
+        return data.transpose("epoch", ...)
+    if "epoch" in data.coords:
+        return data.expand_dims("epoch")
+    return data.expand_dims(epoch=xr.DataArray([0], dims="epoch", attrs={"long_name": "epoch"}))
+
+
+def small(values: Any) -> np.ndarray:
+    """Numbers in four bytes each, which the eye cannot tell from eight."""
+    return np.asarray(values, dtype=np.float32)
+
+
+def positive(values: Any) -> np.ndarray:
+    """Numbers for a logarithmic axis: what is not above zero becomes a gap.
+
+    Example:
+        >>> positive([1.0, 0.0, -2.0])
+        array([ 1., nan, nan])
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    return np.where(numbers > 0, numbers, np.nan)
+
+
+def named_keys(ds: xr.Dataset) -> list[int] | None:
+    """The key frequencies that a Dataset's measures were given, None if no measure was given any."""
+    for name in sorted(ds.data_vars, key=lambda name: (name not in _HAS_KEYS, str(name))):
+        if "keys" in ds[name].attrs:
+            return sorted(int(k) for k in np.atleast_1d(ds[name].attrs["keys"]))
+    return None
+
+
+def keys_of(ds: xr.Dataset, data: xr.DataArray, keys: Sequence[int] | None) -> list[int]:
+    """The frequencies that a picture sets apart from the others.
+
+    Args:
+        ds: Searched for the `keys` that its measures were given.
+        data: What is drawn, over `frequency`.
+        keys: Taken as they are, unless None.
+
+    Returns:
+        The keys; where nobody named any, the five frequencies that are largest at the last epoch.
+
+    Example:
+        >>> norm = xr.DataArray([3.0, 1.0], dims="frequency", coords={"frequency": [1, 2]})
+        >>> keys_of(xr.Dataset({"spectrum": norm.assign_attrs(keys=[2])}), norm, None)
+        [2]
+    """
+    if keys is not None:
+        return sorted(int(k) for k in keys)
+    named = named_keys(ds)
+    if named is not None:
+        return named
+    last = over_epochs(data)[-1]
+    others = [dim for dim in last.dims if dim != "frequency"]
+    size = last.max(others).fillna(-np.inf)
+    return sorted(int(k) for k in size["frequency"].values[np.argsort(-size.values, kind="stable")[:5]])

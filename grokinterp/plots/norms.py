@@ -1,0 +1,46 @@
+"""The weights over training."""
+
+import plotly.graph_objects as go
+import xarray as xr
+
+from grokinterp.plots import theme
+from grokinterp.plots.data import need, over_epochs, positive, small
+
+
+def weights(ds: xr.Dataset, *, log_y: bool = True) -> go.Figure:
+    """The sum of squares of each weight matrix over the epochs.
+
+    Args:
+        ds: A trajectory with `weight_norm`.
+        log_y: Whether sums are on a logarithmic axis, where biases that begin at zero have a gap.
+
+    Returns:
+        A figure with a line per matrix; biases are dashed in the colour of their matrix.
+
+    Raises:
+        KeyError: If `weight_norm` is missing.
+
+    Example:
+        >>> norm = xr.DataArray([[2.0, 1.0]], dims=("epoch", "matrix"), coords={"matrix": ["W_E", "W_U"]})
+        >>> [line.name for line in weights(xr.Dataset({"weight_norm": norm})).data]
+        ['W_E', 'W_U']
+    """
+    norm = over_epochs(need(ds, "weight_norm"))
+    fig = theme.panels(["Squared weights by matrix"], columns=1)
+    full = [str(matrix) for matrix in norm["matrix"].values]
+    short = [name.rsplit(".", 1)[-1] for name in full]
+    for matrix, name in zip(full, short if len(set(short)) == len(full) else full, strict=True):
+        values = norm.sel(matrix=matrix).values
+        dashed = "b_" in name or "W_pos" in name
+        fig.add_scatter(
+            x=norm["epoch"].values,
+            y=small(positive(values) if log_y else values),
+            name=name,
+            mode="lines" if norm.sizes["epoch"] > 1 else "markers",
+            line={"color": theme.matrix_colour(name), "width": 1.8, "dash": "dot" if dashed else "solid"},
+            hovertemplate="%{y:.3g}",
+        )
+    fig.update_xaxes(title_text=theme.title(norm["epoch"]))
+    fig.update_yaxes(title_text=theme.title(norm), **(theme.log_axis() if log_y else {"rangemode": "tozero"}))
+    fig.update_layout(hovermode="x unified")
+    return theme.apply(fig, height=400)
