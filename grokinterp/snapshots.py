@@ -1,5 +1,6 @@
 """A model at one epoch with its task and split, and what analyses read of it: computed once, then kept."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, wraps
@@ -210,7 +211,9 @@ class Measure:
     def __call__(self, model: object) -> xr.DataArray:
         """The quantity of a snapshot, or of a TransformerLens model."""
         result = self.compute(as_snapshot(model)).rename(self.name)
-        return result.assign_attrs({key: value for key, value in self.arguments.items() if value is not None})
+        # Lists go in as JSON text: netCDF would give them back as arrays.
+        attrs = {key: json.dumps(x) if isinstance(x, list) else x for key, x in self.arguments.items() if x is not None}
+        return result.assign_attrs(attrs)
 
     def named(self, name: str) -> "Measure":
         """The same quantity under another name, for a second one of its kind in a trajectory."""

@@ -1,5 +1,6 @@
 """Measures over training time: one forward pass per checkpoint, kept in the run directory."""
 
+import hashlib
 import json
 import os
 import time
@@ -147,8 +148,6 @@ def _path(run: Run, measure: Measure) -> Path:
         words.append(f"{key}={text}")
     name = ",".join(words)
     if len(name) > 150:
-        import hashlib
-
         name = f"{measure.name},{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return run.layout.analysis / f"{name}.nc"
 
