@@ -42,14 +42,16 @@ def read_identity(path: Path) -> tuple[RunConfig, dict[str, Any]]:
     data = read_json(path)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         found = data.get("format") if isinstance(data, dict) else data
-        msg = f"{path} must be of run format {FORMAT}, got {found!r}; was it made by another program or version?"
+        msg = f"{path} must be of run format {FORMAT}, got {found!r}; read it with the grokinterp that made it."
         raise RunError(msg)
     try:
-        config = from_dict(RunConfig, data["config"])
-    except (KeyError, ValueError) as error:
+        return from_dict(RunConfig, data["config"]), dict(data["made_by"])
+    except KeyError as error:
+        msg = f"{path} lacks {error}; restore it from a copy."
+        raise RunError(msg) from None
+    except (TypeError, ValueError) as error:
         msg = f"{path} holds no config of this version: {error}"
         raise RunError(msg) from None
-    return config, data["made_by"]
 
 
 def differences(left: RunConfig, right: RunConfig, *, ignore: tuple[str, ...] = ()) -> list[str]:

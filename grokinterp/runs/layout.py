@@ -77,11 +77,19 @@ class Layout:
         return self.checkpoints / f"{epoch:07d}.safetensors"
 
     def epochs(self) -> tuple[int, ...]:
-        """The epochs that have a checkpoint, in order."""
-        return tuple(sorted(int(path.stem) for path in self.checkpoints.glob("[0-9]*.safetensors")))
+        """The epochs that have a checkpoint, in order; files that are not named as one are passed over."""
+        stems = {path.stem for path in self.checkpoints.glob("*.safetensors")}
+        numbers = (int(stem) for stem in stems if stem.isdecimal())
+        return tuple(sorted(number for number in numbers if self.checkpoint(number).stem in stems))
+
+    def leftovers(self) -> list[Path]:
+        """Temporary files of a trainer that was killed while it wrote."""
+        written = (self.config, self.task, self.split, self.metrics, self.resume)
+        in_root = (left for path in written for left in self.root.glob(f".{path.name}.*.tmp"))
+        return [*in_root, *self.checkpoints.glob(".*.tmp")]
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file so that it is there whole or not at all, also after a crash.
 
     Args:
@@ -92,17 +100,33 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a renaming last through a power cut; only POSIX systems can open a folder."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON atomically, indented for people."""
-    text = json.dumps(data, indent=2) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+    """Write JSON atomically, indented for people.
+
+    Raises:
+        ValueError: If a number is not finite, which JSON cannot say.
+    """
+    text = json.dumps(data, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path) -> Any:

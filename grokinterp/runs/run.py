@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -20,6 +20,14 @@ from grokinterp.runs.identity import read_identity
 from grokinterp.runs.layout import Layout, RunError
 from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import Task
+
+
+# Name in the metrics: units and long name.
+_SCALARS: Final = {
+    "squared_weight_norm": ("weight^2", "sum of squared weights"),
+    "learning_rate": ("", "learning rate"),
+    "seconds": ("s", "time trained"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,11 +63,11 @@ class Run:
     @cached_property
     def is_train(self) -> Bool[Tensor, "a b"]:
         """True at the pairs that were trained on."""
-        return tensors.read_split(self.layout.split)
+        return tensors.read_split(self.layout.split, self.task)
 
     @property
     def epochs(self) -> tuple[int, ...]:
-        """The epochs that have a checkpoint, in order; the weights of epoch e have seen e full-batch updates."""
+        """The epochs that have a checkpoint, in order; the weights of epoch e have seen the training pairs e times."""
         return self.layout.epochs()
 
     @property
@@ -83,33 +91,8 @@ class Run:
         if not entries:
             msg = f"{self.path} has no metrics yet; train it first."
             raise RunError(msg)
-        epochs = {"epoch": [entry["epoch"] for entry in entries], "split": ["train", "test"]}
-        by_split = {
-            name: labels.array(
-                np.array([[entry[name][split] for split in epochs["split"]] for entry in entries]),
-                ("epoch", "split"),
-                name=name,
-                units=units,
-                long_name=name,
-                coords=epochs,
-            )
-            for name, units in {"loss": "nats", "accuracy": ""}.items()
-        }
-        scalars = {
-            name: labels.array(
-                np.array([entry[name] for entry in entries], dtype=float),
-                ("epoch",),
-                name=name,
-                units=units,
-                long_name=long_name,
-                coords=epochs,
-            )
-            for name, units, long_name in (
-                ("squared_weight_norm", "weight^2", "sum of squared weights"),
-                ("learning_rate", "", "learning rate"),
-                ("seconds", "s", "time trained"),
-            )
-        }
+        by_split = {name: _by_split(entries, name, units) for name, units in (("loss", "nats"), ("accuracy", ""))}
+        scalars = {name: _scalar(entries, name, *about) for name, about in _SCALARS.items()}
         return xr.Dataset(by_split | scalars, attrs={"run": self.path.name, "task": self.task.name})
 
     def params(self, epoch: int | None = None) -> Params:
@@ -121,16 +104,8 @@ class Run:
         Raises:
             RunError: If there is no such checkpoint, or its file is broken.
         """
-        epochs = self.epochs
-        if not epochs:
-            msg = f"{self.path} has no checkpoint yet; train it first."
-            raise RunError(msg)
-        epoch = epochs[-1] if epoch is None else epoch
-        if epoch not in epochs:
-            near = min(epochs, key=lambda known: abs(known - epoch))
-            msg = f"{self.path} has no checkpoint of epoch {epoch}; the nearest is {near}."
-            raise RunError(msg)
-        return tensors.read_params(self.layout.checkpoint(epoch), shapes(self.config.model, self.task))
+        path = self.layout.checkpoint(self._known(epoch))
+        return tensors.read_params(path, shapes(self.config.model, self.task))
 
     def snapshot(self, epoch: int | None = None) -> Snapshot:
         """The model of a checkpoint with its task and split, for analyses.
@@ -141,13 +116,9 @@ class Run:
         Raises:
             RunError: If there is no such checkpoint, or its file is broken.
         """
-        return Snapshot(
-            params=self.params(epoch),
-            config=self.config.model,
-            task=self.task,
-            is_train=self.is_train,
-            epoch=self.epochs[-1] if epoch is None else epoch,
-        )
+        epoch = self._known(epoch)  # once, since a run that is training gets new ones
+        params = self.params(epoch)
+        return Snapshot(params=params, config=self.config.model, task=self.task, is_train=self.is_train, epoch=epoch)
 
     def model(self, epoch: int | None = None) -> Any:
         """The TransformerLens model of a checkpoint, to hook and cache as any other.
@@ -162,6 +133,20 @@ class Run:
             RunError: If there is no such checkpoint, or its file is broken.
         """
         return lens.to_transformer_lens(self.params(epoch), self.config.model)
+
+    def _known(self, epoch: int | None) -> int:
+        """An epoch that has a checkpoint; by default the last."""
+        epochs = self.epochs
+        if not epochs:
+            msg = f"{self.path} has no checkpoint yet; train it first."
+            raise RunError(msg)
+        if epoch is None:
+            return epochs[-1]
+        if epoch not in epochs:
+            near = min(epochs, key=lambda known: abs(known - epoch))
+            msg = f"{self.path} has no checkpoint of epoch {epoch}; the nearest is {near}."
+            raise RunError(msg)
+        return epoch
 
 
 def load_run(path: str | Path) -> Run:
@@ -196,3 +181,20 @@ def bundled_runs() -> dict[str, Path]:
     """The runs that are part of the package, by name."""
     folder = Path(str(resources.files("grokinterp"))) / "runs" / "bundled"
     return {path.name: path for path in sorted(folder.glob("*")) if (path / "config.json").exists()}
+
+
+def _by_split(entries: list[dict[str, Any]], name: str, units: str) -> xr.DataArray:
+    splits = ("train", "test")
+    values = np.array([[entry[name][split] for split in splits] for entry in entries])
+    coords = {"epoch": _epochs(entries), "split": splits}
+    return labels.array(values, ("epoch", "split"), name=name, units=units, long_name=name, coords=coords)
+
+
+def _scalar(entries: list[dict[str, Any]], name: str, units: str, long_name: str) -> xr.DataArray:
+    values = np.array([entry[name] for entry in entries], dtype=float)
+    coords = {"epoch": _epochs(entries)}
+    return labels.array(values, ("epoch",), name=name, units=units, long_name=long_name, coords=coords)
+
+
+def _epochs(entries: list[dict[str, Any]]) -> list[int]:
+    return [entry["epoch"] for entry in entries]

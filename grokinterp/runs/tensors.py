@@ -1,4 +1,4 @@
-"""A run's tensors on disk, all of them safetensors: parameters, task, split and the state to resume from."""
+"""A run's tensors on disk, all of them safetensors: parameters, task and split."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from grokinterp.models.init import Params
@@ -22,10 +22,14 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any] 
         path: Of the file.
         tensors: By name.
         about: JSON values that go into the file's header.
+
+    Raises:
+        OSError: If the disk is full or cannot be written. (`save_file` would raise an error of its own.)
     """
-    on_cpu = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    metadata = {key: json.dumps(value) for key, value in (about or {}).items()}
-    write_atomically(path, lambda temporary: save_file(on_cpu, temporary, metadata=metadata))
+    # Clones, since safetensors takes no two names for one memory.
+    on_cpu = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
+    content = save(on_cpu, {key: json.dumps(value) for key, value in (about or {}).items()})
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -36,16 +40,23 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
-            about = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            # The clone lies where torch's own tensors do; how they are aligned can change the bits of a product.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no dictionary
+            return tensors, {key: _from_json(value) for key, value in (file.metadata() or {}).items()}
     except FileNotFoundError:
         msg = f"there is no {path}; the run lacks this file."
         raise RunError(msg) from None
-    except (SafetensorError, ValueError) as error:
-        msg = f"{path} must be a whole safetensors file, got {error}; delete it and train on to write it again."
+    except (SafetensorError, OSError) as error:
+        msg = f"{path} must be a whole safetensors file, got: {error}; restore it from a copy, or train anew."
         raise RunError(msg) from None
-    return tensors, about
+
+
+def _from_json(value: str) -> Any:
+    """A value of a header, which other programs fill with plain text."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def read_params(path: Path, like: dict[str, tuple[int, ...]]) -> Params:
@@ -84,53 +95,50 @@ def write_task(path: Path, task: Task) -> None:
 
 
 def read_task(path: Path) -> Task:
-    """The task that `write_task` wrote."""
-    tensors, about = read_tensors(path)
-    group = None
-    if "group_table" in tensors:
-        group = Group(
-            name=about["group_name"],
-            table=tensors["group_table"],
-            labels=tuple(_as_label(label) for label in about["group_labels"]),
-            logarithm=tensors.get("group_logarithm"),
-        )
-    return Task(
-        name=about["name"],
-        table=tensors["table"],
-        n_outputs=about["n_outputs"],
-        n_tokens=about["n_tokens"],
-        a_tokens=tensors["a_tokens"],
-        b_tokens=tensors["b_tokens"],
-        group=group,
-        elements=tensors.get("elements"),
-    )
+    """The task that `write_task` wrote.
 
-
-def read_split(path: Path) -> Bool[Tensor, "a b"]:
-    """True at the pairs that were trained on."""
-    return read_tensors(path)[0]["is_train"].bool()
-
-
-def write_resume(path: Path, optimizer: torch.optim.Optimizer, names: list[str], about: dict[str, Any]) -> None:
-    """Write the optimizer's state, by parameter name, with the JSON values that say where training stands.
-
-    One file and not two, since two cannot be renamed at once.
+    Raises:
+        RunError: If the file is broken or holds no task.
     """
-    state = optimizer.state_dict()["state"]
-    tensors = {f"{names[i]}/{key}": value for i, entry in state.items() for key, value in entry.items()}
-    write_tensors(path, tensors, about)
-
-
-def read_resume(path: Path, optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Any]:
-    """Load what `write_resume` wrote into an optimizer, and return its JSON values."""
     tensors, about = read_tensors(path)
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        name, entry = key.rsplit("/", 1)
-        state.setdefault(names.index(name), {})[entry] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return about
+    try:
+        return Task(
+            name=about["name"],
+            table=tensors["table"],
+            n_outputs=about["n_outputs"],
+            n_tokens=about["n_tokens"],
+            a_tokens=tensors["a_tokens"],
+            b_tokens=tensors["b_tokens"],
+            group=_group(tensors, about) if "group_table" in tensors else None,
+            elements=tensors.get("elements"),
+        )
+    except (KeyError, ValueError) as error:
+        msg = f"{path} must hold a task, got: {error}; restore it from a copy."
+        raise RunError(msg) from None
+
+
+def _group(tensors: dict[str, Tensor], about: dict[str, Any]) -> Group:
+    return Group(
+        name=about["group_name"],
+        table=tensors["group_table"],
+        labels=tuple(_as_label(label) for label in about["group_labels"]),
+        logarithm=tensors.get("group_logarithm"),
+    )
 
 
 def _as_label(label: Any) -> Any:
     return tuple(_as_label(x) for x in label) if isinstance(label, list) else label
+
+
+def read_split(path: Path, task: Task) -> Bool[Tensor, "a b"]:
+    """True at the pairs that were trained on.
+
+    Raises:
+        RunError: If the file is broken or holds no split of the task.
+    """
+    is_train = read_tensors(path)[0].get("is_train")
+    if is_train is None or is_train.shape != task.shape:
+        found = None if is_train is None else tuple(is_train.shape)
+        msg = f"{path} must hold is_train of shape {task.shape}, got {found}; restore it from a copy."
+        raise RunError(msg)
+    return is_train.bool()

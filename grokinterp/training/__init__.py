@@ -1,0 +1,1 @@
+"""How a model learns: engines, schedule and the trainer of one run."""
