@@ -80,6 +80,13 @@ class Task:
                 f"{tuple(self.table.shape)} for {len(self.a_tokens)} and {len(self.b_tokens)} tokens."
             )
             raise ValueError(msg)
+        tokens = torch.cat([self.a_tokens, self.b_tokens])
+        if tokens.min() < 0 or tokens.max() >= self.n_tokens:
+            msg = (
+                f"every token of {self.name} must be in 0..{self.n_tokens - 1}, "
+                f"got {int(tokens.min())}..{int(tokens.max())}; raise n_tokens."
+            )
+            raise ValueError(msg)
         if (self.group is None) != (self.elements is None):
             msg = f"{self.name} needs both a group and its elements, or neither."
             raise ValueError(msg)

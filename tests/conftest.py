@@ -1,0 +1,31 @@
+"""What several test files share: the hypothesis profiles, and parameters with no zero among them."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+import torch
+from grokinterp.models.config import TransformerConfig
+from grokinterp.models.init import Params, shapes
+from grokinterp.tasks import Task
+from hypothesis import settings
+
+
+settings.register_profile("fast", max_examples=20, deadline=None, derandomize=True)
+settings.register_profile("nightly", max_examples=500, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture(scope="session")
+def random_params() -> Callable[..., Params]:
+    """Draws parameters whose biases and norms are not those of an initialisation, so that each of them matters."""
+
+    def draw(config: TransformerConfig, task: Task, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Params:
+        generator = torch.Generator().manual_seed(seed)
+        params = {}
+        for name, shape in shapes(config, task).items():
+            centre = 1.0 if name.endswith(".w") else 0.0
+            params[name] = (centre + 0.3 * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
+        return params
+
+    return draw
