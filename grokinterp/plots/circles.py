@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from grokinterp.plots import slider, theme
-from grokinterp.plots.data import need, over_epochs, small
+from grokinterp.plots.data import need, over_epochs, present, small
 
 
 def embedding_circles(ds: xr.Dataset) -> go.Figure:
@@ -33,7 +33,8 @@ def embedding_circles(ds: xr.Dataset) -> go.Figure:
         >>> embedding_circles(xr.Dataset({"embedding_circle": points})).data[0].customdata.tolist()
         [0, 3, 1, 4, 2, 0]
     """
-    data = over_epochs(need(ds, "embedding_circle")).transpose("epoch", "frequency", "axis", "p")
+    data = present(over_epochs(need(ds, "embedding_circle")), "frequency")
+    data = data.transpose("epoch", "frequency", "axis", "p")
     keys = [int(k) for k in data["frequency"].values]
     p = data.sizes["p"]
     columns = min(len(keys), 5)
@@ -45,7 +46,7 @@ def embedding_circles(ds: xr.Dataset) -> go.Figure:
         cos, sin = data.values[epoch, number][:, orders[number]]
         return {"x": small(cos), "y": small(sin)}
 
-    reach = float(np.abs(data).max()) * 1.12 or 1.0
+    reach = float(np.nanmax(np.abs(data.values))) * 1.12 or 1.0
     for number, (k, order) in enumerate(zip(keys, orders, strict=True)):
         residues = data["p"].values[order]
         where = theme.place(number, columns)
@@ -63,13 +64,12 @@ def embedding_circles(ds: xr.Dataset) -> go.Figure:
         even = {"range": [-reach, reach], "constrain": "domain", "nticks": 5}
         fig.update_xaxes(title_text="cos" + _unit(data) if number + columns >= len(keys) else None, **even, **where)
         fig.update_yaxes(title_text="sin" + _unit(data) if where["col"] == 1 else None, **even, **where)
-        fig.update_yaxes(scaleanchor=x_axis, **where)
+        fig.update_yaxes(scaleanchor=x_axis, constraintoward="top", **where)
     key = {"title": {"text": theme.title(data["p"]), "side": "right", "font": {"size": 11}}, "len": 1.0}
     fig.update_layout(coloraxis={"colorscale": theme.RESIDUE, "colorbar": key}, showlegend=False)
     frames = [[points(epoch, number) for number in range(len(keys))] for epoch in range(data.sizes["epoch"])]
     slider.add(fig, data["epoch"].values.tolist(), frames)
-    rows = -(-len(keys) // columns)
-    return theme.apply(fig, height=90 + (260 if columns > 2 else 380) * rows + (90 if fig.frames else 0))
+    return theme.apply(fig, height=theme.square_height(len(keys), columns) + (90 if fig.frames else 0))
 
 
 def _unit(data: xr.DataArray) -> str:

@@ -50,7 +50,7 @@ def neuron_clusters(ds: xr.Dataset, *, threshold: float = 0.85) -> go.Figure:
         frames.append(
             [
                 {"y": bars},
-                {"y": [*counts, rest, int((~is_clear).sum())]},
+                {"y": [*counts, rest]},
                 {
                     "x": np.array([keys.index(i) for i in k[shown]] + offset[shown] * 0.6, dtype=np.float32),
                     "y": angle[shown].astype(np.float32),
@@ -59,15 +59,15 @@ def neuron_clusters(ds: xr.Dataset, *, threshold: float = 0.85) -> go.Figure:
                 },
             ]
         )
-        most = [max(most[0], int(bars.max())), max([most[1], *counts, rest, int((~is_clear).sum())])]
+        most = [max(most[0], int(bars.max())), max([most[1], *counts, rest])]
 
     bars, counts, dots = frames[-1]
     shades = [theme.QUIET if left >= threshold - 1e-9 else theme.OTHER for left in BINS[:-1]]
     read = "FVE %{x:.3g}: %{y} neurons<extra></extra>"
     centres = (BINS[:-1] + BINS[1:]) / 2
     fig.add_bar(x=centres, **bars, width=0.046, marker={"color": shades}, name="neurons", hovertemplate=read)
-    ticks = [*(str(k) for k in keys), "other", "none"]
-    fills = [*(colours[k] for k in keys), theme.QUIET, theme.OTHER]
+    ticks = [*(str(k) for k in keys), "other"]
+    fills = [*(colours[k] for k in keys), theme.OTHER]
     read = "%{x}: %{y} neurons<extra></extra>"
     fig.add_bar(x=ticks, **counts, marker={"color": fills}, name="per frequency", hovertemplate=read, row=1, col=2)
     read = "neuron %{customdata}: %{y:.2f} rad<extra></extra>"

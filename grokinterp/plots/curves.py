@@ -41,12 +41,11 @@ def training_curves(metrics: xr.Dataset, *, log_x: bool = False, phases: xr.Data
         fig.update_xaxes(theme.log_axis())
     # One entry per split serves both panels.
     fig.update_traces(showlegend=False, col=2)
-    fig.update_layout(hovermode="x unified", legend={"x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"})
-    fig.update_layout(legend={"orientation": "h"})
+    fig.update_layout(hovermode="x unified", legend=theme.LEGEND_ABOVE | {"x": 1, "y": 1})
     if phases is not None:
         add_phases(fig, phases, float(loss["epoch"].max()))
-        fig.update_layout(margin={"b": 92})
-    return theme.apply(fig, height=360 if phases is None else 400)
+        fig.update_layout(margin={"b": 84})
+    return theme.apply(fig, height=370 if phases is None else 400)
 
 
 def add_split(fig: go.Figure, data: xr.DataArray, split: str, number: int, *, legend: str, log_y: bool) -> None:

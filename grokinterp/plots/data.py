@@ -1,5 +1,6 @@
 """What the pictures ask of a Dataset, and how its numbers are made fit to draw."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -65,6 +66,19 @@ def over_epochs(data: xr.DataArray) -> xr.DataArray:
     return data.expand_dims(epoch=xr.DataArray([0], dims="epoch", attrs={"long_name": "epoch"}))
 
 
+def present(data: xr.DataArray, dim: str) -> xr.DataArray:
+    """The variable without the labels at which it has no number: those that another variable brought in.
+
+    Example:
+        >>> gini = xr.DataArray([0.5, 0.7], dims="matrix", coords={"matrix": ["W_E", "W_L"]})
+        >>> norm = xr.DataArray([3.0], dims="matrix", coords={"matrix": ["W_U"]})
+        >>> both = xr.merge([gini.rename("gini"), norm.rename("norm")], join="outer")
+        >>> present(both.norm, "matrix").matrix.values.tolist()
+        ['W_U']
+    """
+    return data.dropna(dim, how="all") if data.dtype.kind == "f" else data
+
+
 def small(values: Any) -> np.ndarray:
     """Numbers in four bytes each, which the eye cannot tell from eight."""
     return np.asarray(values, dtype=np.float32)
@@ -84,8 +98,10 @@ def positive(values: Any) -> np.ndarray:
 def named_keys(ds: xr.Dataset) -> list[int] | None:
     """The key frequencies that a Dataset's measures were given, None if no measure was given any."""
     for name in sorted(ds.data_vars, key=lambda name: (name not in _HAS_KEYS, str(name))):
-        if "keys" in ds[name].attrs:
-            return sorted(int(k) for k in np.atleast_1d(ds[name].attrs["keys"]))
+        keys = ds[name].attrs.get("keys")
+        if keys is not None:
+            # Files keep a list as its JSON.
+            return sorted(int(k) for k in np.atleast_1d(json.loads(keys) if isinstance(keys, str) else keys))
     return None
 
 

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from grokinterp.plots import theme
-from grokinterp.plots.data import keys_of, need, over_epochs, positive, small
+from grokinterp.plots.data import keys_of, need, over_epochs, positive, present, small
 
 
 def add_frequencies(
@@ -59,7 +59,7 @@ def logit_fve(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure
         >>> [line.name for line in logit_fve(xr.Dataset({"logit_fve": fve}), keys=[1]).data]
         ['others', 'k = 1', 'all keys']
     """
-    data = over_epochs(need(ds, "logit_fve"))
+    data = present(over_epochs(need(ds, "logit_fve")), "frequency")
     chosen = [k for k in keys_of(ds, data, keys) if k in data["frequency"].values]
     fig = theme.panels(["Variance of the logits explained by each frequency"], columns=1)
     add_frequencies(fig, data, chosen)
@@ -93,7 +93,7 @@ def excluded_by_frequency(ds: xr.Dataset, *, keys: Sequence[int] | None = None) 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, Figure 15.
     """
-    data = over_epochs(need(ds, "excluded_loss_by_frequency"))
+    data = present(over_epochs(need(ds, "excluded_loss_by_frequency")), "frequency")
     chosen = [k for k in keys_of(ds, data, keys) if k in data["frequency"].values]
     fig = theme.panels(["Loss without one frequency"], columns=1)
     add_frequencies(fig, data, chosen, log_y=True)

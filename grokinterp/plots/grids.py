@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from grokinterp.plots import slider, theme
-from grokinterp.plots.data import need, over_epochs, small
+from grokinterp.plots.data import need, over_epochs, present, small
 
 
 # Colours of a figure with a slider are stored in one byte each: 256 of them are more than the eye sees.
@@ -15,7 +15,9 @@ LEVELS = 255
 
 
 def neuron_grid(ds: xr.Dataset) -> go.Figure:
-    """The activations of some neurons over all pairs of inputs.
+    """The activations of some neurons over all pairs of inputs, each as a share of its largest.
+
+    What is largest is taken at the last epoch, and activations above it at earlier ones look like it.
 
     Args:
         ds: A snapshot or a trajectory with `neurons`; `neuron_frequency`, where it is there, goes into the titles.
@@ -35,12 +37,17 @@ def neuron_grid(ds: xr.Dataset) -> go.Figure:
         >>> len(neuron_grid(xr.Dataset({"neurons": activations})).data)
         2
     """
-    data = over_epochs(need(ds, "neurons"))
+    data = present(over_epochs(need(ds, "neurons")), "neuron")
     titles = [f"Neuron {n}" for n in data["neuron"].values]
     if "neuron_frequency" in ds and "neuron" in ds["neuron_frequency"].coords:
         last = over_epochs(ds["neuron_frequency"])[-1]
         titles = [f"Neuron {n}, k = {int(last.sel(neuron=n))}" for n in data["neuron"].values]
-    return _grid(data, "neuron", titles)
+    # Each in its own measure, or the strongest neuron would leave the others pale.
+    data = data.transpose("epoch", "neuron", "a", "b")
+    largest = data.values[-1].max(axis=(1, 2), keepdims=True)
+    shares = data.copy(data=np.minimum(data.values / np.where(largest > 0, largest, 1.0), 1.0))
+    shares.attrs = {"long_name": f"{theme.title(data)}, share of its largest", "units": ""}
+    return _grid(shares, "neuron", titles)
 
 
 def attention(ds: xr.Dataset) -> go.Figure:
@@ -76,7 +83,7 @@ def logits_over_inputs(ds: xr.Dataset) -> go.Figure:
         KeyError: If `logits` is missing.
     """
     data = over_epochs(need(ds, "logits"))
-    top = float(np.abs(data).max()) or 1.0
+    top = float(np.nanmax(np.abs(data.values))) or 1.0
     return _grid(data, "c", [f"Logit of c = {c}" for c in data["c"].values], limits=(-top, top))
 
 
@@ -102,15 +109,20 @@ def _grid(data: xr.DataArray, panel: str, titles: list[str], *, limits: tuple[fl
         axes = {"x": data["b"].values.tolist(), "y": data["a"].values.tolist()}
         fig.add_heatmap(z=z, **axes, coloraxis="coloraxis", name=title, hovertemplate=read, **where)
         x_axis = fig.get_subplot(**where).xaxis.plotly_name.replace("axis", "")
-        square = {"scaleanchor": x_axis, "constrain": "domain", "showgrid": False, "nticks": 5}
+        square = {
+            "scaleanchor": x_axis,
+            "constrain": "domain",
+            "constraintoward": "top",
+            "showgrid": False,
+            "nticks": 5,
+        }
         fig.update_yaxes(title_text="a" if where["col"] == 1 else None, **square, **where)
         is_lowest = number + columns >= len(titles)
         fig.update_xaxes(title_text="b" if is_lowest else None, constrain="domain", showgrid=False, nticks=5, **where)
     frames = [[{"z": colours(epoch, number)} for number in range(len(titles))] for epoch in range(data.sizes["epoch"])]
     slider.add(fig, data["epoch"].values.tolist(), frames)
     fig.update_layout(coloraxis=_scale(low, high, theme.title(data), in_bytes=in_bytes))
-    rows = -(-len(titles) // columns)
-    return theme.apply(fig, height=80 + (270 if columns > 2 else 380) * rows + (90 if in_bytes else 0))
+    return theme.apply(fig, height=theme.square_height(len(titles), columns) + (90 if in_bytes else 0))
 
 
 def _scale(low: float, high: float, title: str, *, in_bytes: bool) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def progress(ds: xr.Dataset, *, phases: xr.Dataset | None = None) -> go.Figure:
     total = norm.sum("matrix", keep_attrs=True).assign_attrs(long_name="sum of squared weights")
 
     titles = ["Excluded loss", "Restricted loss", "Gini coefficient", "Squared weights"]
-    fig = theme.panels(titles, columns=2, shared_xaxes="all", horizontal_spacing=0.1, vertical_spacing=0.14)
+    fig = theme.panels(titles, columns=2, shared_xaxes="all", horizontal_spacing=0.1, vertical_spacing=0.15)
     legends = [theme.legend_of_panel(fig, number, 2) for number in range(3)]
     for number, (name, data) in enumerate(measures.items()):
         style = {"legend": legends[number], "log_y": True}
@@ -51,5 +51,5 @@ def progress(ds: xr.Dataset, *, phases: xr.Dataset | None = None) -> go.Figure:
     fig.update_layout(hovermode="x unified")
     if phases is not None:
         add_phases(fig, phases, float(loss["epoch"].max()))
-        fig.update_layout(margin={"b": 92})
-    return theme.apply(fig, height=660)
+        fig.update_layout(margin={"b": 84})
+    return theme.apply(fig, height=640)

@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from grokinterp.plots import theme
-from grokinterp.plots.data import need, over_epochs, positive, small
+from grokinterp.plots.data import need, over_epochs, positive, present, small
 
 
 def weights(ds: xr.Dataset, *, log_y: bool = True) -> go.Figure:
@@ -25,7 +25,7 @@ def weights(ds: xr.Dataset, *, log_y: bool = True) -> go.Figure:
         >>> [line.name for line in weights(xr.Dataset({"weight_norm": norm})).data]
         ['W_E', 'W_U']
     """
-    norm = over_epochs(need(ds, "weight_norm"))
+    norm = present(over_epochs(need(ds, "weight_norm")), "matrix")
     fig = theme.panels(["Squared weights by matrix"], columns=1)
     full = [str(matrix) for matrix in norm["matrix"].values]
     short = [name.rsplit(".", 1)[-1] for name in full]

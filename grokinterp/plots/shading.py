@@ -38,5 +38,15 @@ def add_phases(fig: go.Figure, phases: xr.Dataset, last_epoch: float) -> go.Figu
             x=[None], y=[None], mode="markers", marker=swatch, legend=legend, name=f"{name}, epochs {start:,.0f}{until}"
         )
     return fig.update_layout(
-        {legend: {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 0, "yref": "container", "yanchor": "bottom"}}
+        {
+            legend: {
+                "orientation": "h",
+                "x": 0.5,
+                "xanchor": "center",
+                "y": 0.01,
+                "yref": "container",
+                "yanchor": "bottom",
+                "font": {"size": 11},
+            }
+        }
     )

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from grokinterp.plots import slider, theme
-from grokinterp.plots.data import keys_of, named_keys, need, over_epochs, small
+from grokinterp.plots.data import keys_of, named_keys, need, over_epochs, present, small
 from grokinterp.plots.frequencies import add_frequencies
 
 
@@ -31,7 +31,7 @@ def spectrum(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
     Source:
         Nanda et al. 2023, arXiv:2301.05217, Figure 3.
     """
-    data = over_epochs(need(ds, "components"))
+    data = present(over_epochs(need(ds, "components")), "matrix")
     matrices = [str(matrix) for matrix in data["matrix"].values]
     groups = _groups([str(name) for name in data["component"].values])
     marked = set(keys if keys is not None else named_keys(ds) or ())
@@ -44,6 +44,7 @@ def spectrum(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
                 y=small(heights),
                 name=wave,
                 legendgroup=wave,
+                offsetgroup="sin" if wave == "sin" else "cos",
                 showlegend=row == 1 and len(groups) > 1,
                 marker={"color": WAVES.get(wave, theme.QUIET), "line": {"width": 0}},
                 hovertemplate=f"{wave} %{{x}}: %{{y:.3g}}<extra></extra>",
@@ -65,7 +66,7 @@ def spectrum(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
     slider.add(fig, data["epoch"].values.tolist(), frames)
     fig.update_layout(barmode="group", bargap=0.25, bargroupgap=0)
     fig.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"})
-    return theme.apply(fig, height=560 if data.sizes["epoch"] > 1 else 500)
+    return theme.apply(fig, height=620 if data.sizes["epoch"] > 1 else 540)
 
 
 def spectrum_over_time(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
@@ -81,7 +82,7 @@ def spectrum_over_time(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> 
     Raises:
         KeyError: If `spectrum` is missing.
     """
-    data = over_epochs(need(ds, "spectrum"))
+    data = present(over_epochs(need(ds, "spectrum")), "matrix")
     chosen = keys_of(ds, data, keys)
     matrices = [str(matrix) for matrix in data["matrix"].values]
     fig = theme.panels([f"Frequencies of {m}" for m in matrices], columns=2, shared_xaxes="all", horizontal_spacing=0.1)

@@ -61,13 +61,20 @@ _AXIS: Final = {
     "title": {"font": {"size": 12}, "standoff": 8},
     "automargin": True,
 }
+LEGEND_ABOVE: Final = {
+    "orientation": "h",
+    "xanchor": "right",
+    "yanchor": "bottom",
+    "font": {"size": 11},
+    "bgcolor": "rgba(255,255,255,0)",
+}
 TEMPLATE: Final = go.layout.Template(
     layout={
         "font": {"family": "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif", "color": INK},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "colorway": list(FREQUENCY),
-        "margin": {"l": 64, "r": 24, "t": 48, "b": 52},
+        "margin": {"l": 64, "r": 24, "t": 64, "b": 52},
         "xaxis": _AXIS,
         "yaxis": _AXIS,
         "legend": {"font": {"size": 11}, "bgcolor": "rgba(255,255,255,0.75)"},
@@ -134,15 +141,14 @@ def place(number: int, columns: int) -> dict[str, int]:
 
 
 def legend_of_panel(fig: go.Figure, number: int, columns: int) -> str:
-    """A legend of its own for one panel, inside its upper right corner.
+    """A legend of its own for one panel, in the line of its title.
 
     Returns:
         The name by which traces refer to it.
     """
     panel = fig.get_subplot(**place(number, columns))
     name = "legend" if number == 0 else f"legend{number + 1}"
-    corner = {"x": panel.xaxis.domain[1], "y": panel.yaxis.domain[1], "xanchor": "right", "yanchor": "top"}
-    fig.update_layout({name: corner})
+    fig.update_layout({name: LEGEND_ABOVE | {"x": panel.xaxis.domain[1], "y": panel.yaxis.domain[1]}})
     return name
 
 
@@ -154,12 +160,22 @@ def title(data: xr.DataArray) -> str:
         >>> title(norm)
         'sum of squared weights (weight²)'
     """
+    if data.attrs.get("long_name") == data.attrs.get("units"):
+        return str(data.attrs.get("long_name", data.name))
     return labels.axis_title(data).replace("^2", "²")
+
+
+def square_height(number: int, columns: int) -> int:
+    """A height, in pixels, at which square panels fill a page's width."""
+    side = {1: 460, 2: 420, 3: 290, 4: 215}.get(columns, 185)
+    return side * -(-number // columns) + 90
 
 
 def log_axis() -> dict[str, Any]:
     """Settings of a logarithmic axis, with powers of ten as its labels."""
-    return {"type": "log", "exponentformat": "power", "minor": {"ticks": "", "showgrid": False}}
+    minor = {"ticks": "outside", "ticklen": 2, "tickcolor": "#AFB8C1", "showgrid": False}
+    # Plotly writes powers a quarter larger than the other labels.
+    return {"type": "log", "exponentformat": "power", "minor": minor, "tickfont": {"size": 9}}
 
 
 def frequency_colours(keys: Iterable[int]) -> dict[int, str]:
