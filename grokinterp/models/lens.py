@@ -3,6 +3,7 @@
 Version 3 gives a `HookedTransformer`, version 4, which removed that class, a `TransformerBridge`.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
@@ -101,7 +102,7 @@ def hooked_logits(params: Params, config: TransformerConfig) -> Callable[[Params
     if not has_hooked_transformer():
         msg = "engine='hooked' needs transformer-lens<4, which has HookedTransformer; use engine='full'."
         raise ImportError(msg)
-    model = _to_hooked_transformer(params, config).to(next(iter(params.values())).device)
+    model = _to_hooked_transformer(params, config).to(next(iter(params.values())).device, print_details=False)
 
     def logits(params: Params, a: Tensor, b: Tensor) -> Tensor:
         return torch.func.functional_call(model, params, (with_equals(params, a, b),))[:, -1]
@@ -192,6 +193,14 @@ def _check_is_read(cfg: Any) -> None:
         "attn_only": (False,),
         "parallel_attn_mlp": (False,),
         "gated_mlp": (False,),
+        "n_key_value_heads": (None, cfg.n_heads),
+        "use_attn_scale": (True,),
+        # A bridge has -1 for the usual scale.
+        "attn_scale": (math.sqrt(cfg.d_head), -1.0),
+        "scale_attn_by_inverse_layer_idx": (False,),
+        "attn_scores_soft_cap": (-1.0, None),
+        "output_logits_soft_cap": (-1.0, None),
+        "eps": (1e-5,),
     }
     for name, accepted in wanted.items():
         found = getattr(cfg, name, accepted[0])
