@@ -86,7 +86,11 @@ def activations(
 
 
 def hook_names(config: TransformerConfig) -> tuple[str, ...]:
-    """The hook points of the forward pass, all of them TransformerLens' in its versions 3 and 4."""
+    """The hook points of the forward pass, all of them TransformerLens' in its versions 3 and 4.
+
+    An edit does the same here and there, but for one: version 4's `hook_resid_mid` is the input of the MLP, so that
+    an edit does not reach the residual stream that goes past it.
+    """
     block = ["hook_resid_pre", "attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_pattern", "attn.hook_z"]
     block += ["hook_attn_out", "hook_resid_mid", "mlp.hook_pre", "mlp.hook_post", "hook_mlp_out", "hook_resid_post"]
     blocks = [f"blocks.{layer}.{name}" for layer in range(config.n_layers) for name in block]
