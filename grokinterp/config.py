@@ -88,7 +88,8 @@ class OptimConfig:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.weight_decay < 0 or self.eps <= 0:
+        # Said so that nan, which JSON files may hold, is refused as well.
+        if not (self.lr > 0 and self.weight_decay >= 0 and self.eps > 0):
             msg = (
                 "lr and eps must be positive and weight_decay not negative, "
                 f"got lr={self.lr}, eps={self.eps}, weight_decay={self.weight_decay}."
@@ -175,7 +176,7 @@ def to_dict(config: Any) -> dict[str, Any]:
     }
 
 
-def from_dict(cls: type[C], data: dict[str, Any], *, where: str = "config") -> C:
+def from_dict(cls: type[C], data: object, *, where: str = "config") -> C:
     """A config dataclass from JSON types, with every key there and none besides.
 
     Args:

@@ -1,0 +1,59 @@
+import json
+
+import pytest
+from grokinterp.config import RunConfig, from_dict, to_dict
+from grokinterp.models.init import initial_params
+from grokinterp.presets import PRESETS, nanda2023, quick, transformer_lens_demo
+
+
+each_preset = pytest.mark.parametrize("name", PRESETS)
+
+
+@each_preset
+def test_a_preset_survives_json(name):
+    config = PRESETS[name]()
+    assert isinstance(config, RunConfig)
+    assert from_dict(RunConfig, json.loads(json.dumps(to_dict(config)))) == config
+
+
+@each_preset
+def test_a_preset_can_be_built(name):
+    config = PRESETS[name]()
+    task = config.task.build()
+    is_train = config.split.build(task, config.seed)
+    assert is_train.sum() == int(config.split.fraction * task.table.numel())
+    assert config.model.is_factorable
+    assert initial_params(config.model, task, seed=config.seed)["embed.W_E"].shape == (task.d_vocab, 128)
+
+
+def test_presets_are_listed_under_their_functions_names():
+    assert {name: preset.__name__ for name, preset in PRESETS.items()} == {name: name for name in PRESETS}
+    assert all("Source:" in (preset.__doc__ or "") for preset in PRESETS.values())
+
+
+def test_the_paper_s_run_is_that_of_its_code():
+    config = nanda2023()
+    assert to_dict(config.task) == {"operation": "addition", "p": 113, "seed": 0}
+    assert to_dict(config.split) == {"fraction": 0.3, "rule": "paper", "seed": None}
+    assert (config.seed, config.epochs, config.checkpoint_every) == (0, 40_000, 100)
+    optim = config.optim
+    assert (optim.lr, optim.weight_decay, optim.betas, optim.eps) == (1e-3, 1.0, (0.9, 0.98), 1e-8)
+    assert optim.batch_size is None
+    assert [optim.learning_rate(step) for step in (0, 5, 10)] == [0.0, 5e-4, 1e-3]
+    model = config.model
+    assert (model.n_layers, model.d_model, model.n_heads, model.d_head, model.d_mlp) == (1, 128, 4, 32, 512)
+    assert (model.act_fn, model.normalization, model.biases, model.init) == ("relu", "none", "mlp", "paper")
+    assert model.equals_in_output
+
+
+def test_the_demo_s_run_is_that_of_its_notebook():
+    config = transformer_lens_demo()
+    assert (config.task.p, config.split.fraction, config.split.rule, config.split.seed) == (113, 0.3, "uniform", 598)
+    assert (config.seed, config.epochs, config.optim.warmup_steps) == (999, 25_000, 0)
+    assert (config.model.biases, config.model.equals_in_output) == ("none", False)
+    assert config.model.init == "hooked_transformer"
+
+
+def test_the_quick_run_is_smaller_than_the_paper_s():
+    assert quick().epochs <= nanda2023().epochs // 10
+    assert quick().task.p < nanda2023().task.p

@@ -1,0 +1,187 @@
+import dataclasses
+
+import pytest
+import torch
+from grokinterp import labels
+from grokinterp.basis import fourier_basis
+from grokinterp.models import lens, transformer
+from grokinterp.models.config import TransformerConfig
+from grokinterp.models.init import initial_params
+from grokinterp.snapshots import Measure, Snapshot, as_snapshot, snapshot
+from grokinterp.tasks import all_pairs, from_table, operation, uniform_split
+from torch.testing import assert_close
+
+
+TASK = operation("addition", 7)
+SMALL = {"d_model": 12, "n_heads": 3, "d_head": 4, "d_mlp": 10}
+CONFIGS = {
+    "factored": TransformerConfig(**SMALL, biases="all"),
+    "equals in output": TransformerConfig(**SMALL, biases="mlp", equals_in_output=True),
+    "two layers, LN": TransformerConfig(**SMALL, n_layers=2, normalization="LN", biases="all"),
+}
+TASKS = {"square": TASK, "rectangular": operation("division", 7)}
+each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+
+
+@each_config
+@each_task
+def test_what_is_read_is_that_of_a_single_pair(config, task, random_params):
+    snap = Snapshot(params=random_params(config, task), config=config, task=task)
+    n_a, n_b = task.shape
+    assert snap.logits.shape == (n_a, n_b, 7)
+    assert snap.logits.dtype == torch.float64
+    assert snap.neurons.shape == (n_a, n_b, 10)
+    assert snap.attention.shape == (n_a, n_b, 3, 3)
+    last = f"blocks.{config.n_layers - 1}"
+    for i, j in ((0, 0), (2, 5), (6, 1)):
+        cache = transformer.activations(snap.params, config, task.a_tokens[i : i + 1], task.b_tokens[j : j + 1])
+        wanted = cache["unembed.hook_out"][0, -1, :7].double()
+        assert_close(snap.logits[i, j], wanted, atol=1e-5, rtol=1e-5)
+        assert_close(snap.neurons[i, j], cache[f"{last}.mlp.hook_post"][0, -1], atol=1e-5, rtol=1e-5)
+        assert_close(snap.attention[i, j], cache[f"{last}.attn.hook_pattern"][0, :, -1], atol=1e-5, rtol=1e-5)
+
+
+@each_config
+def test_activations_are_those_at_equals_by_their_names(config, random_params):
+    snap = Snapshot(params=random_params(config, TASK), config=config, task=TASK)
+    cache = transformer.activations(snap.params, config, *all_pairs(TASK))
+    for name in transformer.hook_names(config):
+        found = snap.activation(name)
+        wanted = cache[name][:, :, -1] if name.endswith("pattern") else cache[name][:, -1]
+        assert_close(found, wanted.unflatten(0, (7, 7)), atol=0, rtol=0)
+    with pytest.raises(
+        ValueError, match=r"hook must be one of hook_embed, .* got 'blocks\.0\.attn\.hook_attn_s"
+    ):
+        snap.activation("blocks.0.attn.hook_attn_scores")
+
+
+@each_task
+def test_product_means_are_over_the_pairs_of_each_answer(task, random_params):
+    snap = Snapshot(params=random_params(CONFIGS["factored"], task), config=CONFIGS["factored"], task=task)
+    for s in range(7):
+        assert_close(snap.product_means[s], snap.logits[task.table == s].mean(dim=0), atol=1e-12, rtol=1e-12)
+
+
+def test_an_answer_that_no_pair_has_has_means_of_zero(random_params):
+    task = from_table(torch.tensor([[0, 3], [3, 1]]), name="holes")
+    snap = Snapshot(params=random_params(CONFIGS["factored"], task), config=CONFIGS["factored"], task=task)
+    assert not snap.product_means[2].any()
+    assert snap.product_means[3].any()
+
+
+@each_config
+def test_weights_are_without_the_token_and_the_class_equals(config, random_params):
+    params = random_params(config, TASK)
+    snap = Snapshot(params=params, config=config, task=TASK)
+    assert torch.equal(snap.W_E, params["embed.W_E"][:7])
+    wanted = params[f"blocks.{config.n_layers - 1}.mlp.W_out"] @ params["unembed.W_U"]
+    assert_close(snap.W_L, wanted[:, :7], atol=1e-6, rtol=1e-6)
+    assert snap.W_L.shape == (10, 7)
+
+
+def test_the_basis_is_that_of_the_task_and_made_once(random_params):
+    config = CONFIGS["factored"]
+    first, second = (Snapshot(params=random_params(config, TASK, seed=s), config=config, task=TASK) for s in (0, 1))
+    assert torch.equal(first.basis.matrix, fourier_basis(7).matrix)
+    assert first.basis is second.basis
+    task = operation("x2+y2", 7)
+    with pytest.raises(ValueError, match=r"needs a task that is a group's operation, got 'x2\+y2 mod 7'"):
+        _ = Snapshot(params=random_params(config, task), config=config, task=task).basis
+
+
+def test_what_is_read_is_computed_once_and_without_gradients(random_params):
+    config = CONFIGS["factored"]
+    params = {name: p.requires_grad_() for name, p in random_params(config, TASK).items()}
+    snap = Snapshot(params=params, config=config, task=TASK)
+    assert snap.logits is snap.logits
+    assert not snap.logits.requires_grad
+    assert not snap.neurons.requires_grad
+
+
+def test_masks_are_the_training_pairs_the_others_and_all(random_params):
+    config, is_train = CONFIGS["factored"], uniform_split(TASK, 0.4, seed=0)
+    snap = Snapshot(params=random_params(config, TASK), config=config, task=TASK, is_train=is_train)
+    assert torch.equal(snap.mask("train"), is_train)
+    assert torch.equal(snap.mask("test"), ~is_train)
+    assert snap.mask("all").all()
+    with pytest.raises(ValueError, match="split must be train, test or all, got 'validation'"):
+        snap.mask("validation")
+    unknown = dataclasses.replace(snap, is_train=None)
+    assert unknown.mask("all").shape == (7, 7)
+    with pytest.raises(ValueError, match="split='test' needs to know the training pairs; pass is_train"):
+        unknown.mask("test")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"task": operation("addition", 5)},
+            r"a model of addition mod 5 needs embed\.W_E of shape \(6, 12\), got \(8, 12\)",
+        ),
+        ({"config": TransformerConfig(**SMALL)}, r"needs blocks\.0\.attn\.b_K of shape none, got \(3, 4\)"),
+        ({"params": {}}, r"of shape .*, got none; pass the task that the model was trained on"),
+        (
+            {"is_train": torch.ones(7, 6, dtype=torch.bool)},
+            r"is_train must have the task's shape \(7, 7\)",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(change, message, random_params):
+    config = CONFIGS["factored"]
+    good = {"params": random_params(config, TASK), "config": config, "task": TASK}
+    Snapshot(**good)
+    with pytest.raises(ValueError, match=message):
+        Snapshot(**(good | change))
+
+
+@each_config
+def test_a_transformer_lens_model_has_the_snapshot_of_its_weights(config, random_params):
+    params, is_train = random_params(config, TASK), uniform_split(TASK, 0.4, seed=0)
+    model = lens.to_transformer_lens(params, config)
+    found = snapshot(model, is_train=is_train, epoch=12)
+    wanted = Snapshot(params=params, config=config, task=TASK)
+    assert (found.task.name, found.epoch, found.config) == ("addition mod 7", 12, config)
+    assert found.is_train is is_train
+    assert torch.equal(found.logits, wanted.logits)
+    assert torch.equal(found.neurons, wanted.neurons)
+    assert torch.equal(as_snapshot(model).logits, wanted.logits)
+
+
+def test_a_model_of_another_task_needs_to_be_told_so(random_params):
+    task, config = operation("division", 7), CONFIGS["factored"]
+    model = lens.to_transformer_lens(random_params(config, task), config)
+    assert snapshot(model, task=task).logits.shape == (7, 6, 7)
+    with pytest.raises(ValueError, match=r"a model of addition mod 9 needs embed\.W_E of shape"):
+        snapshot(model, task=operation("addition", 9))
+
+
+def test_as_snapshot_is_the_door(random_params):
+    snap = Snapshot(params=random_params(CONFIGS["factored"], TASK), config=CONFIGS["factored"], task=TASK)
+    assert as_snapshot(snap) is snap
+    with pytest.raises(TypeError, match="model must be a Snapshot, HookedTransformer or TransformerBridge, got int"):
+        as_snapshot(3)
+
+
+def test_a_measure_gives_its_quantity_its_name_and_its_arguments(random_params):
+    config = CONFIGS["factored"]
+    params = random_params(config, TASK)
+    measure = Measure(
+        name="mean_logit",
+        compute=lambda snap: labels.array(snap.logits.mean(), name="x", units="logit", long_name="mean logit"),
+        arguments={"keys": [1, 3]},
+    )
+    from_snapshot = measure(Snapshot(params=params, config=config, task=TASK))
+    from_model = measure(lens.to_transformer_lens(params, config))
+    assert from_snapshot.name == "mean_logit"
+    assert from_snapshot.attrs == {"units": "logit", "long_name": "mean logit", "keys": "[1, 3]"}
+    assert from_snapshot.identical(from_model)
+
+
+def test_the_paper_s_initial_logits_drop_the_class_equals():
+    task = operation("addition", 13)
+    config = TransformerConfig(**SMALL, biases="mlp", equals_in_output=True, init="paper")
+    snap = Snapshot(params=initial_params(config, task, seed=0), config=config, task=task)
+    assert snap.params["unembed.W_U"].shape[1] == 14
+    assert snap.logits.shape == (13, 13, 13)
