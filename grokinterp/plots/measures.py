@@ -28,7 +28,7 @@ def progress(ds: xr.Dataset, *, phases: xr.Dataset | None = None) -> go.Figure:
     loss = over_epochs(need(ds, "loss"))
     measures = {name: over_epochs(need(ds, f"{name}_loss")) for name in ("excluded", "restricted")}
     gini, norm = over_epochs(need(ds, "gini")), over_epochs(need(ds, "weight_norm"))
-    total = norm.sum("matrix", keep_attrs=True).assign_attrs(long_name="sum of squared weights")
+    total = norm.sum("parameter", keep_attrs=True).assign_attrs(long_name="sum of squared weights")
 
     titles = ["Excluded loss", "Restricted loss", "Gini coefficient", "Squared weights"]
     fig = theme.panels(titles, columns=2, shared_xaxes="all", horizontal_spacing=0.1, vertical_spacing=0.15)

@@ -21,16 +21,16 @@ def weights(ds: xr.Dataset, *, log_y: bool = True) -> go.Figure:
         KeyError: If `weight_norm` is missing.
 
     Example:
-        >>> norm = xr.DataArray([[2.0, 1.0]], dims=("epoch", "matrix"), coords={"matrix": ["W_E", "W_U"]})
+        >>> norm = xr.DataArray([[2.0, 1.0]], dims=("epoch", "parameter"), coords={"parameter": ["W_E", "W_U"]})
         >>> [line.name for line in weights(xr.Dataset({"weight_norm": norm})).data]
         ['W_E', 'W_U']
     """
-    norm = present(over_epochs(need(ds, "weight_norm")), "matrix")
+    norm = present(over_epochs(need(ds, "weight_norm")), "parameter")
     fig = theme.panels(["Squared weights by matrix"], columns=1)
-    full = [str(matrix) for matrix in norm["matrix"].values]
+    full = [str(parameter) for parameter in norm["parameter"].values]
     short = [name.rsplit(".", 1)[-1] for name in full]
-    for matrix, name in zip(full, short if len(set(short)) == len(full) else full, strict=True):
-        values = norm.sel(matrix=matrix).values
+    for parameter, name in zip(full, short if len(set(short)) == len(full) else full, strict=True):
+        values = norm.sel(parameter=parameter).values
         dashed = "b_" in name or "W_pos" in name
         fig.add_scatter(
             x=norm["epoch"].values,

@@ -1,0 +1,216 @@
+"""What a run's numbers say, in sentences: functions of labelled data that compute nothing new and open nothing."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import xarray as xr
+
+
+WHAT_ENDS: Final[Mapping[str, str]] = {
+    "memorization": "the model fits its training pairs and does not generalise",
+    "circuit formation": "the circuit of the key frequencies grows beside what was memorised",
+    "cleanup": "weight decay takes away what was memorised, and generalisation becomes visible",
+}
+
+
+def outcome(metrics: xr.Dataset, events: xr.Dataset, *, planned: int) -> list[str]:
+    """How far a run has come, how well it does, and whether and when it grokked.
+
+    Args:
+        metrics: `loss` and `accuracy` over (epoch, split), as `run.metrics`.
+        events: What `gi.phases.detect` found in them.
+        planned: Epochs that the run was to have.
+
+    Returns:
+        Sentences.
+
+    Raises:
+        KeyError: If a variable is missing.
+    """
+    last = int(metrics["epoch"].values[-1])
+    unfinished = f"The run is unfinished: {last:,} of {planned:,} epochs are logged, and what follows may change."
+    sentences = [unfinished] if last < planned else []
+    loss, accuracy = (
+        {split: float(metrics[name].sel(split=split).values[-1]) for split in ("train", "test")}
+        for name in ("loss", "accuracy")
+    )
+    sentences.append(
+        f"At epoch {last:,} the train loss is {number(loss['train'])} nats and the test loss "
+        f"{number(loss['test'])} nats; the accuracies are {number(accuracy['train'])} and {number(accuracy['test'])}."
+    )
+    return sentences + _grokking(events, last)
+
+
+def _grokking(events: xr.Dataset, last: int) -> list[str]:
+    memorised, generalising, grokked = (
+        float(events["event_epoch"].sel(event=name)) for name in ("memorised", "generalising", "grokked")
+    )
+    if math.isnan(memorised):
+        return [f"It had not memorised its training pairs by epoch {last:,}."]
+    begun = f"It had memorised its training pairs at epoch {memorised:,.0f}"
+    if not math.isnan(grokked):
+        delay = grokked - memorised
+        if delay <= 0:
+            return [
+                f"{begun} and answered the test pairs no later, at epoch {grokked:,.0f}: it did not grok but learned."
+            ]
+        return [f"{begun} and grokked at epoch {grokked:,.0f}, {delay:,.0f} epochs later."]
+    if not math.isnan(generalising):
+        return [
+            f"{begun}, answers more than half of the test pairs since epoch {generalising:,.0f}, "
+            "and has not grokked yet."
+        ]
+    return [f"{begun} and has not grokked by epoch {last:,}: it may later, or never."]
+
+
+def phases(found: xr.Dataset) -> list[str]:
+    """When each phase of training began and ended.
+
+    Args:
+        found: `phase_start` and `phase_end` over `phase`, as `gi.phases.detect` gives them.
+
+    Returns:
+        A sentence per phase, in order.
+
+    Example:
+        >>> edges = {"phase": ["memorization", "cleanup"]}
+        >>> start = xr.DataArray([0.0, np.nan], dims="phase", coords=edges)
+        >>> phases(xr.Dataset({"phase_start": start, "phase_end": start + 70}))[1]
+        'Cleanup has not been reached.'
+    """
+    sentences = []
+    for name in map(str, found["phase"].values):
+        start, end = (float(found[edge].sel(phase=name)) for edge in ("phase_start", "phase_end"))
+        meaning = f": {WHAT_ENDS[name]}" if name in WHAT_ENDS else ""
+        if math.isnan(start):
+            sentences.append(f"{name.capitalize()} has not been reached.")
+        elif math.isnan(end):
+            sentences.append(f"{name.capitalize()} began at epoch {start:,.0f} and has not ended{meaning}.")
+        else:
+            sentences.append(f"{name.capitalize()} lasts from epoch {start:,.0f} to {end:,.0f}{meaning}.")
+    return sentences
+
+
+def keys(by_rule: Mapping[str, Sequence[int]]) -> list[str]:
+    """The key frequencies, and whether the rules that name them agree.
+
+    Args:
+        by_rule: Frequencies by the rule of `gi.fourier.key_frequencies`; that of `logits` counts.
+
+    Returns:
+        Sentences.
+
+    Example:
+        >>> keys({"logits": [3, 5], "W_L": [3, 5]})
+        ['The key frequencies are 3 and 5.', 'All 2 rules name the same.']
+    """
+    chosen = list(by_rule["logits"])
+    if not chosen:
+        return [
+            "No frequency holds more than 0.01 of the variance of the logits: the model has no key frequencies, and "
+            "the measures that ask for them are left out."
+        ]
+    one = len(chosen) == 1
+    sentences = [f"The key {'frequency is' if one else 'frequencies are'} {words(chosen)}."]
+    others = {rule: found for rule, found in by_rule.items() if list(found) != chosen}
+    if not others:
+        return [*sentences, f"All {len(by_rule)} rules name the same."]
+    for rule, found in others.items():
+        missing, more = sorted(set(chosen) - set(found)), sorted(set(found) - set(chosen))
+        parts = [f"lacks {words(missing)}"] if missing else []
+        parts += [f"adds {words(more)}" if len(more) <= 6 else f"adds {len(more)} others"] if more else []
+        sentences.append(f"The rule {rule} {' and '.join(parts)}.")
+    return sentences
+
+
+def measures(ds: xr.Dataset) -> list[str]:
+    """The restricted and the excluded loss at the last epoch, and what the keys explain of the logits.
+
+    Args:
+        ds: A trajectory with `loss`, `restricted_loss`, `excluded_loss` and `logit_fve`; those that are not there
+            are not spoken of.
+
+    Returns:
+        Sentences.
+    """
+    sentences = []
+    if "logit_fve" in ds and "keys" in ds.attrs:
+        share = float(ds["logit_fve"].isel(epoch=-1).sel(frequency=list(ds.attrs["keys"])).values.sum())
+        sentences.append(f"The waves cos w(a+b-c) of the keys explain {number(share)} of the variance of the logits.")
+    if "restricted_loss" in ds and "loss" in ds:
+        restricted, whole = (float(ds["restricted_loss"].values[-1]), float(ds["loss"].sel(split="all").values[-1]))
+        verdict = "better" if restricted < whole else "worse"
+        sentences.append(
+            f"With nothing but the keys left in its logits the loss over all pairs is {number(restricted)} nats, "
+            f"{verdict} than the {number(whole)} of the whole model."
+        )
+    if "excluded_loss" in ds and "loss" in ds:
+        excluded, whole = float(ds["excluded_loss"].values[-1]), float(ds["loss"].sel(split="train").values[-1])
+        sentences.append(f"Without the keys the train loss is {number(excluded)} nats in place of {number(whole)}.")
+    return sentences
+
+
+def neurons(ds: xr.Dataset, *, threshold: float = 0.85) -> list[str]:
+    """How many neurons one frequency explains, and how many each frequency has.
+
+    Args:
+        ds: `neuron_frequency` and `neuron_fve` over `neuron`, over `epoch` or not.
+        threshold: The share from which a neuron counts as explained.
+
+    Returns:
+        Sentences.
+
+    Example:
+        >>> fit = {"neuron_frequency": ("neuron", [3, 3, 5]), "neuron_fve": ("neuron", [0.9, 0.95, 0.2])}
+        >>> neurons(xr.Dataset(fit))
+        ['One frequency explains at least 0.85 of 2 of the 3 neurons: 2 by k = 3.']
+    """
+    ds = ds.isel(epoch=-1) if "epoch" in ds.dims else ds
+    is_clear = ds["neuron_fve"].values >= threshold
+    found, counts = np.unique(ds["neuron_frequency"].values[is_clear].astype(int), return_counts=True)
+    head = f"One frequency explains at least {threshold:g} of {is_clear.sum()} of the {len(is_clear)} neurons"
+    if not len(found):
+        return [f"{head}."]
+    order = np.argsort(-counts, kind="stable")[:8]
+    parts = [f"{counts[i]} by k = {found[i]}" for i in sorted(order)]
+    rest = int(counts.sum() - counts[order].sum())
+    return [f"{head}: {words([*parts, f'{rest} by others'] if rest else parts)}."]
+
+
+def no_group(task: str) -> str:
+    """Why the Fourier parts of a report are not there.
+
+    Example:
+        >>> no_group("x2+y2 mod 7")[:36]
+        'The answers of x2+y2 mod 7 are not t'
+    """
+    return (
+        f"The answers of {task} are not the products of a group, so there are no frequencies or irreps to speak of: "
+        "spectra, key frequencies, restricted and excluded losses and neuron clusters are left out."
+    )
+
+
+def number(value: float) -> str:
+    """A number as one reads it: three figures, and powers of ten where it is very small.
+
+    Example:
+        >>> number(0.99999), number(1.0), number(2.4e-7), number(0.0)
+        ('0.99999', '1', '2.4e-07', '0')
+    """
+    # What is nearly 1 must not read as 1.
+    if 0.9995 <= value < 1:
+        return f"{min(value, 0.99999):.5f}"
+    return f"{value:.3g}"
+
+
+def words(items: Sequence[object]) -> str:
+    """Items with commas and an "and".
+
+    Example:
+        >>> words([14, 35, 41])
+        '14, 35 and 41'
+    """
+    texts = [str(item) for item in items]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

@@ -1,0 +1,237 @@
+"""The report: one HTML page about a run that needs no other file and no network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import jinja2
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from grokinterp import plots
+from grokinterp.config import to_dict
+from grokinterp.report import findings
+from grokinterp.report.gather import Numbers, gather
+from grokinterp.runs.identity import flat
+from grokinterp.runs.layout import write_atomically
+from grokinterp.runs.run import Run
+
+
+# The buttons of a figure that would send its data to a server are left out.
+FIGURE_CONFIG: Final = {
+    "displaylogo": False,
+    "responsive": True,
+    "showSendToCloud": False,
+    "plotlyServerURL": "",
+    "modeBarButtonsToRemove": ["sendChartToCloud", "lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A figure with what tells how to read it.
+
+    Attributes:
+        html: The figure, without plotly's code.
+        caption: A sentence or two.
+    """
+
+    html: str
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page with an entry in its contents.
+
+    Attributes:
+        id: Of the anchor.
+        title: Of the heading and the entry.
+        sentences: Above the pictures.
+        pictures: In order.
+    """
+
+    id: str
+    title: str
+    sentences: list[str]
+    pictures: list[Picture]
+
+
+def write(run: Run, path: str | Path | None = None) -> Path:
+    """Write the report of a run: what was trained, what was found, and the pictures, as one HTML page.
+
+    Works for a run that is unfinished or has not grokked, and says so; for a task without a group the Fourier
+    parts are left out, and why is said. Measures are kept in the run's `analysis/` folder, so that the second
+    report of a run is quick.
+
+    Args:
+        run: A run with at least one checkpoint.
+        path: The page; default: `report.html` in the run directory.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunError: If the run has no metrics or no checkpoint, or a file of it is broken.
+        IsADirectoryError: If the path is a directory.
+    """
+    path = run.layout.report if path is None else Path(path)
+    if path.is_dir():
+        msg = f"{path} is a directory; pass a file, such as {path / 'report.html'}."
+        raise IsADirectoryError(msg)
+    text = render(run, gather(run))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+    return path
+
+
+def render(run: Run, numbers: Numbers) -> str:
+    """The page as text."""
+    source = resources.files("grokinterp.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
+    return template.render(
+        name=run.path.resolve().name,
+        task=run.task.name,
+        tiles=tiles(run, numbers),
+        config={key: "default" if value is None else value for key, value in flat(to_dict(run.config)).items()},
+        rules=numbers.keys,
+        sections=sections(run, numbers),
+        made_by=run.made_by,
+        written_by=version("grokinterp"),
+        plotly=get_plotlyjs(),
+    )
+
+
+def tiles(run: Run, numbers: Numbers) -> dict[str, str]:
+    """The few numbers at the head of the page, by what they are."""
+    epochs = numbers.events["event_epoch"]
+    chosen = numbers.keys.get("logits", ())
+    found = {
+        "memorised at epoch": float(epochs.sel(event="memorised")),
+        "grokked at epoch": float(epochs.sel(event="grokked")),
+    }
+    result = {name: f"{epoch:,.0f}" if epoch == epoch else "not reached" for name, epoch in found.items()}
+    result["test accuracy"] = findings.number(float(numbers.metrics["accuracy"].sel(split="test").values[-1]))
+    result["test loss (nats)"] = findings.number(float(numbers.metrics["loss"].sel(split="test").values[-1]))
+    if numbers.keys:
+        result["key frequencies"] = ", ".join(map(str, chosen)) or "none"
+    result["epochs"] = f"{int(numbers.metrics['epoch'].values[-1]):,} of {run.config.epochs:,}"
+    return result
+
+
+def sections(run: Run, numbers: Numbers) -> list[Section]:
+    """The parts of the page that this run has."""
+    curves, pictures, keys = numbers.curves, numbers.pictures, list(numbers.keys.get("logits", ()))
+    shaded = numbers.phases
+    parts = [
+        Section(
+            id="training",
+            title="Training",
+            sentences=findings.outcome(numbers.metrics, numbers.events, planned=run.config.epochs),
+            pictures=[
+                _picture(
+                    lambda: plots.training_curves(numbers.metrics, phases=shaded),
+                    "Loss and accuracy while training. Grokking is the gap between the blue line, of the pairs trained "
+                    "on, and the orange one, of pairs never seen.",
+                )
+            ],
+        )
+    ]
+    if keys:
+        parts.append(_progress(numbers))
+    if numbers.keys:
+        parts += [_frequencies(numbers, keys), _logits(numbers, keys), _neurons(numbers)]
+    attention = _picture(
+        lambda: plots.attention(pictures),
+        "Attention of each head from '=' to the first input, for every pair of inputs; what is missing to 1 goes to "
+        "the second. Stripes mean that a head weighs inputs by value, and periodic ones that it has a frequency.",
+    )
+    parts.append(Section(id="attention", title="Attention", sentences=[], pictures=[attention]))
+    weights = _picture(
+        lambda: plots.weights(curves),
+        "The sum of squares of each weight matrix. Weight decay takes it down once nothing else is gained by large "
+        "weights.",
+    )
+    parts.append(Section(id="weights", title="Weights", sentences=[], pictures=[weights]))
+    if not numbers.keys:
+        parts[0].sentences.append(findings.no_group(run.task.name))
+    return parts
+
+
+def _progress(numbers: Numbers) -> Section:
+    picture = _picture(
+        lambda: plots.progress(numbers.curves, phases=numbers.phases),
+        "The excluded loss rises as the model comes to rely on its key frequencies, and the restricted loss, with "
+        "nothing else left, falls long before the test loss does. The Gini coefficients tell how few frequencies the "
+        "weights use.",
+    )
+    sentences = findings.phases(numbers.phases) + findings.measures(numbers.curves)
+    return Section(id="progress", title="Progress measures and phases", sentences=sentences, pictures=[picture])
+
+
+def _frequencies(numbers: Numbers, keys: list[int]) -> Section:
+    curves, pictures = numbers.curves, numbers.pictures
+    drawn = [
+        _picture(
+            lambda: plots.spectrum(pictures, keys=keys),
+            "The embedding W_E and the neuron-logit map W_L = W_out W_U in the basis of the task's group; key "
+            "frequencies carry their number. Move the slider to go through training.",
+        ),
+        _picture(
+            lambda: plots.spectrum_over_time(curves, keys=keys or None),
+            "The same by frequency, over training: the key frequencies part from the others, which decay.",
+        ),
+    ]
+    if "embedding_circle" in pictures:
+        drawn.append(
+            _picture(
+                lambda: plots.embedding_circles(pictures),
+                "Every residue's embedding in the plane of each key frequency, joined in the order in which the "
+                "frequency goes round. A clean circle means that the embedding holds cos and sin of this frequency.",
+            )
+        )
+    return Section(id="frequencies", title="Frequencies", sentences=findings.keys(numbers.keys), pictures=drawn)
+
+
+def _logits(numbers: Numbers, keys: list[int]) -> Section:
+    drawn = [
+        _picture(
+            lambda: plots.logit_fve(numbers.curves, keys=keys or None),
+            "The share of the logits' variance that each wave cos w(a+b-c) explains, and all keys together. What is "
+            "missing to 1 is no part of the circuit.",
+        ),
+        _picture(
+            lambda: plots.excluded_by_frequency(numbers.curves, keys=keys or None),
+            "The train loss when one frequency is taken out of the logits: the higher a line stands above the train "
+            "loss, the more rests on this frequency.",
+        ),
+        _picture(
+            lambda: plots.logits_over_inputs(numbers.pictures),
+            "The logits of three answers over all pairs of inputs. Where the model has learned the operation, each is "
+            "constant along the pairs that have the same answer.",
+        ),
+    ]
+    return Section(id="logits", title="Logits", sentences=[], pictures=drawn)
+
+
+def _neurons(numbers: Numbers) -> Section:
+    drawn = [
+        _picture(
+            lambda: plots.neuron_clusters(numbers.pictures),
+            "Left: how much of each neuron its best frequency explains, dark from 0.85 on. Middle: how many such "
+            "neurons each frequency has. Right: their phases, spread evenly in a model that has grokked.",
+        ),
+        _picture(
+            lambda: plots.neuron_grid(numbers.neurons),
+            "The neurons that their frequencies explain best, over all pairs of inputs: waves in both of them.",
+        ),
+    ]
+    sentences = findings.neurons(numbers.pictures)
+    return Section(id="neurons", title="Neurons", sentences=sentences, pictures=drawn)
+
+
+def _picture(draw: Callable[[], go.Figure], caption: str) -> Picture:
+    html = draw().to_html(full_html=False, include_plotlyjs=False, auto_play=False, config=FIGURE_CONFIG)
+    return Picture(html=html, caption=caption)
