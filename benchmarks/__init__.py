@@ -1,0 +1,1 @@
+"""Timings, as ratios from one process. `make bench` runs them."""

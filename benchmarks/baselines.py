@@ -11,9 +11,7 @@ from torch import Tensor
 import grokinterp as gi
 
 
-def hooked_step(
-    config: gi.RunConfig, task: gi.Task, a: Tensor, b: Tensor, labels: Tensor
-) -> Callable[[], None]:
+def hooked_step(config: gi.RunConfig, task: gi.Task, a: Tensor, b: Tensor, labels: Tensor) -> Callable[[], None]:
     """A full-batch step of a `HookedTransformer`, as TransformerLens' grokking demo takes it."""
     from transformer_lens import HookedTransformer, HookedTransformerConfig
 

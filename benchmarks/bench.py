@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="rounds in which every contender has one turn")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out (it needs a C++ compiler)")
     args = parser.parse_args()
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {gi.presets.__name__}")
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     rows = [*steps(args.rounds, compiled=not args.no_compile), *trajectories(args.rounds), *imports(), *memory()]
     width = max(len(name) for name, _, _ in rows)
     print(f"{'what':<{width}} | {'measured':>16} | goal")
@@ -136,8 +136,8 @@ def imports() -> list[tuple[str, str, str]]:
 
 def memory() -> list[tuple[str, str, str]]:
     """Peak memory of a process that makes a trajectory of 150 checkpoints."""
-    code = Path(__file__).with_name("peak_memory.py")
-    found = subprocess.run([sys.executable, str(code)], check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, "-m", "benchmarks.peak_memory"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [("trajectory: peak memory, 150 checkpoints", f"{float(found):.2f} GB", "under 2 GB")]
 
 

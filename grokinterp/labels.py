@@ -44,6 +44,7 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "epoch": "epoch",
     "split": "part of the pairs",
     "matrix": "weight matrix",
+    "parameter": "parameter of the model",
     "event": "event in training",
     "phase": "phase of training",
 }

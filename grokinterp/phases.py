@@ -128,7 +128,7 @@ def _lowest(epochs: np.ndarray, curve: np.ndarray, *, until: float) -> float:
 
 def _total_weights(ds: xr.Dataset) -> np.ndarray | None:
     if "weight_norm" in ds:
-        return ds.weight_norm.sum("matrix").values
+        return ds.weight_norm.sum("parameter").values
     return ds.squared_weight_norm.values if "squared_weight_norm" in ds else None
 
 

@@ -202,18 +202,18 @@ def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: boo
 
 @measure("weight_norm")
 def weight_norm(snapshot: Snapshot) -> xr.DataArray:
-    """The sum of the squared weights of each parameter, biases included; dims (matrix,).
+    """The sum of the squared weights of each parameter, biases included; dims (parameter,).
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, figure 7: "total sum of squared weights" is the sum of these.
     """
     return labels.array(
         [parameter.double().square().sum().item() for parameter in snapshot.params.values()],
-        ("matrix",),
+        ("parameter",),
         name="weight_norm",
         units="weight^2",
         long_name="sum of squared weights",
-        coords={"matrix": [name.removeprefix("blocks.0.") for name in snapshot.params]},
+        coords={"parameter": [name.removeprefix("blocks.0.") for name in snapshot.params]},
     )
 
 
@@ -240,9 +240,7 @@ def _product_loss(snapshot: Snapshot, by_product: Float64[Tensor, "s c"], split:
     return (per_product @ pairs / pairs.sum()).item()
 
 
-def _losses_without(
-    snapshot: Snapshot, removed: Float64[Tensor, "frequency s c"]
-) -> Float64[Tensor, "frequency a b"]:
+def _losses_without(snapshot: Snapshot, removed: Float64[Tensor, "frequency s c"]) -> Float64[Tensor, "frequency a b"]:
     """The cross-entropy at each pair of logits[a, b] - removed[k, a∘b], for all k at once.
 
     Pairs of one product share what is removed, and exp(logits - removed) is a product of exponentials. So the

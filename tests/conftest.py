@@ -1,14 +1,16 @@
 """What several test files share: the hypothesis profiles, and parameters with no zero among them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import jaxtyping
 import pytest
 import torch
+from hypothesis import settings
+
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.init import Params, shapes
 from grokinterp.tasks import Task
-from hypothesis import settings
 
 
 settings.register_profile("fast", max_examples=20, deadline=None, derandomize=True)
@@ -29,3 +31,11 @@ def random_params() -> Callable[..., Params]:
         return params
 
     return draw
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without the run-time type checks of these tests: a user's wrong argument reaches the library's own message."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

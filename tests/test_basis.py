@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+from torch.testing import assert_close
+
 from grokinterp.basis import (
     Basis,
     coefficients,
@@ -17,7 +19,6 @@ from grokinterp.basis import (
 )
 from grokinterp.tasks import from_group, operation
 from grokinterp.tasks.groups import alternating, cyclic, dihedral, product, symmetric, units
-from torch.testing import assert_close
 
 
 SIZES = [*range(1, 41), 59, 97, 112, 113]

@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+
 from grokinterp.config import OptimConfig, RunConfig, SplitConfig, TaskConfig, check_device, from_dict, to_dict
 from grokinterp.models.config import TransformerConfig
 from grokinterp.tasks import operation, paper_split, uniform_split

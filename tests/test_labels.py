@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 import torch
+
 from grokinterp.labels import DIMENSIONS, SPLITS, UNITS, array, axis_title
 
 

@@ -2,8 +2,9 @@ import math
 
 import pytest
 import torch
-from grokinterp.losses import accuracy, cross_entropy, cross_entropy_per_pair, margin
 from torch.testing import assert_close
+
+from grokinterp.losses import accuracy, cross_entropy, cross_entropy_per_pair, margin
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from grokinterp.config import RunConfig, from_dict, to_dict
 from grokinterp.models.init import initial_params
 from grokinterp.presets import PRESETS, nanda2023, quick, transformer_lens_demo

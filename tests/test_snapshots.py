@@ -2,6 +2,8 @@ import dataclasses
 
 import pytest
 import torch
+from torch.testing import assert_close
+
 from grokinterp import labels
 from grokinterp.basis import fourier_basis
 from grokinterp.models import lens, transformer
@@ -9,7 +11,6 @@ from grokinterp.models.config import TransformerConfig
 from grokinterp.models.init import initial_params
 from grokinterp.snapshots import Measure, Snapshot, as_snapshot, snapshot
 from grokinterp.tasks import all_pairs, from_table, operation, uniform_split
-from torch.testing import assert_close
 
 
 TASK = operation("addition", 7)

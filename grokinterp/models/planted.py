@@ -27,7 +27,7 @@ _SCORE: Final = 60.0
 
 
 def cosine_logits(p: int, keys: Sequence[int], *, amplitude: float = 1.0) -> Float64[Tensor, "a b c"]:
-    """amplitude * sum_k cos(2 pi k (a + b - c) / p), in closed form.
+    """Amplitude * sum_k cos(2 pi k (a + b - c) / p), in closed form.
 
     Example:
         >>> cosine_logits(7, (1, 3))[2, 3, 5].item()
@@ -118,7 +118,7 @@ def _check(p: int, keys: Sequence[int]) -> list[int]:
 
 
 def _waves(p: int, keys: Sequence[int]) -> Float64[Tensor, "p component"]:
-    """cos and sin of each key at each residue, with amplitude 1."""
+    """Cos and sin of each key at each residue, with amplitude 1."""
     x = torch.arange(p)
     angles = torch.stack([2 * math.pi * (k * x % p).double() / p for k in keys])
     return torch.stack([angles.cos(), angles.sin()], dim=1).flatten(0, 1).T

@@ -1,12 +1,13 @@
 import pytest
 import torch
+from torch.testing import assert_close
+
 from grokinterp.losses import cross_entropy
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.factored import factored_activations, factored_logits
 from grokinterp.models.init import Params, initial_params
 from grokinterp.models.transformer import HOOK_NEURONS, HOOK_PATTERN, activations, logits
 from grokinterp.tasks import Task, all_pairs, operation
-from torch.testing import assert_close
 
 
 TASK = operation("addition", 11)

@@ -3,13 +3,14 @@ import warnings
 
 import pytest
 import torch
+from torch.testing import assert_close
+
 from grokinterp.losses import cross_entropy
 from grokinterp.models import lens
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.init import d_vocab_out, initial_params, shapes
 from grokinterp.models.transformer import logits
 from grokinterp.tasks import Task, all_pairs, operation, paper_split
-from torch.testing import assert_close
 
 
 PAPER = TransformerConfig(biases="mlp", equals_in_output=True, init="paper")

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.testing import assert_close
+
 from grokinterp.models import lens
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.init import initial_params
 from grokinterp.models.transformer import activations, hook_names, logits, with_equals
 from grokinterp.tasks import all_pairs, operation
-from torch.testing import assert_close
 
 
 TASK = operation("addition", 11)

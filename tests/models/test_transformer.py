@@ -2,10 +2,11 @@ import math
 
 import pytest
 import torch
+from torch.testing import assert_close
+
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.transformer import activations, hook_names, logits, with_equals
 from grokinterp.tasks import all_pairs, operation
-from torch.testing import assert_close
 
 
 TASK = operation("addition", 5)

@@ -1,11 +1,12 @@
 """What holds for every basis and every x: orthonormality, Parseval, project + exclude = identity, idempotence."""
 
 import torch
-from grokinterp.basis import Basis, coefficients, exclude, fourier_basis, frequencies, fve, irrep_basis, power, project
-from grokinterp.tasks.groups import alternating, cyclic, dihedral, product, symmetric, units
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
+
+from grokinterp.basis import Basis, coefficients, exclude, fourier_basis, frequencies, fve, irrep_basis, power, project
+from grokinterp.tasks.groups import alternating, cyclic, dihedral, product, symmetric, units
 
 
 GROUPS = [symmetric(3), symmetric(4), dihedral(4), alternating(4), product(cyclic(3), dihedral(3)), units(15)]

@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+
 from grokinterp.tasks.groups import Group, alternating, cyclic, dihedral, product, symmetric, units
 
 

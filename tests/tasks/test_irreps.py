@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch.testing import assert_close
+
 from grokinterp.tasks.groups import Group, alternating, cyclic, dihedral, product, symmetric
 from grokinterp.tasks.irreps import real_irreps
-from torch.testing import assert_close
 
 
 def quaternions() -> Group:

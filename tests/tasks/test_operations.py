@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from grokinterp.tasks import OPERATIONS, Task, from_group, from_table, operation
 from grokinterp.tasks.groups import dihedral
 

@@ -3,6 +3,7 @@ import random
 
 import pytest
 import torch
+
 from grokinterp.tasks import all_pairs, operation, paper_split, uniform_split
 
 

@@ -1,0 +1,93 @@
+"""The cos w_k(a+b-c) directions against loops over all (a, b, c)."""
+
+import math
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+import grokinterp as gi
+from grokinterp.logits import Centering, project_products, wave_coefficients, wave_logits
+
+
+@pytest.fixture(scope="module")
+def random_snapshot() -> gi.Snapshot:
+    """An untrained model: its logits have something of everything."""
+    task = gi.tasks.operation("addition", 11)
+    config = gi.TransformerConfig(d_model=16, n_heads=2, d_head=8, d_mlp=24, equals_in_output=True)
+    params = gi.models.init.initial_params(config, task, seed=3)
+    return gi.Snapshot(params=params, config=config, task=task, is_train=gi.tasks.uniform_split(task, 0.4, seed=0))
+
+
+def _wave(p: int, k: int) -> Tensor:
+    x = torch.arange(p, dtype=torch.float64)
+    wave = (2 * math.pi * k * (x[:, None, None] + x[None, :, None] - x[None, None, :]) / p).cos()
+    return wave / wave.norm()
+
+
+def test_coefficients_are_inner_products_over_all_pairs_and_classes(random_snapshot: gi.Snapshot) -> None:
+    expected = [(_wave(11, k) * random_snapshot.logits).sum().item() for k in range(1, 6)]
+    assert gi.logits.coefficients(random_snapshot).values.tolist() == pytest.approx(expected, abs=1e-10)
+
+
+def test_wave_logits_are_the_projection(random_snapshot: gi.Snapshot) -> None:
+    expected = sum(_wave(11, k) * (_wave(11, k) * random_snapshot.logits).sum() for k in (2, 5))
+    fitted = wave_logits(random_snapshot, (2, 5))[random_snapshot.task.table]
+    torch.testing.assert_close(fitted, expected, atol=1e-12, rtol=0)
+
+
+def test_even_modulus_has_its_extra_frequency() -> None:
+    task = gi.tasks.operation("addition", 8)
+    config = gi.TransformerConfig(d_model=8, n_heads=1, d_head=8, d_mlp=16)
+    snapshot = gi.Snapshot(params=gi.models.init.initial_params(config, task, seed=0), config=config, task=task)
+    expected = [(_wave(8, k) * snapshot.logits).sum().item() for k in range(1, 5)]
+    torch.testing.assert_close(wave_coefficients(snapshot), torch.tensor(expected, dtype=torch.float64))
+
+
+def test_projection_of_products_is_the_papers_projection_of_all_pairs(random_snapshot: gi.Snapshot) -> None:
+    a, b = gi.tasks.all_pairs(random_snapshot.task)
+    flat = random_snapshot.logits.flatten(0, 1)
+    expected = torch.zeros_like(flat)
+    for k in (1, 5):
+        angle = 2 * math.pi * k * (a + b).double() / 11
+        for wave in (angle.cos() / angle.cos().norm(), angle.sin() / angle.sin().norm()):
+            expected += wave[:, None] * (wave @ flat)[None, :]
+    found = project_products(random_snapshot, (1, 5))[random_snapshot.task.table].flatten(0, 1)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("centering", get_args(Centering))
+def test_fve_by_centering(random_snapshot: gi.Snapshot, centering: Centering) -> None:
+    logits = random_snapshot.logits
+    mean = {"class": logits.mean(dim=(0, 1)), "mean": logits.mean(), "none": torch.zeros(())}[centering]
+    variance = (logits - mean).square().sum().item()
+    expected = [(_wave(11, k) * logits).sum().item() ** 2 / variance for k in range(1, 6)]
+    assert gi.logits.fve(centering=centering)(random_snapshot).values.tolist() == pytest.approx(expected)
+
+
+def test_fve_of_a_planted_model_is_one_at_its_keys() -> None:
+    snapshot = gi.testing.planted_snapshot(31, (4, 15))
+    found = gi.logits.fve()(snapshot)
+    assert found.sel(frequency=[4, 15]).values.tolist() == pytest.approx([0.5, 0.5])
+    assert found.attrs["centering"] == "class"
+    assert gi.logits.variance_explained(snapshot, (4, 15)) == pytest.approx(1.0)
+
+
+def test_fve_does_not_see_a_constant_per_class(random_snapshot: gi.Snapshot) -> None:
+    shifted = gi.Snapshot(params=random_snapshot.params, config=random_snapshot.config, task=random_snapshot.task)
+    object.__setattr__(shifted, "logits", random_snapshot.logits + torch.arange(11, dtype=torch.float64))
+    expected = gi.logits.product_fve(random_snapshot).values
+    assert gi.logits.product_fve(shifted).values == pytest.approx(expected)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_unknown_centering_is_refused() -> None:
+    with pytest.raises(ValueError, match="centering must be one of class, mean, none, got 'row'"):
+        gi.logits.fve(centering="row")(gi.testing.planted_snapshot(7, (1,)))  # pyright: ignore
+
+
+def test_logits_over_inputs_are_those_of_the_classes(random_snapshot: gi.Snapshot) -> None:
+    found = gi.logits.over_inputs((3, 7))(random_snapshot)
+    assert found.dims == ("c", "a", "b")
+    assert found.sel(c=7, a=2, b=9).item() == random_snapshot.logits[2, 9, 7].item()

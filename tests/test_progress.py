@@ -1,0 +1,178 @@
+"""Progress measures: exact on planted models, and against plain loops on an untrained one."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import grokinterp as gi
+from grokinterp import labels, progress
+
+
+KEYS = (4, 15)
+
+
+@pytest.fixture(scope="module")
+def planted() -> gi.Snapshot:
+    return gi.testing.planted_snapshot(31, KEYS, amplitude=4.0)
+
+
+@pytest.fixture(scope="module")
+def untrained() -> gi.Snapshot:
+    task = gi.tasks.operation("addition", 11)
+    config = gi.TransformerConfig(d_model=16, n_heads=2, d_head=8, d_mlp=24, equals_in_output=True)
+    params = {name: 4 * p for name, p in gi.models.init.initial_params(config, task, seed=3).items()}
+    return gi.Snapshot(params=params, config=config, task=task, is_train=gi.tasks.uniform_split(task, 0.4, seed=0))
+
+
+def _projected(snapshot: gi.Snapshot, keys: tuple[int, ...]) -> Tensor:
+    """The paper's projection of the logits on cos and sin(w_k(a+b)), pair by pair."""
+    p = snapshot.task.n_outputs
+    a, b = gi.tasks.all_pairs(snapshot.task)
+    flat = snapshot.logits.flatten(0, 1)
+    total = torch.zeros_like(flat)
+    for k in keys:
+        angle = 2 * math.pi * k * (a + b).double() / p
+        for wave in (angle.cos() / angle.cos().norm(), angle.sin() / angle.sin().norm()):
+            total += wave[:, None] * (wave @ flat)[None, :]
+    return total.reshape(snapshot.logits.shape)
+
+
+def _cross_entropy(snapshot: gi.Snapshot, logits: Tensor, split: str) -> float:
+    mask = snapshot.mask(split)
+    return F.cross_entropy(logits[mask], snapshot.task.table[mask]).item()
+
+
+def test_restricted_loss_of_a_planted_model_is_its_loss(planted: gi.Snapshot) -> None:
+    whole = progress.losses(planted)
+    for split in ("train", "test", "all"):
+        found = progress.restricted_loss(KEYS, split=split)(planted).item()
+        assert found == pytest.approx(whole.sel(split=split).item(), abs=1e-12)
+        assert progress.trig_loss(KEYS, split=split)(planted).item() == pytest.approx(found, abs=1e-12)
+
+
+def test_excluded_loss_of_a_planted_model_is_log_p(planted: gi.Snapshot) -> None:
+    assert progress.excluded_loss(KEYS)(planted).item() == pytest.approx(math.log(31), abs=1e-12)
+
+
+def test_excluding_other_frequencies_changes_nothing_in_a_planted_model(planted: gi.Snapshot) -> None:
+    by_frequency = progress.excluded_loss_by_frequency()(planted)
+    assert by_frequency.frequency.values.tolist() == list(range(1, 16))
+    others = by_frequency.drop_sel(frequency=list(KEYS))
+    assert others.values == pytest.approx(progress.losses(planted).sel(split="train").item(), abs=1e-12)
+    assert (by_frequency.sel(frequency=list(KEYS)) > others.max() + 0.1).all()
+
+
+@pytest.mark.parametrize("split", ["train", "test", "all"])
+def test_losses_and_accuracies_are_those_of_torch(untrained: gi.Snapshot, split: str) -> None:
+    mask = untrained.mask(split)
+    assert progress.losses(untrained).sel(split=split).item() == pytest.approx(
+        _cross_entropy(untrained, untrained.logits, split)
+    )
+    right = untrained.logits[mask].argmax(-1) == untrained.task.table[mask]
+    assert progress.accuracies(untrained).sel(split=split).item() == pytest.approx(right.double().mean().item())
+
+
+@pytest.mark.parametrize("split", ["train", "test", "all"])
+@pytest.mark.parametrize("bias_correction", [True, False])
+def test_restricted_loss_is_the_papers(untrained: gi.Snapshot, split: labels.Split, bias_correction: bool) -> None:
+    kept = _projected(untrained, (2, 5))
+    if bias_correction:
+        kept = kept + (untrained.logits - kept).mean(dim=(0, 1))
+    measure = progress.restricted_loss((2, 5), split=split, bias_correction=bias_correction)
+    assert measure(untrained).item() == pytest.approx(_cross_entropy(untrained, kept, split), abs=1e-12)
+
+
+def test_defaults_are_the_papers(untrained: gi.Snapshot) -> None:
+    assert progress.restricted_loss((2,))(untrained).attrs["split"] == "all"
+    assert progress.restricted_loss((2,))(untrained).attrs["bias_correction"] == 1
+    assert progress.excluded_loss((2,))(untrained).attrs["split"] == "train"
+    assert progress.excluded_loss((2,))(untrained).attrs["keys"] == "[2]"
+
+
+@pytest.mark.parametrize("split", ["train", "test", "all"])
+def test_excluded_loss_is_the_papers(untrained: gi.Snapshot, split: labels.Split) -> None:
+    left = untrained.logits - _projected(untrained, (1, 5))
+    found = progress.excluded_loss((1, 5), split=split)(untrained).item()
+    assert found == pytest.approx(_cross_entropy(untrained, left, split), abs=1e-12)
+
+
+@pytest.mark.parametrize("split", ["train", "test", "all"])
+def test_excluded_loss_by_frequency_is_a_loop_of_excluded_losses(untrained: gi.Snapshot, split: labels.Split) -> None:
+    found = progress.excluded_loss_by_frequency(split=split)(untrained)
+    for k in range(1, 6):
+        expected = progress.excluded_loss((k,), split=split)(untrained).item()
+        assert found.sel(frequency=k).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_excluded_loss_by_frequency_of_enormous_logits_is_a_loop_too(untrained: gi.Snapshot) -> None:
+    """Where products of exponentials would underflow."""
+    params = {name: p * (20.0 if name == "unembed.W_U" else 1.0) for name, p in untrained.params.items()}
+    large = gi.Snapshot(params=params, config=untrained.config, task=untrained.task, is_train=untrained.is_train)
+    assert (large.logits.amax(-1) - large.logits.amin(-1)).max() > 600
+    found = progress.excluded_loss_by_frequency((2, 5))(large)
+    expected = [progress.excluded_loss((k,))(large).item() for k in (2, 5)]
+    assert found.values.tolist() == pytest.approx(expected)
+
+
+def test_trig_loss_replaces_the_logits_by_their_waves(untrained: gi.Snapshot) -> None:
+    x = torch.arange(11, dtype=torch.float64)
+    logits = untrained.logits.mean(dim=(0, 1)).expand_as(untrained.logits)
+    for k in (2, 5):
+        wave = (2 * math.pi * k * (x[:, None, None] + x[None, :, None] - x[None, None, :]) / 11).cos()
+        logits = logits + wave * (wave * untrained.logits).sum() / wave.square().sum()
+    found = progress.trig_loss((2, 5))(untrained).item()
+    assert found == pytest.approx(_cross_entropy(untrained, logits, "all"), abs=1e-12)
+
+
+def test_all_keys_excluded_and_kept_give_back_the_logits_of_the_product(untrained: gi.Snapshot) -> None:
+    every = untrained.basis.blocks
+    means = untrained.product_means[untrained.task.table]
+    expected = _cross_entropy(untrained, means, "all")
+    assert progress.restricted_loss(every)(untrained).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_multiplication_keeps_its_zero() -> None:
+    """Waves of the discrete logarithm, and an answer for zero: restricting to the keys loses neither."""
+    task = gi.tasks.operation("multiplication", 13)
+    config = gi.TransformerConfig(d_model=4, n_heads=1, d_head=4, d_mlp=4)
+    params = gi.models.init.initial_params(config, task, seed=0)
+    snapshot = gi.Snapshot(params=params, config=config, task=task, is_train=gi.tasks.uniform_split(task, 0.5, seed=0))
+    rows = snapshot.basis.rows([1, 4])
+    by_product = 20 * rows.T @ rows
+    by_product[0, 0] = 30.0
+    object.__setattr__(snapshot, "logits", by_product[task.table])
+    whole = progress.losses(snapshot).sel(split="all").item()
+    assert progress.restricted_loss((1, 4))(snapshot).item() == pytest.approx(whole, abs=1e-12)
+    without = progress.excluded_loss((1, 4), split="all")(snapshot).item()
+    zeros = (task.table == 0).double().mean().item()
+    at_zero = math.log(math.exp(30) + 12) - 30
+    assert without == pytest.approx((1 - zeros) * math.log(13) + zeros * at_zero, abs=1e-9)
+
+
+def test_weight_norm_is_the_sum_of_squares_of_each_parameter(untrained: gi.Snapshot) -> None:
+    norms = progress.weight_norm(untrained)
+    expected = untrained.params["blocks.0.mlp.W_in"].double().square().sum().item()
+    assert norms.sel(parameter="mlp.W_in").item() == pytest.approx(expected)
+    assert norms.sum().item() == pytest.approx(sum(p.double().square().sum().item() for p in untrained.params.values()))
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [progress.restricted_loss, progress.excluded_loss, progress.trig_loss, progress.excluded_loss_by_frequency],
+)
+def test_keys_that_are_no_frequencies_are_refused(planted: gi.Snapshot, measure: object) -> None:
+    with pytest.raises(ValueError, match=r"keys must be blocks of the task's basis, 1..15, got \[16\]"):
+        measure((4, 16))(planted)  # pyright: ignore
+    with pytest.raises(ValueError, match="keys must be frequencies of addition mod 31, from 1 on, got 0"):
+        measure((0,))(planted)  # pyright: ignore
+
+
+def test_a_split_that_is_not_known_is_refused() -> None:
+    planted = gi.testing.planted_snapshot(7, (1,))
+    unknown = gi.Snapshot(params=planted.params, config=planted.config, task=planted.task)
+    with pytest.raises(ValueError, match="split='train' needs to know the training pairs; pass is_train"):
+        progress.excluded_loss((1,))(unknown)
+    assert progress.restricted_loss((1,))(unknown).item() > 0

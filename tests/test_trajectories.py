@@ -1,0 +1,147 @@
+"""Measures over training time: the combinator, its cache and its restarts."""
+
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+import grokinterp as gi
+from grokinterp import trajectories
+
+
+CONFIG = gi.RunConfig(
+    task=gi.TaskConfig(p=7),
+    model=gi.TransformerConfig(d_model=8, n_heads=2, d_head=4, d_mlp=16),
+    split=gi.SplitConfig(fraction=0.5),
+    epochs=12,
+    checkpoint_every=4,
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> gi.Run:
+    return gi.train(CONFIG, tmp_path / "run", progress=False)
+
+
+def _count_forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    visited: list[int] = []
+    original = gi.Run.snapshot
+
+    def counted(self: gi.Run, epoch: int | None = None) -> gi.Snapshot:
+        visited.append(-1 if epoch is None else epoch)
+        return original(self, epoch)
+
+    monkeypatch.setattr(gi.Run, "snapshot", counted)
+    return visited
+
+
+def test_each_value_is_the_measure_of_its_snapshot(run: gi.Run) -> None:
+    ds = gi.trajectory(run, [gi.progress.losses, gi.progress.excluded_loss((2,)), gi.fourier.spectrum], progress=False)
+    assert ds.epoch.values.tolist() == list(run.epochs) == [0, 1, 2, 4, 8, 12]
+    for epoch in run.epochs:
+        snapshot = run.snapshot(epoch)
+        xr.testing.assert_equal(ds.loss.sel(epoch=epoch, drop=True), gi.progress.losses(snapshot))
+        assert ds.excluded_loss.sel(epoch=epoch).item() == gi.progress.excluded_loss((2,))(snapshot).item()
+        xr.testing.assert_equal(ds.spectrum.sel(epoch=epoch, drop=True), gi.fourier.spectrum(snapshot))
+    assert ds.loss.attrs["units"] == "nats"
+    assert ds.attrs["task"] == "addition mod 7"
+
+
+def test_a_checkpoint_is_visited_once_for_all_measures(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    visited = _count_forwards(monkeypatch)
+    gi.trajectory(run, [gi.progress.losses, gi.progress.accuracies, gi.fourier.gini], progress=False)
+    assert visited == list(run.epochs)
+
+
+def test_a_second_call_reads_the_cache(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    measures = [gi.progress.losses, gi.progress.restricted_loss((1, 3)), gi.neurons.activations((0, 3))]
+    first = gi.trajectory(run, measures, progress=False)
+    visited = _count_forwards(monkeypatch)
+    second = gi.trajectory(gi.load_run(run.path), measures, progress=False)
+    assert visited == []
+    xr.testing.assert_identical(first, second)
+
+
+def test_other_arguments_are_other_results(run: gi.Run) -> None:
+    one = gi.trajectory(run, [gi.progress.excluded_loss((1,))], progress=False)
+    two = gi.trajectory(run, [gi.progress.excluded_loss((2,))], progress=False)
+    assert not one.excluded_loss.equals(two.excluded_loss)
+    again = gi.trajectory(run, [gi.progress.excluded_loss((1,))], progress=False)
+    xr.testing.assert_identical(one, again)
+
+
+def test_more_checkpoints_are_added_to_the_cache(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    gi.trajectory(run, [gi.progress.losses], epochs=[0, 4], progress=False)
+    visited = _count_forwards(monkeypatch)
+    ds = gi.trajectory(run, [gi.progress.losses], progress=False)
+    assert visited == [1, 2, 8, 12]
+    assert ds.epoch.values.tolist() == list(run.epochs)
+
+
+def test_an_interrupted_trajectory_goes_on(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = gi.Run.snapshot
+
+    def interrupted(self: gi.Run, epoch: int | None = None) -> gi.Snapshot:
+        if epoch == 4:
+            raise KeyboardInterrupt
+        return original(self, epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gi.Run, "snapshot", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gi.trajectory(run, [gi.progress.losses], progress=False)
+    visited = _count_forwards(monkeypatch)
+    gi.trajectory(run, [gi.progress.losses], progress=False)
+    assert visited == [4, 8, 12]
+
+
+def test_a_cache_of_another_version_is_not_used(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    gi.trajectory(run, [gi.progress.losses], progress=False)
+    monkeypatch.setattr(trajectories, "version", lambda _: "0.0.0")
+    visited = _count_forwards(monkeypatch)
+    gi.trajectory(run, [gi.progress.losses], progress=False)
+    assert visited == list(run.epochs)
+
+
+def test_a_broken_cache_is_computed_anew(run: gi.Run) -> None:
+    expected = gi.trajectory(run, [gi.progress.losses], progress=False)
+    (run.layout.analysis / "loss.nc").write_bytes(b"not a netCDF file")
+    xr.testing.assert_identical(gi.trajectory(run, [gi.progress.losses], progress=False), expected)
+
+
+def test_functions_of_ones_own_are_computed_each_time(run: gi.Run) -> None:
+    calls: list[int | None] = []
+
+    def largest(snapshot: gi.Snapshot) -> xr.DataArray:
+        calls.append(snapshot.epoch)
+        return gi.labels.array(snapshot.logits.max(), name="largest", units="logit", long_name="largest logit")
+
+    for _ in range(2):
+        ds = gi.trajectory(run, [largest], progress=False)
+    assert ds.largest.sizes == {"epoch": 6}
+    assert calls == [*run.epochs, *run.epochs]
+    assert not run.layout.analysis.exists()
+
+
+def test_no_cache_writes_nothing(run: gi.Run) -> None:
+    gi.trajectory(run, [gi.progress.losses], cache=False, progress=False)
+    assert not run.layout.analysis.exists()
+
+
+def test_two_measures_of_one_name_are_refused(run: gi.Run) -> None:
+    excluded = gi.progress.excluded_loss
+    with pytest.raises(ValueError, match=r"two measures give 'excluded_loss'; rename one"):
+        gi.trajectory(run, [excluded((1,)), excluded((2,))], progress=False)
+    ds = gi.trajectory(run, [excluded((1,)), excluded((2,)).named("excluded_2")], progress=False)
+    assert set(ds) == {"excluded_loss", "excluded_2"}
+
+
+def test_an_error_says_at_which_epoch_it_was(run: gi.Run) -> None:
+    with pytest.raises(ValueError, match="keys must be blocks") as raised:
+        gi.trajectory(run, [gi.progress.excluded_loss((9,))], progress=False)
+    assert any("at epoch 0" in note for note in raised.value.__notes__)
+
+
+def test_an_unknown_epoch_names_the_nearest(run: gi.Run) -> None:
+    with pytest.raises(gi.RunError, match="no checkpoint of epoch 5; the nearest is 4"):
+        gi.trajectory(run, [gi.progress.losses], epochs=[5], progress=False)

@@ -1,0 +1,212 @@
+"""Into which directories training goes, and which it refuses."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from grokinterp.config import OptimConfig, RunConfig, SplitConfig, TaskConfig
+from grokinterp.losses import cross_entropy
+from grokinterp.runs.layout import Layout, RunError
+from grokinterp.runs.tensors import write_tensors
+from grokinterp.tasks import all_pairs
+from grokinterp.training.loop import train
+
+
+HOLD = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def modified(path: Path) -> dict[Path, int]:
+    return {file: file.stat().st_mtime_ns for file in path.rglob("*") if file.name != ".lock"}
+
+
+def test_another_config_is_refused_by_the_fields_that_differ(tiny: RunConfig, tmp_path: Path) -> None:
+    train(tiny, tmp_path, progress=False)
+    before = modified(tmp_path)
+    other = dataclasses.replace(tiny, seed=5, optim=dataclasses.replace(tiny.optim, lr=0.5))
+    with pytest.raises(RunError, match=r"another config: optim.lr is 0.001 there, 0.5 here; seed is 0 there, 5 here\."):
+        train(other, tmp_path, progress=False)
+    assert modified(tmp_path) == before
+
+
+@pytest.mark.parametrize("epochs", [1, 5, 16, 24])
+def test_a_finished_run_is_returned_as_it_is_for_no_more_epochs(tiny: RunConfig, epochs: int, tmp_path: Path) -> None:
+    train(tiny, tmp_path, progress=False)
+    before = modified(tmp_path)
+    run = train(dataclasses.replace(tiny, epochs=epochs), tmp_path, progress=False)
+    assert modified(tmp_path) == before
+    assert run.config == tiny
+
+
+@pytest.mark.parametrize("first", [1, 8, 13])
+def test_more_epochs_go_on_as_if_there_had_been_no_stop(
+    tiny: RunConfig, first: int, tmp_path: Path, contents: Callable[[Path], dict[str, Any]]
+) -> None:
+    undisturbed = contents(train(tiny, tmp_path / "undisturbed", progress=False).path)
+    train(dataclasses.replace(tiny, epochs=first), tmp_path / "run", progress=False)
+    run = train(tiny, tmp_path / "run", progress=False)
+
+    found = contents(run.path)
+    found.pop("checkpoints/0000013.safetensors", None)
+    assert found == undisturbed
+    assert run.is_finished
+
+
+def test_an_unfinished_run_past_the_epochs_asked_for_is_returned_as_it_is(tiny: RunConfig, tmp_path: Path) -> None:
+    run = train(tiny, tmp_path, progress=False)
+    run.layout.finished.unlink()
+    before = modified(tmp_path)
+    assert train(dataclasses.replace(tiny, epochs=10), tmp_path, progress=False).epochs[-1] == 24
+    assert modified(tmp_path) == before
+
+
+def test_an_unfinished_run_is_finished_earlier_when_fewer_epochs_are_asked_for(tiny: RunConfig, tmp_path: Path) -> None:
+    layout = train(dataclasses.replace(tiny, epochs=8), tmp_path, progress=False).layout
+    layout.finished.unlink()
+    config = json.loads(layout.config.read_text())
+    config["config"]["epochs"] = 1000
+    layout.config.write_text(json.dumps(config))
+
+    run = train(dataclasses.replace(tiny, epochs=8), tmp_path, progress=False)
+    assert run.is_finished
+    assert run.config.epochs == 8
+    assert run.epochs[-1] == 8
+
+
+def test_a_second_trainer_is_refused(tiny: RunConfig, tmp_path: Path) -> None:
+    lock = Layout(tmp_path).lock
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match="another trainer is at work in"):
+            train(tiny, tmp_path, progress=False)
+        holder.kill()
+    assert train(tiny, tmp_path, progress=False).is_finished
+
+
+def test_checkpoints_without_a_config_are_refused(tiny: RunConfig, tmp_path: Path) -> None:
+    layout = train(tiny, tmp_path, progress=False).layout
+    layout.config.unlink()
+    with pytest.raises(RunError, match=r"holds checkpoints but no config\.json"):
+        train(tiny, tmp_path, progress=False)
+    assert layout.epochs()[-1] == 24
+
+
+def test_checkpoints_without_a_resume_file_are_not_trained_over(tiny: RunConfig, tmp_path: Path) -> None:
+    layout = train(tiny, tmp_path, progress=False).layout
+    layout.resume.unlink()
+    with pytest.raises(RunError, match=r"lacks the resume\.safetensors"):
+        train(dataclasses.replace(tiny, epochs=30), tmp_path, progress=False)
+    assert len(layout.metrics.read_text().splitlines()) == 9
+
+
+def test_a_file_is_no_directory(tiny: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="could not be written: .*exists"):
+        train(tiny, tmp_path / "file", progress=False)
+
+
+def test_a_run_begun_elsewhere_goes_on_with_a_warning(tiny: RunConfig, tmp_path: Path) -> None:
+    layout = train(tiny, tmp_path, progress=False).layout
+    about = json.loads(layout.config.read_text())
+    about["made_by"] |= {"threads": 64}
+    layout.config.write_text(json.dumps(about))
+    with pytest.warns(UserWarning, match="begun elsewhere, so its bits may differ: threads 64 then, 1 now") as warned:
+        run = train(dataclasses.replace(tiny, epochs=30), tmp_path, progress=False)
+    assert warned[0].filename == __file__
+    assert run.made_by["threads"] == 64
+
+
+def test_the_stored_split_is_trained_on_and_not_one_drawn_anew(tiny: RunConfig, tmp_path: Path) -> None:
+    layout = train(dataclasses.replace(tiny, epochs=1), tmp_path, progress=False).layout
+    other = torch.zeros(7, 7, dtype=torch.bool)
+    other[:2] = True
+    write_tensors(layout.split, {"is_train": other})
+    run = train(tiny, tmp_path, progress=False)
+
+    logits = run.snapshot().logits
+    labels = run.task.table
+    assert torch.equal(run.is_train, other)
+    accuracy = (logits.argmax(-1) == labels)[other].double().mean().item()
+    assert run.metrics.accuracy.sel(split="train")[-1].item() == accuracy
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuda:99", "device 'cuda:99' was asked for, but torch finds .* use device='cpu'"),
+        ("meta", "device 'meta' was asked for, but torch finds 0"),
+        ("gpu", "device must be cpu, cuda, cuda:N or mps, got 'gpu'"),
+        ("", "device must be cpu, cuda, cuda:N or mps, got ''"),
+    ],
+)
+def test_a_device_that_is_not_there(tiny: RunConfig, device: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        train(dataclasses.replace(tiny, device=device), tmp_path / "run", progress=False)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_where_there_is_none(tiny: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="device 'cuda' was asked for, but torch finds 0 of its kind here"):
+        train(dataclasses.replace(tiny, device="cuda"), tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": TaskConfig(operation="division", p=8)}, "p must be prime for division, got p=8"),
+        ({"split": SplitConfig(fraction=0.001)}, "leaves the train part empty"),
+    ],
+)
+def test_a_config_that_cannot_be_leaves_no_directory(
+    tiny: RunConfig, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(dataclasses.replace(tiny, **changes), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_copied_directory_goes_on(tiny: RunConfig, tmp_path: Path) -> None:
+    train(dataclasses.replace(tiny, epochs=8), tmp_path / "here", progress=False)
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    here, there = (train(tiny, tmp_path / name, progress=False).params() for name in ("here", "there"))
+    assert all(torch.equal(p, there[name]) for name, p in here.items())
+
+
+def test_the_first_update_of_a_warm_up_changes_nothing(tiny: RunConfig, tmp_path: Path) -> None:
+    optim = OptimConfig(warmup_steps=10, weight_decay=1.0)
+    run = train(dataclasses.replace(tiny, optim=optim, epochs=2, log_every=1), tmp_path, progress=False)
+    first, second, third = (run.params(epoch) for epoch in (0, 1, 2))
+    assert all(torch.equal(p, second[name]) for name, p in first.items())
+    assert not any(torch.equal(p, third[name]) for name, p in second.items())
+    assert run.metrics.learning_rate.values.tolist() == pytest.approx([0, 1e-4, 2e-4])
+
+
+def test_metrics_are_the_loss_over_all_classes_trained_on(tiny: RunConfig, tmp_path: Path) -> None:
+    run = train(tiny, tmp_path, progress=False)
+    from grokinterp.models import transformer
+
+    for epoch in (0, 24):
+        params = run.params(epoch)
+        logits = transformer.logits(params, tiny.model, *all_pairs(run.task)).reshape(7, 7, 8)
+        for split, part in {"train": run.is_train, "test": ~run.is_train}.items():
+            wanted = cross_entropy(logits[part], run.task.table[part]).item()
+            assert run.metrics.loss.sel(epoch=epoch, split=split).item() == pytest.approx(wanted, abs=1e-6)
+        squared = sum(float(p.double().square().sum()) for p in params.values())
+        assert run.metrics.squared_weight_norm.sel(epoch=epoch).item() == pytest.approx(squared, rel=1e-12)

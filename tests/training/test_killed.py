@@ -1,0 +1,139 @@
+"""A run that was killed, at whatever moment, ends as one that was not."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grokinterp.config import RunConfig, to_dict
+from grokinterp.runs.layout import Layout
+from grokinterp.runs.run import load_run
+from grokinterp.training.loop import train
+
+
+PROCESS = Path(__file__).with_name("trainer_process.py")
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing in the library may catch it."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [None, 8])
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks trainers, which only POSIX systems can")
+def test_sigkill_at_random_moments_changes_no_bit(
+    tiny: RunConfig, batch_size: int | None, tmp_path: Path, contents: Callable[[Path], dict[str, Any]]
+) -> None:
+    # Many checkpoints and an entry for each epoch, so that many kills come while a file is written.
+    optim = dataclasses.replace(tiny.optim, batch_size=batch_size)
+    config = dataclasses.replace(tiny, optim=optim, epochs=200, log_every=1, checkpoint_every=4)
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
+    command = [sys.executable, PROCESS, tmp_path / "config.json", tmp_path / "disturbed", "0", "14"]
+    killed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+    undisturbed = train(config, tmp_path / "undisturbed", progress=False)
+
+    assert int(killed) >= 3
+    assert contents(tmp_path / "disturbed") == contents(undisturbed.path)
+
+
+@pytest.mark.parametrize("place", ["before the flush", "after the renaming"])
+def test_killed_at_every_write_in_turn(
+    tiny: RunConfig,
+    place: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    contents: Callable[[Path], dict[str, Any]],
+) -> None:
+    config = dataclasses.replace(tiny, epochs=4, log_every=2, checkpoint_every=3)
+    undisturbed = contents(train(config, tmp_path / "undisturbed", progress=False).path)
+    moments = 0
+    while _is_killed_at(moments, place, config, tmp_path / f"{moments}", monkeypatch):
+        run = train(config, tmp_path / f"{moments}", progress=False)
+        assert contents(run.path) == undisturbed, f"killed at write {moments}"
+        moments += 1
+    # Three files at the start, the metrics made anew, two files for each of five checkpoints.
+    assert moments >= 14
+
+
+def _is_killed_at(moment: int, place: str, config: RunConfig, path: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Train until the given write, counted from 0; False where there are not so many."""
+    calls = iter(range(1_000_000))
+    owner, name = (os, "fsync") if place == "before the flush" else (Path, "replace")
+    real = getattr(owner, name)
+
+    def dying(*args: Any) -> Any:
+        is_last = next(calls) == moment
+        if is_last and place != "after the renaming":
+            raise Killed
+        result = real(*args)
+        if is_last:
+            raise Killed
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, dying)
+        try:
+            train(config, path, progress=False)
+        except Killed:
+            return True
+    return False
+
+
+def test_a_checkpoint_without_its_resume_file_is_made_again(
+    tiny: RunConfig, tmp_path: Path, contents: Callable[[Path], dict[str, Any]]
+) -> None:
+    undisturbed = train(tiny, tmp_path / "undisturbed", progress=False)
+    layout = Layout(tmp_path / "disturbed")
+    train(dataclasses.replace(tiny, epochs=8), layout.root, progress=False)
+    resume_at_8 = layout.resume.read_bytes()
+    train(dataclasses.replace(tiny, epochs=16), layout.root, progress=False)
+    # The disk as it is when the process dies after checkpoint 16 and before its resume file.
+    layout.resume.write_bytes(resume_at_8)
+    layout.finished.unlink()
+
+    assert max(layout.epochs()) == 16
+    assert contents(train(tiny, layout.root, progress=False).path) == contents(undisturbed.path)
+
+
+def test_a_run_killed_before_its_first_resume_file_begins_again(
+    tiny: RunConfig, tmp_path: Path, contents: Callable[[Path], dict[str, Any]]
+) -> None:
+    undisturbed = train(tiny, tmp_path / "undisturbed", progress=False)
+    layout = Layout(tmp_path / "disturbed")
+    train(dataclasses.replace(tiny, epochs=1), layout.root, progress=False)
+    for path in (layout.checkpoint(1), layout.resume, layout.finished):
+        path.unlink()
+
+    assert contents(train(tiny, layout.root, progress=False).path) == contents(undisturbed.path)
+
+
+def test_a_half_written_line_of_metrics_is_written_again(
+    tiny: RunConfig, tmp_path: Path, contents: Callable[[Path], dict[str, Any]]
+) -> None:
+    undisturbed = train(tiny, tmp_path / "undisturbed", progress=False)
+    layout = Layout(tmp_path / "disturbed")
+    train(dataclasses.replace(tiny, epochs=8), layout.root, progress=False)
+    with layout.metrics.open("a") as file:
+        file.write('{"epoch": 9, "loss": {"tr')
+
+    assert len(load_run(layout.root).metrics.epoch) == 4
+    assert contents(train(tiny, layout.root, progress=False).path) == contents(undisturbed.path)
+
+
+def test_what_a_killed_trainer_was_writing_is_removed(tiny: RunConfig, tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    train(dataclasses.replace(tiny, epochs=8), tmp_path, progress=False)
+    left = [layout.checkpoints / ".0000016.safetensors.123.tmp", tmp_path / ".resume.safetensors.123.tmp"]
+    others = [tmp_path / ".report.html.123.tmp", tmp_path / "notes.tmp"]
+    for path in left + others:
+        path.write_bytes(b"half")
+    train(tiny, tmp_path, progress=False)
+
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
