@@ -112,8 +112,11 @@ def read_task(path: Path) -> Task:
             group=_group(tensors, about) if "group_table" in tensors else None,
             elements=tensors.get("elements"),
         )
-    except (KeyError, ValueError) as error:
-        msg = f"{path} must hold a task, got: {error}; restore it from a copy."
+    except KeyError as error:
+        msg = f"{path} must hold a task, but lacks {error}; restore it from a copy."
+        raise RunError(msg) from None
+    except ValueError as error:
+        msg = f"{path} must hold a task, got: {error} Restore it from a copy."
         raise RunError(msg) from None
 
 

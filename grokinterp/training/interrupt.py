@@ -11,11 +11,12 @@ from types import FrameType
 def interruption() -> Iterator[threading.Event]:
     """An event that Ctrl-C sets; a second Ctrl-C stops at once.
 
-    Outside the main thread, where Python lets nobody handle signals, nothing sets it.
+    Nothing sets it outside the main thread, where Python lets nobody handle signals, nor in a process that
+    ignores Ctrl-C, as one that a script started in the background does.
     """
     event = threading.Event()
     before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is None:
+    if threading.current_thread() is not threading.main_thread() or before in (None, signal.SIG_IGN):
         yield event
         return
 

@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
+
 from grokinterp.config import RunConfig
 from grokinterp.training.loop import train
 

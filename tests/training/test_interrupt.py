@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,24 @@ from grokinterp.training.trainer import Trainer
 
 
 TRAINING = """
-import sys, torch
+import signal, sys, torch
 from pathlib import Path
 from grokinterp.config import OptimConfig, RunConfig, TaskConfig
 from grokinterp.models.config import TransformerConfig
 from grokinterp.training.loop import train
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 model = TransformerConfig(d_model=16, n_heads=2, d_head=8, d_mlp=32)
 train(RunConfig(task=TaskConfig(p=7), model=model, epochs=10**6, log_every=50), sys.argv[1], progress=False)
 """
+
+
+@pytest.fixture(autouse=True)
+def heeds_ctrl_c() -> Iterator[None]:
+    """Python's own handler, also where the tests were started in the background, where Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupt_updates(monkeypatch: pytest.MonkeyPatch, *, before: int, times: int = 1) -> None:
@@ -97,7 +106,7 @@ def test_ctrl_c_in_the_last_update_finishes_the_run_and_still_stops(
 
 def test_a_second_ctrl_c_stops_at_once(tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_updates(monkeypatch, before=12, times=2)
-    with pytest.raises(KeyboardInterrupt, match="^$"):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
         train(tiny, tmp_path, progress=False)
     assert max(load_run(tmp_path).epochs) == 8
 
@@ -106,6 +115,14 @@ def test_the_handler_of_before_is_put_back(tiny: RunConfig, tmp_path: Path) -> N
     before = signal.getsignal(signal.SIGINT)
     train(dataclasses.replace(tiny, epochs=1), tmp_path, progress=False)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it(
+    tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interrupt_updates(monkeypatch, before=4)
+    assert train(tiny, tmp_path, progress=False).is_finished
 
 
 def test_training_in_another_thread(tiny: RunConfig, tmp_path: Path) -> None:

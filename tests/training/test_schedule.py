@@ -10,17 +10,17 @@ from grokinterp.training.schedule import is_checkpoint, is_logged
 
 
 def test_checkpoints_are_log_spaced_then_regular_then_last() -> None:
-    epochs = [epoch for epoch in range(0, 1235) if is_checkpoint(epoch, every=500, last=1234)]
+    epochs = [epoch for epoch in range(1235) if is_checkpoint(epoch, every=500, last=1234)]
     assert epochs == [0, 1, 2, 4, 6, 10, 16, 25, 40, 63, 500, 1000, 1234]
 
 
 def test_early_checkpoints_stop_where_the_regular_ones_begin() -> None:
-    epochs = [epoch for epoch in range(0, 21) if is_checkpoint(epoch, every=5, last=20)]
+    epochs = [epoch for epoch in range(21) if is_checkpoint(epoch, every=5, last=20)]
     assert epochs == [0, 1, 2, 4, 5, 10, 15, 20]
 
 
 def test_logged_epochs_are_regular_then_last() -> None:
-    epochs = [epoch for epoch in range(0, 26) if is_logged(epoch, every=10, last=25)]
+    epochs = [epoch for epoch in range(26) if is_logged(epoch, every=10, last=25)]
     assert epochs == [0, 10, 20, 25]
 
 

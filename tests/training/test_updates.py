@@ -1,6 +1,7 @@
 """The updates: those of a plain loop, the same with every engine, and bit for bit the same again."""
 
 import dataclasses
+import json
 import math
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from grokinterp.config import OptimConfig, RunConfig
+from grokinterp.config import OptimConfig, RunConfig, to_dict
 from grokinterp.models import lens
 from grokinterp.models.init import Params, initial_params
 from grokinterp.runs.run import Run
@@ -106,11 +107,13 @@ def test_engines_train_to_the_same_weights(tiny: RunConfig, engine: str, tmp_pat
 
 @pytest.mark.skipif(lens.has_hooked_transformer(), reason="TransformerLens 3 has HookedTransformer")
 def test_the_hooked_engine_needs_version_3(tiny: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(ImportError, match="engine='hooked' needs transformer-lens<4.*use engine='full'"):
+    with pytest.raises(ImportError, match=r"engine='hooked' needs transformer-lens<4.*use engine='full'"):
         train(dataclasses.replace(tiny, engine="hooked"), tmp_path, progress=False)
 
 
-@pytest.mark.parametrize(("changes", "wanted"), [({}, "factored"), ({"n_layers": 2}, "full"), ({"biases": "all"}, "factored")])
+@pytest.mark.parametrize(
+    ("changes", "wanted"), [({}, "factored"), ({"n_layers": 2}, "full"), ({"biases": "all"}, "factored")]
+)
 def test_auto_takes_the_fast_engine_where_it_applies(tiny: RunConfig, changes: dict[str, object], wanted: str) -> None:
     config = dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, **changes))
     params = initial_params(config.model, config.task.build(), seed=0)
@@ -125,9 +128,7 @@ def test_equal_runs_have_equal_bits_with_two_threads(tiny: RunConfig, engine: st
     torch.set_num_threads(2)
     first, second = (train(config, tmp_path / name, progress=False) for name in ("first", "second"))
     assert all(torch.equal(p, second.params()[name]) for name, p in first.params().items())
-    assert first.metrics.drop_vars("seconds").identical(
-        second.metrics.drop_vars("seconds").assign_attrs(run="first")
-    )
+    assert first.metrics.drop_vars("seconds").identical(second.metrics.drop_vars("seconds").assign_attrs(run="first"))
 
 
 def test_another_seed_gives_other_weights(tiny: RunConfig, tmp_path: Path) -> None:
@@ -148,10 +149,6 @@ def test_training_leaves_the_random_state_of_the_caller_alone(tiny: RunConfig, t
     not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler, found none"
 )
 def test_the_compiled_loss_trains_to_the_same_weights(tiny: RunConfig, tmp_path: Path) -> None:
-    import json
-
-    from grokinterp.config import to_dict
-
     config = dataclasses.replace(tiny, optim=dataclasses.replace(tiny.optim, batch_size=None), epochs=5)
     plain = train(config, tmp_path / "plain", progress=False)
     # In a process without the type checks of the tests, which are no part of what is compiled.

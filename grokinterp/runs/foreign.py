@@ -1,0 +1,69 @@
+"""Weights that were saved elsewhere: a state dict in a file, under TransformerLens' names."""
+
+import pickle
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from grokinterp.models.weights import read_weights
+from grokinterp.runs.layout import RunError
+from grokinterp.runs.tensors import read_tensors
+from grokinterp.snapshots import Snapshot
+from grokinterp.tasks import Task, operation
+
+
+def load_model(
+    path: str | Path,
+    *,
+    task: Task | None = None,
+    is_train: Bool[Tensor, "a b"] | None = None,
+    act_fn: Literal["relu", "gelu", "quadratic"] = "relu",
+) -> Snapshot:
+    """A snapshot of a model whose state dict lies in a file.
+
+    Args:
+        path: A `.safetensors` file, or a `.pt` or `.pth` file of tensors alone, which is read with
+            `weights_only=True`; its state dict may lie under the key `model` or `state_dict`.
+        task: What the model was trained on; default: addition modulo d_vocab - 1.
+        is_train: True at the pairs it was trained on, where losses by split are wanted.
+        act_fn: Its activation function, which weights do not tell.
+
+    Returns:
+        The snapshot.
+
+    Raises:
+        RunError: If the file is missing or broken, or holds objects besides tensors, which are never unpickled.
+        ValueError: If the weights are not those of a model that this library reads.
+
+    Example:
+        >>> import grokinterp as gi
+        >>> run = gi.load_run("nanda2023")
+        >>> load_model(run.layout.checkpoint(run.epochs[-1])).task.name
+        'addition mod 113'
+    """
+    path = Path(path)
+    weights = read_tensors(path)[0] if path.suffix == ".safetensors" else _read_pt(path)
+    params, config = read_weights(weights, act_fn)
+    task = operation("addition", len(params["embed.W_E"]) - 1) if task is None else task
+    return Snapshot(params=params, config=config, task=task, is_train=is_train)
+
+
+def _read_pt(path: Path) -> dict[str, Tensor]:
+    try:
+        data: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        msg = f"there is no {path}."
+        raise RunError(msg) from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        msg = f"{path} must hold tensors alone, for nothing else is unpickled ({reason}); save model.state_dict()."
+        raise RunError(msg) from None
+    for key in ("model", "state_dict"):
+        data = data.get(key, data) if isinstance(data, dict) else data
+    if not isinstance(data, dict) or not all(isinstance(value, Tensor) for value in data.values()):
+        msg = f"{path} must hold a state dict, names with tensors, got {type(data).__name__}; save model.state_dict()."
+        raise RunError(msg)
+    return data
