@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from grokinterp.plots import theme
-from grokinterp.plots.data import keys_of, need, over_epochs, positive, present, small
+from grokinterp.plots.data import keys_of, named_keys, need, over_epochs, positive, present, small
 
 
 def add_frequencies(
@@ -61,16 +61,17 @@ def logit_fve(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure
     """
     data = present(over_epochs(need(ds, "logit_fve")), "frequency")
     chosen = [k for k in keys_of(ds, data, keys) if k in data["frequency"].values]
+    together = "all keys" if keys is not None or named_keys(ds) is not None else "all coloured"
     fig = theme.panels(["Variance of the logits explained by each frequency"], columns=1)
     add_frequencies(fig, data, chosen)
     fig.add_scatter(
         x=data["epoch"].values,
         y=small(data.sel(frequency=chosen).sum("frequency").values),
-        name="all keys",
+        name=together,
         mode="lines" if data.sizes["epoch"] > 1 else "markers",
         line={"color": theme.INK, "width": 1.8, "dash": "dash"},
         legendrank=9_999,
-        hovertemplate="all keys, epoch %{x}: %{y:.3g}<extra></extra>",
+        hovertemplate=f"{together}, epoch %{{x}}: %{{y:.3g}}<extra></extra>",
     )
     fig.update_xaxes(title_text=theme.title(data["epoch"]))
     fig.update_yaxes(title_text=theme.title(data), range=[-0.02, 1.03])

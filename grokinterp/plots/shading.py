@@ -6,7 +6,6 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from grokinterp.plots import theme
-from grokinterp.plots.data import need
 
 
 def add_phases(fig: go.Figure, phases: xr.Dataset, last_epoch: float) -> go.Figure:
@@ -23,7 +22,11 @@ def add_phases(fig: go.Figure, phases: xr.Dataset, last_epoch: float) -> go.Figu
     Raises:
         KeyError: If the Dataset is not one of phases.
     """
-    starts, ends = need(phases, "phase_start"), need(phases, "phase_end")
+    for name in ("phase_start", "phase_end"):
+        if name not in phases:
+            msg = f"phases must have {name!r}: pass what gi.phases.detect gives"
+            raise KeyError(msg)
+    starts, ends = phases["phase_start"], phases["phase_end"]
     legend = f"legend{len(fig.layout.annotations) + 1}"
     for name in starts["phase"].values:
         start, end = float(starts.sel(phase=name)), float(ends.sel(phase=name))

@@ -35,7 +35,7 @@ def spectrum(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
     matrices = [str(matrix) for matrix in data["matrix"].values]
     groups = _groups([str(name) for name in data["component"].values])
     marked = set(keys if keys is not None else named_keys(ds) or ())
-    fig = theme.panels([f"Fourier components of {m}" for m in matrices], columns=1, vertical_spacing=0.2)
+    fig = theme.panels([f"Components of {m}" for m in matrices], columns=1, vertical_spacing=0.2)
     for row, matrix in enumerate(matrices, 1):
         for wave, (x, columns) in groups.items():
             heights = data.sel(matrix=matrix).values[-1][columns]
@@ -97,7 +97,11 @@ def _groups(names: Sequence[str]) -> dict[str, tuple[list, list[int]]]:
     """For each group of bars, where they stand and which components they show."""
     words = [name.split(" ") for name in names]
     if not any(len(word) == 2 and word[0] in WAVES for word in words):
-        return {"component": (list(names), list(range(len(names))))}
+        # The rows of an irrep share its name; a bar of its own for each.
+        numbered = [
+            name if names.count(name) == 1 else f"{name} {names[:i].count(name) + 1}" for i, name in enumerate(names)
+        ]
+        return {"component": (numbered, list(range(len(names))))}
     groups: dict[str, tuple[list, list[int]]] = {}
     for index, word in enumerate(words):
         is_wave = len(word) == 2 and word[0] in WAVES

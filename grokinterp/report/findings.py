@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -13,6 +13,32 @@ WHAT_ENDS: Final[Mapping[str, str]] = {
     "circuit formation": "the circuit of the key frequencies grows beside what was memorised",
     "cleanup": "weight decay takes away what was memorised, and generalisation becomes visible",
 }
+
+
+def setting(task: str, n_train: int, n_pairs: int, config: Mapping[str, Any]) -> str:
+    """What was trained, in a sentence.
+
+    Args:
+        task: Its name.
+        n_train: Pairs trained on.
+        n_pairs: All pairs.
+        config: The settings of the run, with dotted names.
+
+    Example:
+        >>> config = {"model.kind": "mlp", "optim.lr": 1e-3, "optim.weight_decay": 1.0, "epochs": 50, "seed": 7}
+        >>> setting("addition mod 5", 10, 25, config)
+        'A mlp was trained on 10 of the 25 pairs of addition mod 5 (0.4) for up to 50 epochs, with AdamW at
+        learning rate 0.001 and weight decay 1, from seed 7.'
+    """
+    model = f"A {config['model.kind']}"
+    if "model.n_layers" in config and "model.n_heads" in config:
+        layers, heads = config["model.n_layers"], config["model.n_heads"]
+        model += f" of {layers} layer{'s' if layers != 1 else ''} ({heads} heads, {config['model.d_mlp']} neurons)"
+    return (
+        f"{model} was trained on {n_train:,} of the {n_pairs:,} pairs of {task} ({n_train / n_pairs:.2g}) for up to "
+        f"{config['epochs']:,} epochs, with AdamW at learning rate {config['optim.lr']:g} and weight decay "
+        f"{config['optim.weight_decay']:g}, from seed {config['seed']}."
+    )
 
 
 def outcome(metrics: xr.Dataset, events: xr.Dataset, *, planned: int) -> list[str]:
@@ -125,35 +151,51 @@ def keys(by_rule: Mapping[str, Sequence[int]]) -> list[str]:
     return sentences
 
 
-def measures(ds: xr.Dataset) -> list[str]:
-    """The restricted and the excluded loss at the last epoch, and what the keys explain of the logits.
+def logits(fve: xr.DataArray, keys: Sequence[int]) -> list[str]:
+    """What the waves of the keys explain of the logits at the last epoch.
 
     Args:
-        ds: A trajectory with `loss`, `restricted_loss`, `excluded_loss` and `logit_fve`; those that are not there
-            are not spoken of.
+        fve: `logit_fve` over (epoch, frequency).
+        keys: The key frequencies; without any, what the largest wave explains is said.
+
+    Returns:
+        A sentence.
+    """
+    last = fve.isel(epoch=-1)
+    if not keys:
+        largest = int(last["frequency"].values[last.values.argmax()])
+        share = number(float(last.values.max()))
+        return [f"The largest wave, of k\u00a0=\u00a0{largest}, explains {share} of the variance of the logits."]
+    share = number(float(last.sel(frequency=list(keys)).values.sum()))
+    each = [f"{number(float(last.sel(frequency=k)))} by k\u00a0=\u00a0{k}" for k in keys]
+    parts = f": {words(each)}" if 1 < len(each) <= 8 else ""
+    return [f"The waves cos w(a+b-c) of the keys explain {share} of the variance of the logits{parts}."]
+
+
+def measures(ds: xr.Dataset) -> list[str]:
+    """The loss with nothing but the keys, and that without them, at the last epoch.
+
+    Args:
+        ds: A trajectory with `loss`, `restricted_loss` and `excluded_loss`.
 
     Returns:
         Sentences.
+
+    Raises:
+        KeyError: If a variable is missing.
     """
-    sentences = []
-    if "logit_fve" in ds and "keys" in ds.attrs:
-        share = float(ds["logit_fve"].isel(epoch=-1).sel(frequency=list(ds.attrs["keys"])).values.sum())
-        sentences.append(f"The waves cos w(a+b-c) of the keys explain {number(share)} of the variance of the logits.")
-    if "restricted_loss" in ds and "loss" in ds:
-        restricted, whole = (float(ds["restricted_loss"].values[-1]), float(ds["loss"].sel(split="all").values[-1]))
-        verdict = "better" if restricted < whole else "worse"
-        sentences.append(
-            f"With nothing but the keys left in its logits the loss over all pairs is {number(restricted)} nats, "
-            f"{verdict} than the {number(whole)} of the whole model."
-        )
-    if "excluded_loss" in ds and "loss" in ds:
-        excluded, whole = float(ds["excluded_loss"].values[-1]), float(ds["loss"].sel(split="train").values[-1])
-        sentences.append(f"Without the keys the train loss is {number(excluded)} nats in place of {number(whole)}.")
-    return sentences
+    loss = {split: float(ds["loss"].sel(split=split).values[-1]) for split in ("train", "all")}
+    restricted, excluded = (float(ds[f"{name}_loss"].values[-1]) for name in ("restricted", "excluded"))
+    verdict = "less" if restricted < loss["all"] else "more"
+    return [
+        f"With nothing but the keys left in its logits the loss over all pairs is {number(restricted)} nats, "
+        f"{verdict} than the {number(loss['all'])} of the whole model.",
+        f"Without the keys the train loss is {number(excluded)} nats in place of {number(loss['train'])}.",
+    ]
 
 
 def neurons(ds: xr.Dataset, *, threshold: float = 0.85) -> list[str]:
-    """How many neurons one frequency explains, and how many each frequency has.
+    r"""How many neurons one frequency explains, and how many each frequency has.
 
     Args:
         ds: `neuron_frequency` and `neuron_fve` over `neuron`, over `epoch` or not.
@@ -165,7 +207,7 @@ def neurons(ds: xr.Dataset, *, threshold: float = 0.85) -> list[str]:
     Example:
         >>> fit = {"neuron_frequency": ("neuron", [3, 3, 5]), "neuron_fve": ("neuron", [0.9, 0.95, 0.2])}
         >>> neurons(xr.Dataset(fit))
-        ['One frequency explains at least 0.85 of 2 of the 3 neurons: 2 by k = 3.']
+        ['One frequency explains at least 0.85 of 2 of the 3 neurons: 2 by k\xa0=\xa03.']
     """
     ds = ds.isel(epoch=-1) if "epoch" in ds.dims else ds
     is_clear = ds["neuron_fve"].values >= threshold
@@ -174,7 +216,7 @@ def neurons(ds: xr.Dataset, *, threshold: float = 0.85) -> list[str]:
     if not len(found):
         return [f"{head}."]
     order = np.argsort(-counts, kind="stable")[:8]
-    parts = [f"{counts[i]} by k = {found[i]}" for i in sorted(order)]
+    parts = [f"{counts[i]} by k\u00a0=\u00a0{found[i]}" for i in sorted(order)]
     rest = int(counts.sum() - counts[order].sum())
     return [f"{head}: {words([*parts, f'{rest} by others'] if rest else parts)}."]
 
@@ -197,12 +239,12 @@ def number(value: float) -> str:
 
     Example:
         >>> number(0.99999), number(1.0), number(2.4e-7), number(0.0)
-        ('0.99999', '1', '2.4e-07', '0')
+        ('0.99999', '1', '2.4e-7', '0')
     """
     # What is nearly 1 must not read as 1.
     if 0.9995 <= value < 1:
         return f"{min(value, 0.99999):.5f}"
-    return f"{value:.3g}"
+    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
 def words(items: Sequence[object]) -> str:

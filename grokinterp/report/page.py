@@ -90,12 +90,14 @@ def write(run: Run, path: str | Path | None = None) -> Path:
 def render(run: Run, numbers: Numbers) -> str:
     """The page as text."""
     source = resources.files("grokinterp.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    config = flat(to_dict(run.config))
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
     return template.render(
         name=run.path.resolve().name,
         task=run.task.name,
         tiles=tiles(run, numbers),
-        config={key: "default" if value is None else value for key, value in flat(to_dict(run.config)).items()},
+        setting=findings.setting(run.task.name, int(run.is_train.sum()), run.is_train.numel(), config),
+        config={key: "default" if value is None else value for key, value in config.items()},
         rules=numbers.keys,
         sections=sections(run, numbers),
         made_by=run.made_by,
@@ -181,7 +183,7 @@ def _frequencies(numbers: Numbers, keys: list[int]) -> Section:
         ),
         _picture(
             lambda: plots.spectrum_over_time(curves, keys=keys or None),
-            "The same by frequency, over training: the key frequencies part from the others, which decay.",
+            "The same by frequency, over training. Lines that stay up while the others decay are what the model keeps.",
         ),
     ]
     if "embedding_circle" in pictures:
@@ -200,7 +202,7 @@ def _logits(numbers: Numbers, keys: list[int]) -> Section:
         _picture(
             lambda: plots.logit_fve(numbers.curves, keys=keys or None),
             "The share of the logits' variance that each wave cos w(a+b-c) explains, and all keys together. What is "
-            "missing to 1 is no part of the circuit.",
+            "missing to 1 is none of these waves.",
         ),
         _picture(
             lambda: plots.excluded_by_frequency(numbers.curves, keys=keys or None),
@@ -213,7 +215,8 @@ def _logits(numbers: Numbers, keys: list[int]) -> Section:
             "constant along the pairs that have the same answer.",
         ),
     ]
-    return Section(id="logits", title="Logits", sentences=[], pictures=drawn)
+    sentences = findings.logits(numbers.curves["logit_fve"], keys)
+    return Section(id="logits", title="Logits", sentences=sentences, pictures=drawn)
 
 
 def _neurons(numbers: Numbers) -> Section:

@@ -1,0 +1,92 @@
+"""A trajectory of made-up numbers with every variable that a picture can ask for."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from grokinterp import labels
+
+
+P = 7
+EPOCHS = np.array([0, 10, 20])
+KEYS = [1, 3]
+FREQUENCIES = [1, 2, 3]
+COMPONENTS = ["const", "cos 1", "sin 1", "cos 2", "sin 2", "cos 3", "sin 3"]
+PARAMETERS = ["embed.W_E", "pos_embed.W_pos", "attn.W_Q", "mlp.W_in", "mlp.b_in", "mlp.W_out", "unembed.W_U"]
+
+VARIABLES = {
+    "loss": (("split",), "nats", "loss"),
+    "accuracy": (("split",), "", "accuracy"),
+    "restricted_loss": ((), "nats", "restricted loss"),
+    "excluded_loss": ((), "nats", "excluded loss"),
+    "excluded_loss_by_frequency": (("frequency",), "nats", "excluded loss of one frequency"),
+    "weight_norm": (("parameter",), "weight^2", "sum of squared weights"),
+    "gini": (("matrix",), "", "Gini coefficient"),
+    "spectrum": (("matrix", "frequency"), "weight", "norm of the frequency"),
+    "components": (("matrix", "component"), "weight", "norm of the component"),
+    "logit_fve": (("frequency",), "", "FVE of the logits"),
+    "neuron_frequency": (("neuron",), "", "frequency of the neuron"),
+    "neuron_fve": (("neuron",), "", "FVE of the neuron"),
+    "neuron_phase": (("neuron",), "rad", "phase of the neuron"),
+    "neurons": (("neuron", "a", "b"), "", "activation of the neuron"),
+    "attention": (("head", "a", "b"), "", "attention from = to a"),
+    "logits": (("c", "a", "b"), "logit", "logit"),
+}
+COORDS = {
+    "split": ["train", "test", "all"],
+    "frequency": FREQUENCIES,
+    "parameter": PARAMETERS,
+    "matrix": ["W_E", "W_L"],
+    "component": COMPONENTS,
+    "neuron": list(range(5)),
+    "head": [0, 1],
+    "a": list(range(P)),
+    "b": list(range(P)),
+    "c": [0, 1, 2],
+}
+
+
+def variable(name: str, *, epochs: np.ndarray = EPOCHS) -> xr.DataArray:
+    """Positive numbers under the dimensions, coordinates and units that the measure of this name has."""
+    dims, units, long_name = VARIABLES[name]
+    shape = tuple(len(COORDS[dim]) for dim in dims)
+    values = np.random.default_rng(len(name)).uniform(0.1, 1.0, (len(epochs), *shape))
+    if name == "neuron_frequency":
+        values = np.broadcast_to(np.array([1, 1, 3, 3, 2]), values.shape)
+    if name == "neuron_fve":
+        values = np.broadcast_to(np.array([0.9, 0.95, 0.99, 0.2, 0.9]), values.shape)
+    coords = {"epoch": epochs} | {dim: COORDS[dim] for dim in dims}
+    return labels.array(values, ("epoch", *dims), name=name, units=units, long_name=long_name, coords=coords)
+
+
+@pytest.fixture
+def ds() -> xr.Dataset:
+    """All variables over three epochs, with keys 1 and 3."""
+    result = xr.Dataset({name: variable(name) for name in VARIABLES})
+    for name, split in {"restricted_loss": "all", "excluded_loss": "train"}.items():
+        # As a trajectory that was read from a file has them.
+        result[name].attrs.update(keys="[1, 3]", split=split)
+    angle = 2 * np.pi * np.array(KEYS)[:, None] * np.arange(P) / P
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    result["embedding_circle"] = labels.array(
+        np.stack([circle * size for size in (0.1, 0.5, 1.0)]),
+        ("epoch", "frequency", "axis", "p"),
+        name="embedding_circle",
+        units="weight",
+        long_name="embedding in the plane of the frequency",
+        coords={"epoch": EPOCHS, "frequency": KEYS, "axis": ["cos", "sin"]},
+    )
+    return result
+
+
+@pytest.fixture
+def phases() -> xr.Dataset:
+    """Memorization over, circuit formation under way, cleanup not reached."""
+    names = {"phase": ["memorization", "circuit formation", "cleanup"]}
+    edges = {"phase_start": [0.0, 10.0, np.nan], "phase_end": [10.0, np.nan, np.nan]}
+    return xr.Dataset(
+        {
+            name: labels.array(edge, ("phase",), name=name, units="epoch", long_name=name, coords=names)
+            for name, edge in edges.items()
+        }
+    )

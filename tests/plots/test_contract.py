@@ -1,0 +1,88 @@
+"""What all pictures keep to: what they import, what they take, and what they say where something is missing."""
+
+import ast
+import inspect
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+import xarray as xr
+
+from grokinterp import plots
+
+
+FIGURES = {name: getattr(plots, name) for name in plots.__all__}
+NEEDS = {
+    "training_curves": ["loss", "accuracy"],
+    "progress": ["loss", "excluded_loss", "restricted_loss", "gini", "weight_norm"],
+    "weights": ["weight_norm"],
+    "spectrum": ["components"],
+    "spectrum_over_time": ["spectrum"],
+    "excluded_by_frequency": ["excluded_loss_by_frequency"],
+    "logit_fve": ["logit_fve"],
+    "neuron_clusters": ["neuron_frequency", "neuron_fve", "neuron_phase"],
+    "neuron_grid": ["neurons"],
+    "attention": ["attention"],
+    "logits_over_inputs": ["logits"],
+    "embedding_circles": ["embedding_circle"],
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_picture_is_drawn_and_the_dataset_is_left_as_it_was(ds, name):
+    before = ds.copy(deep=True)
+    assert isinstance(FIGURES[name](ds), go.Figure)
+    xr.testing.assert_identical(ds, before)
+
+
+@pytest.mark.parametrize(("name", "variable"), [(name, variable) for name in NEEDS for variable in NEEDS[name]])
+def test_a_missing_variable_is_an_error_that_names_its_measure(ds, name, variable):
+    with pytest.raises(KeyError, match=rf"the plot needs '{variable}': add gi\.\w+\.\w+.* to the trajectory"):
+        FIGURES[name](ds.drop_vars(variable))
+
+
+def test_the_table_of_needs_is_whole():
+    assert NEEDS.keys() == FIGURES.keys()
+
+
+def test_the_measures_that_errors_name_are_there():
+    import grokinterp
+
+    for source in plots.data.MADE_BY.values():
+        _, module, name = source.partition("(")[0].split(".")
+        assert hasattr(getattr(grokinterp, module), name), source
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_picture_takes_one_dataset_and_at_most_three_keywords(name):
+    first, *others = inspect.signature(FIGURES[name]).parameters.values()
+    assert first.annotation is xr.Dataset
+    assert len(others) <= 3
+    assert all(other.kind is other.KEYWORD_ONLY for other in others)
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_pictures_know_labelled_data_and_plotly_and_nothing_else():
+    allowed = (
+        "xarray",
+        "numpy",
+        "plotly",
+        "collections",
+        "typing",
+        "math",
+        "json",
+        "grokinterp.labels",
+        "grokinterp.plots",
+    )
+    for path in Path(plots.__file__).parent.glob("*.py"):
+        for name in imports(path):
+            assert name.startswith(allowed), f"{path.name} imports {name}"
