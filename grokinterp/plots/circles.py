@@ -46,7 +46,9 @@ def embedding_circles(ds: xr.Dataset) -> go.Figure:
         cos, sin = data.values[epoch, number][:, orders[number]]
         return {"x": small(cos), "y": small(sin)}
 
-    reach = float(np.nanmax(np.abs(data.values))) * 1.12 or 1.0
+    # The circles of the end decide the scale: what is scattered wider before may leave the panel.
+    widest, last = (float(np.nanmax(np.abs(values))) for values in (data.values, data.values[-1]))
+    reach = min(widest, 1.6 * last) * 1.12 or 1.0
     for number, (k, order) in enumerate(zip(keys, orders, strict=True)):
         residues = data["p"].values[order]
         where = theme.place(number, columns)

@@ -46,7 +46,7 @@ def neuron_grid(ds: xr.Dataset) -> go.Figure:
     data = data.transpose("epoch", "neuron", "a", "b")
     largest = data.values[-1].max(axis=(1, 2), keepdims=True)
     shares = data.copy(data=np.minimum(data.values / np.where(largest > 0, largest, 1.0), 1.0))
-    shares.attrs = {"long_name": f"{theme.title(data)}, share of its largest", "units": ""}
+    shares.attrs = {"long_name": f"{theme.title(data)},<br>share of its largest", "units": ""}
     return _grid(shares, "neuron", titles)
 
 

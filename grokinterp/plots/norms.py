@@ -1,5 +1,8 @@
 """The weights over training."""
 
+from typing import Any
+
+import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
@@ -12,7 +15,8 @@ def weights(ds: xr.Dataset, *, log_y: bool = True) -> go.Figure:
 
     Args:
         ds: A trajectory with `weight_norm`.
-        log_y: Whether sums are on a logarithmic axis, where biases that begin at zero have a gap.
+        log_y: Whether sums are on a logarithmic axis; it reaches down to the least at the end, so that biases
+            that begin near zero come in from below.
 
     Returns:
         A figure with a line per matrix; biases are dashed in the colour of their matrix.
@@ -41,6 +45,14 @@ def weights(ds: xr.Dataset, *, log_y: bool = True) -> go.Figure:
             hovertemplate="%{y:.3g}",
         )
     fig.update_xaxes(title_text=theme.title(norm["epoch"]))
-    fig.update_yaxes(title_text=theme.title(norm), **(theme.log_axis() if log_y else {"rangemode": "tozero"}))
+    fig.update_yaxes(title_text=theme.title(norm), **(_log_axis(norm) if log_y else {"rangemode": "tozero"}))
     fig.update_layout(hovermode="x unified")
     return theme.apply(fig, height=400)
+
+
+def _log_axis(norm: xr.DataArray) -> dict[str, Any]:
+    last, every = norm.values[-1], norm.values
+    if not (last > 0).any():
+        return theme.log_axis()
+    limits = [last[last > 0].min() / 3, np.nanmax(every) * 1.5]
+    return theme.log_axis() | {"range": np.log10(limits).tolist()}

@@ -33,7 +33,8 @@ def spectrum(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
     """
     data = present(over_epochs(need(ds, "components")), "matrix")
     matrices = [str(matrix) for matrix in data["matrix"].values]
-    groups = _groups([str(name) for name in data["component"].values])
+    names = [str(name) for name in data["component"].values]
+    groups = _groups(names)
     marked = set(keys if keys is not None else named_keys(ds) or ())
     fig = theme.panels([f"Components of {m}" for m in matrices], columns=1, vertical_spacing=0.2)
     for row, matrix in enumerate(matrices, 1):
@@ -47,7 +48,8 @@ def spectrum(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
                 offsetgroup="sin" if wave == "sin" else "cos",
                 showlegend=row == 1 and len(groups) > 1,
                 marker={"color": WAVES.get(wave, theme.QUIET), "line": {"width": 0}},
-                hovertemplate=f"{wave} %{{x}}: %{{y:.3g}}<extra></extra>",
+                hovertext=[names[i] for i in columns],
+                hovertemplate="%{hovertext}: %{y:.3g}<extra></extra>",
                 row=row,
                 col=1,
             )
@@ -106,6 +108,7 @@ def _groups(names: Sequence[str]) -> dict[str, tuple[list, list[int]]]:
     for index, word in enumerate(words):
         is_wave = len(word) == 2 and word[0] in WAVES
         x, columns = groups.setdefault(word[0] if is_wave else "constant", ([], []))
-        x.append(int(word[1]) if is_wave else 0)
+        # The constant at 0, and what else is no wave (the zero of multiplication) to the left of it.
+        x.append(int(word[1]) if is_wave else -len(x))
         columns.append(index)
     return {wave: groups[wave] for wave in ("constant", "cos", "sin") if wave in groups}

@@ -234,6 +234,17 @@ def no_group(task: str) -> str:
     )
 
 
+def irreps(group: str, names: Mapping[int, str]) -> str:
+    """What the numbers stand for where a group is not cyclic.
+
+    Example:
+        >>> irreps("S_3", {1: "1b", 2: "2a"})
+        'The group S_3 is not cyclic: k numbers its irreps, 1 (1b) and 2 (2a), and waves are their characters.'
+    """
+    numbered = [f"{k} ({name})" for k, name in names.items()]
+    return f"The group {group} is not cyclic: k numbers its irreps, {words(numbered)}, and waves are their characters."
+
+
 def number(value: float) -> str:
     """A number as one reads it: three figures, and powers of ten where it is very small.
 

@@ -32,6 +32,7 @@ class Numbers:
         neurons: The activations of a few neurons at these; empty where the task has no group.
         phases: `gi.phases.detect` of the curves, with the excluded loss; of the metrics where there is none.
         keys: Key frequencies of the last checkpoint by rule; empty where the task has no group.
+        irreps: Names of the task's irreps by number; empty where its group is cyclic, or it has none.
     """
 
     metrics: xr.Dataset
@@ -41,6 +42,7 @@ class Numbers:
     neurons: xr.Dataset
     phases: xr.Dataset
     keys: Mapping[str, Sequence[int]]
+    irreps: Mapping[int, str]
 
 
 def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
@@ -79,8 +81,17 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
         # Apart from the others, which are of all neurons.
         few = trajectory(run, [neurons.activations(clearest_neurons(snapshot, keys))], epochs=stops, progress=False)
         few["neuron_frequency"] = pictures["neuron_frequency"].sel(neuron=few["neuron"])
+    group = run.task.group
+    is_cyclic = group is None or group.logarithm is not None
     return Numbers(
-        metrics=metrics, events=events, curves=curves, pictures=pictures, neurons=few, phases=found, keys=by_rule
+        metrics=metrics,
+        events=events,
+        curves=curves,
+        pictures=pictures,
+        neurons=few,
+        phases=found,
+        keys=by_rule,
+        irreps={} if is_cyclic else {k: snapshot.basis.block_names[k] for k in snapshot.basis.blocks},
     )
 
 

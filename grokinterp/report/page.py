@@ -25,7 +25,6 @@ FIGURE_CONFIG: Final = {
     "displaylogo": False,
     "responsive": True,
     "showSendToCloud": False,
-    "plotlyServerURL": "",
     "modeBarButtonsToRemove": ["sendChartToCloud", "lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
 }
 
@@ -144,7 +143,7 @@ def sections(run: Run, numbers: Numbers) -> list[Section]:
     if keys:
         parts.append(_progress(numbers))
     if numbers.keys:
-        parts += [_frequencies(numbers, keys), _logits(numbers, keys), _neurons(numbers)]
+        parts += [_frequencies(run, numbers, keys), _logits(numbers, keys), _neurons(numbers)]
     attention = _picture(
         lambda: plots.attention(pictures),
         "Attention of each head from '=' to the first input, for every pair of inputs; what is missing to 1 goes to "
@@ -173,7 +172,7 @@ def _progress(numbers: Numbers) -> Section:
     return Section(id="progress", title="Progress measures and phases", sentences=sentences, pictures=[picture])
 
 
-def _frequencies(numbers: Numbers, keys: list[int]) -> Section:
+def _frequencies(run: Run, numbers: Numbers, keys: list[int]) -> Section:
     curves, pictures = numbers.curves, numbers.pictures
     drawn = [
         _picture(
@@ -194,7 +193,10 @@ def _frequencies(numbers: Numbers, keys: list[int]) -> Section:
                 "frequency goes round. A clean circle means that the embedding holds cos and sin of this frequency.",
             )
         )
-    return Section(id="frequencies", title="Frequencies", sentences=findings.keys(numbers.keys), pictures=drawn)
+    sentences = findings.keys(numbers.keys)
+    if numbers.irreps and run.task.group is not None:
+        sentences.insert(0, findings.irreps(run.task.group.name, numbers.irreps))
+    return Section(id="frequencies", title="Frequencies", sentences=sentences, pictures=drawn)
 
 
 def _logits(numbers: Numbers, keys: list[int]) -> Section:

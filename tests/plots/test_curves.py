@@ -71,6 +71,14 @@ def test_weights_has_a_line_per_matrix_and_dashes_biases(ds):
     assert plots.weights(ds, log_y=False).layout.yaxis.type is None
 
 
+def test_biases_that_begin_at_zero_do_not_stretch_the_axis(ds):
+    ds.weight_norm.loc[{"parameter": "mlp.b_in", "epoch": 0}] = 1e-30
+    low, high = plots.weights(ds).layout.yaxis.range
+    assert -3 < low < high < 1
+    ds.weight_norm.values[:] = 0.0
+    assert plots.weights(ds).layout.yaxis.range is None
+
+
 def test_keys_are_coloured_in_front_of_the_others(ds):
     fig = plots.spectrum_over_time(ds)
     assert names(fig) == ["others", "k = 1", "k = 3"] * 2
