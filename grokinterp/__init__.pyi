@@ -18,6 +18,7 @@ from .config import RunConfig as RunConfig
 from .config import SplitConfig as SplitConfig
 from .config import TaskConfig as TaskConfig
 from .models.config import TransformerConfig as TransformerConfig
+from .runs.foreign import load_model as load_model
 from .runs.layout import RunError as RunError
 from .runs.run import Run as Run
 from .runs.run import load_run as load_run

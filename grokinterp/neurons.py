@@ -41,9 +41,7 @@ def block_power(
     return power.index_add_(1, basis_b.block, rows)
 
 
-def frequency_fve(
-    x: Float[Tensor, "a b neuron"], basis_a: Basis, basis_b: Basis
-) -> Float64[Tensor, "neuron block"]:
+def frequency_fve(x: Float[Tensor, "a b neuron"], basis_a: Basis, basis_b: Basis) -> Float64[Tensor, "neuron block"]:
     """The share of each function's variance that one block of both inputs explains, 0 to 1.
 
     For frequency k these are the 8 terms made of const, cos k and sin k in a and in b, without const const.

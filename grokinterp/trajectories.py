@@ -125,11 +125,11 @@ class _Store:
 
     def over(self, epochs: Sequence[int]) -> xr.DataArray:
         """The results of some epochs as one array over `epoch`."""
-        coordinate = xr.DataArray(
-            list(epochs), dims="epoch", name="epoch", attrs={"long_name": DIMENSIONS["epoch"]}
-        )
+        coordinate = xr.DataArray(list(epochs), dims="epoch", name="epoch", attrs={"long_name": DIMENSIONS["epoch"]})
         first = self.results[epochs[0]]
-        stacked = xr.concat([self.results[epoch] for epoch in epochs], dim=coordinate, coords="minimal", compat="override")
+        stacked = xr.concat(
+            [self.results[epoch] for epoch in epochs], dim=coordinate, coords="minimal", compat="override"
+        )
         return stacked.rename(first.name).assign_attrs(first.attrs)
 
 

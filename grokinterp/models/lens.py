@@ -16,6 +16,7 @@ from torch import Tensor
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.init import Params
 from grokinterp.models.transformer import ACTIVATIONS, with_equals
+from grokinterp.models.weights import read_weights
 
 
 def has_hooked_transformer() -> bool:
@@ -62,34 +63,18 @@ def from_transformer_lens(model: Any) -> tuple[Params, TransformerConfig, int]:
         raise TypeError(msg)
     cfg = model.cfg
     _check_is_read(cfg)
-    params = {"embed.W_E": model.W_E, "pos_embed.W_pos": model.W_pos[:3]}
+    weights = {"embed.W_E": model.W_E, "pos_embed.W_pos": model.W_pos[:3]}
     for layer, block in enumerate(model.blocks):
         if cfg.normalization_type is not None:
-            params |= _norms(f"blocks.{layer}.ln1", block.ln1) | _norms(f"blocks.{layer}.ln2", block.ln2)
+            weights |= _norms(f"blocks.{layer}.ln1", block.ln1) | _norms(f"blocks.{layer}.ln2", block.ln2)
         for name in ("W_Q", "W_O", "b_Q", "b_O", "W_K", "W_V", "b_K", "b_V"):
-            params[f"blocks.{layer}.attn.{name}"] = getattr(model, name)[layer]
+            weights[f"blocks.{layer}.attn.{name}"] = getattr(model, name)[layer]
         for name in ("W_in", "b_in", "W_out", "b_out"):
-            params[f"blocks.{layer}.mlp.{name}"] = getattr(model, name)[layer]
+            weights[f"blocks.{layer}.mlp.{name}"] = getattr(model, name)[layer]
     if cfg.normalization_type is not None:
-        params |= _norms("ln_final", model.ln_final)
-    params |= {"unembed.W_U": model.W_U, "unembed.b_U": model.b_U}
-    params = {name: p.detach().cpu().clone() for name, p in params.items()}
-
-    nonzero = [name for name, p in params.items() if ".b_" in name and p.any()]
-    biases = "all" if any(".mlp." not in name for name in nonzero) else "mlp" if nonzero else "none"
-    is_kept = {"all": lambda _: True, "mlp": lambda name: ".mlp." in name, "none": lambda _: False}[biases]
-    params = {name: p for name, p in params.items() if ".b_" not in name or is_kept(name)}
-    config = TransformerConfig(
-        n_layers=cfg.n_layers,
-        d_model=cfg.d_model,
-        n_heads=cfg.n_heads,
-        d_head=cfg.d_head,
-        d_mlp=cfg.d_mlp,
-        act_fn=_activation(model, cfg),
-        normalization="none" if cfg.normalization_type is None else "LN",
-        biases=biases,
-        equals_in_output=params["unembed.W_U"].shape[1] == len(params["embed.W_E"]),
-    )
+        weights |= _norms("ln_final", model.ln_final)
+    weights |= {"unembed.W_U": model.W_U, "unembed.b_U": model.b_U}
+    params, config = read_weights(weights, _activation(model, cfg))
     return params, config, len(params["embed.W_E"])
 
 

@@ -62,7 +62,7 @@ def embedding_circles(ds: xr.Dataset) -> go.Figure:
             name=f"k = {k}",
             **where,
         )
-        x_axis = fig.get_subplot(**where).xaxis.plotly_name.replace("axis", "")
+        x_axis = theme.axes(fig, **where).xaxis.plotly_name.replace("axis", "")
         even = {"range": [-reach, reach], "constrain": "domain", "nticks": 5}
         fig.update_xaxes(title_text="cos" + _unit(data) if number + columns >= len(keys) else None, **even, **where)
         fig.update_yaxes(title_text="sin" + _unit(data) if where["col"] == 1 else None, **even, **where)

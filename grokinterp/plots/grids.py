@@ -108,7 +108,7 @@ def _grid(data: xr.DataArray, panel: str, titles: list[str], *, limits: tuple[fl
         z = colours(-1, number)
         axes = {"x": data["b"].values.tolist(), "y": data["a"].values.tolist()}
         fig.add_heatmap(z=z, **axes, coloraxis="coloraxis", name=title, hovertemplate=read, **where)
-        x_axis = fig.get_subplot(**where).xaxis.plotly_name.replace("axis", "")
+        x_axis = theme.axes(fig, **where).xaxis.plotly_name.replace("axis", "")
         square = {
             "scaleanchor": x_axis,
             "constrain": "domain",

@@ -45,7 +45,8 @@ def weights(ds: xr.Dataset, *, log_y: bool = True) -> go.Figure:
             hovertemplate="%{y:.3g}",
         )
     fig.update_xaxes(title_text=theme.title(norm["epoch"]))
-    fig.update_yaxes(title_text=theme.title(norm), **(_log_axis(norm) if log_y else {"rangemode": "tozero"}))
+    axis: dict[str, Any] = _log_axis(norm) if log_y else {"rangemode": "tozero"}
+    fig.update_yaxes(title_text=theme.title(norm), **axis)
     fig.update_layout(hovermode="x unified")
     return theme.apply(fig, height=400)
 

@@ -1,11 +1,12 @@
 """One frame per epoch, and the slider that moves between them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
 
-def add(fig: go.Figure, epochs: Sequence[int], frames: Sequence[Sequence[dict[str, object]]]) -> go.Figure:
+def add(fig: go.Figure, epochs: Sequence[int], frames: Sequence[Sequence[Mapping[str, Any]]]) -> go.Figure:
     """Add a slider over epochs; a figure of a single epoch is left without.
 
     Args:

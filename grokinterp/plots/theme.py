@@ -122,7 +122,7 @@ def panels(titles: Sequence[str], *, columns: int, **layout: Any) -> go.Figure:
     fig = make_subplots(rows=rows, cols=columns, subplot_titles=list(titles), **layout)
     places = [(row, column) for row in range(1, rows + 1) for column in range(1, columns + 1)]
     for (row, column), title in zip(places, fig.layout.annotations, strict=False):
-        left = fig.get_subplot(row, column).xaxis.domain[0]
+        left = axes(fig, row, column).xaxis.domain[0]
         title.update(x=left, xanchor="left", font={"size": 13, "color": INK}, text=f"<b>{title.text}</b>", yshift=4)
     for row, column in places[len(titles) :]:
         fig.update_xaxes(visible=False, row=row, col=column)
@@ -130,7 +130,7 @@ def panels(titles: Sequence[str], *, columns: int, **layout: Any) -> go.Figure:
     return fig
 
 
-def place(number: int, columns: int) -> dict[str, int]:
+def place(number: int, columns: int) -> dict[str, Any]:
     """Row and column of a panel, both counted from 1, by its number, counted from 0.
 
     Example:
@@ -140,13 +140,18 @@ def place(number: int, columns: int) -> dict[str, int]:
     return {"row": number // columns + 1, "col": number % columns + 1}
 
 
+def axes(fig: go.Figure, row: int, col: int) -> Any:
+    """The axes of a panel, as `xaxis` and `yaxis`."""
+    return fig.get_subplot(row, col)
+
+
 def legend_of_panel(fig: go.Figure, number: int, columns: int) -> str:
     """A legend of its own for one panel, in the line of its title.
 
     Returns:
         The name by which traces refer to it.
     """
-    panel = fig.get_subplot(**place(number, columns))
+    panel = axes(fig, **place(number, columns))
     name = "legend" if number == 0 else f"legend{number + 1}"
     fig.update_layout({name: LEGEND_ABOVE | {"x": panel.xaxis.domain[1], "y": panel.yaxis.domain[1]}})
     return name

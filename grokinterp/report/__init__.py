@@ -1,6 +1,7 @@
-"""One self-contained HTML page about a run: what was trained, what was found, and the pictures."""
+"""What was trained, what was found, and the pictures: as one self-contained HTML page, or in words alone."""
 
 from grokinterp.report.page import write as write
+from grokinterp.report.summary import summary as summary
 
 
-__all__ = ["write"]
+__all__ = ["summary", "write"]

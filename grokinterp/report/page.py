@@ -59,7 +59,7 @@ class Section:
     pictures: list[Picture]
 
 
-def write(run: Run, path: str | Path | None = None) -> Path:
+def write(run: Run, path: str | Path | None = None, *, progress: bool = True) -> Path:
     """Write the report of a run: what was trained, what was found, and the pictures, as one HTML page.
 
     Works for a run that is unfinished or has not grokked, and says so; for a task without a group the Fourier
@@ -69,6 +69,7 @@ def write(run: Run, path: str | Path | None = None) -> Path:
     Args:
         run: A run with at least one checkpoint.
         path: The page; default: `report.html` in the run directory.
+        progress: Whether to show a progress bar.
 
     Returns:
         The path of the page.
@@ -81,7 +82,7 @@ def write(run: Run, path: str | Path | None = None) -> Path:
     if path.is_dir():
         msg = f"{path} is a directory; pass a file, such as {path / 'report.html'}."
         raise IsADirectoryError(msg)
-    text = render(run, gather(run))
+    text = render(run, gather(run, progress_bar=progress))
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
     return path
 

@@ -198,3 +198,8 @@ def _scalar(entries: list[dict[str, Any]], name: str, units: str, long_name: str
 
 def _epochs(entries: list[dict[str, Any]]) -> list[int]:
     return [entry["epoch"] for entry in entries]
+
+
+def is_bundled(run: Run) -> bool:
+    """Whether a run is part of the package."""
+    return run.path in bundled_runs().values()

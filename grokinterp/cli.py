@@ -1,0 +1,285 @@
+"""The command `grokinterp`: train, analyze, report, and look at runs and keys."""
+
+import contextlib
+import inspect
+import io
+import itertools
+import json
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from grokinterp import presets
+from grokinterp.config import RunConfig, from_dict, to_dict
+from grokinterp.runs.layout import RunError, read_json
+
+
+# Ours: 0 done, 1 the work failed, 2 the command line or the config cannot be.
+FAILED, REFUSED = 1, 2
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model into a run directory, or train on what is already in it.
+
+    A preset's values are the defaults of the flags. With `--config FILE` in place of a preset they come from a JSON
+    file such as `grokinterp config PRESET` prints, or a run's own config.json.
+
+    Attributes:
+        config: What to train.
+        out: The run directory.
+        quiet: Show no progress bar.
+    """
+
+    config: Annotated[RunConfig, tyro.conf.arg(name="")]
+    out: Path
+    quiet: bool = False
+
+    def run(self) -> None:
+        """Train, and say where the run is."""
+        from grokinterp.training.loop import train
+
+        run = train(self.config, self.out, progress=not self.quiet)
+        last = run.metrics.isel(epoch=-1)
+        loss, accuracy = (last[name].sel(split="test").item() for name in ("loss", "accuracy"))
+        print(f"{run.path}: epoch {int(last.epoch)}, test loss {loss:.3g}, test accuracy {accuracy:.3f}")
+
+
+@dataclass(frozen=True)
+class Analyze:
+    """Measure every checkpoint of a run, and say what was found. The measures are kept in its analysis/ folder.
+
+    Attributes:
+        path: The run directory, or the name of a bundled run.
+        quiet: Show no progress bar.
+    """
+
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    quiet: bool = False
+
+    def run(self) -> None:
+        """Measure, and print the findings."""
+        from grokinterp.report import summary
+        from grokinterp.runs.run import load_run
+
+        print("\n".join(summary(load_run(self.path), progress=not self.quiet)))
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a run's report: one HTML page that needs nothing else.
+
+    Attributes:
+        path: The run directory, or the name of a bundled run.
+        out: The page; default: report.html in the run directory, or in this folder for a bundled run.
+        quiet: Show no progress bar.
+    """
+
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    out: Path | None = None
+    quiet: bool = False
+
+    def run(self) -> None:
+        """Write the page, and print its path."""
+        from grokinterp.report import write
+        from grokinterp.runs.run import is_bundled, load_run
+
+        run = load_run(self.path)
+        out = Path(f"{run.path.name}.html") if self.out is None and is_bundled(run) else self.out
+        print(write(run, out, progress=not self.quiet).resolve())
+
+
+@dataclass(frozen=True)
+class Runs:
+    """List the runs below a folder, and the bundled ones.
+
+    Attributes:
+        root: Where to look.
+    """
+
+    root: Annotated[Path, tyro.conf.Positional] = Path("runs")
+
+    def run(self) -> None:
+        """Print a line for each run."""
+        from grokinterp.runs.run import Run, bundled_runs
+
+        folders = sorted(path.parent for path in self.root.glob("**/config.json"))
+        for name, run in [
+            *((str(path), Run(path)) for path in folders),
+            *((n, Run(p)) for n, p in bundled_runs().items()),
+        ]:
+            try:
+                task, last = run.task.name, max(run.epochs, default=0)
+                state = "finished" if run.is_finished else f"of {run.config.epochs}"
+                print(f"{name}: {task}, seed {run.config.seed}, epoch {last} {state}")
+            except RunError as error:
+                print(f"{name}: {error}")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Print the key frequencies of a run's last checkpoint, or of weights in a .safetensors or .pt file.
+
+    Attributes:
+        path: The run directory, the name of a bundled run, or a file of weights under TransformerLens' names.
+        rule: What makes a frequency key.
+        threshold: In place of the rule's own.
+        epoch: A checkpoint in place of the last.
+    """
+
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL")]
+    rule: Literal["logits", "neurons", "W_E", "W_L"] = "logits"
+    threshold: float | None = None
+    epoch: int | None = None
+
+    def run(self) -> None:
+        """Print the keys, with spaces between them."""
+        from grokinterp.fourier import key_frequencies
+        from grokinterp.runs.foreign import load_model
+        from grokinterp.runs.run import load_run
+
+        path = Path(self.path)
+        snapshot = load_model(path) if path.is_file() else load_run(self.path).snapshot(self.epoch)
+        print(*key_frequencies(snapshot, self.rule, self.threshold))
+
+
+@dataclass(frozen=True)
+class Config:
+    """Print a preset's config as JSON, to be changed and passed to `grokinterp train --config`.
+
+    Attributes:
+        preset: Its name.
+    """
+
+    preset: Annotated[Literal["nanda2023", "quick", "transformer_lens_demo"], tyro.conf.Positional]
+
+    def run(self) -> None:
+        """Print the JSON."""
+        print(json.dumps(to_dict(presets.PRESETS[self.preset]()), indent=2))
+
+
+COMMANDS: dict[str, type[Train] | type[Analyze] | type[Report] | type[Runs] | type[Keys] | type[Config]] = {
+    "train": Train,
+    "analyze": Analyze,
+    "report": Report,
+    "runs": Runs,
+    "keys": Keys,
+    "config": Config,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; an error is one line on stderr, with its traceback only under `--debug`.
+
+    Args:
+        argv: Arguments; default: those of the process.
+
+    Returns:
+        The exit code: 0 done, 1 the work failed or was interrupted, 2 a command line or config that cannot be.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    is_debug = "--debug" in args
+    if is_debug:
+        args.remove("--debug")
+    try:
+        with _complaints_in_one_line():
+            run = _parse(args)
+        run()
+    except KeyboardInterrupt as error:
+        print(f"grokinterp: {error or 'interrupted'}", file=sys.stderr)
+        return FAILED
+    except (RunError, OSError, ImportError, ValueError, TypeError, KeyError) as error:
+        if is_debug:
+            traceback.print_exc()
+        text = error.args[0] if isinstance(error, KeyError) else error
+        print(f"grokinterp: {' '.join(str(text).split())}", file=sys.stderr)
+        return REFUSED if isinstance(error, (ValueError, TypeError)) else FAILED
+    return 0
+
+
+@contextlib.contextmanager
+def _complaints_in_one_line() -> Iterator[None]:
+    """Take tyro's box of a wrong command line apart: what was wrong stays, as one line."""
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            yield
+    except SystemExit as stop:
+        if stop.code not in (0, None):
+            said = itertools.takewhile(lambda line: "───" not in line, box.getvalue().splitlines()[1:])
+            text = " ".join(" ".join(line.strip("│ ") for line in said).split())
+            print(f"grokinterp: {text} (`grokinterp --help` says more)", file=sys.stderr)
+            raise SystemExit(REFUSED) from None
+        raise
+
+
+def _parse(args: list[str]) -> Callable[[], None]:
+    """The command that the arguments ask for, ready to run."""
+    name, rest = (args[0], args[1:]) if args else ("", [])
+    if name == "train":
+        return _parse_train(rest)
+    if name in COMMANDS:
+        return tyro.cli(COMMANDS[name], args=rest, prog=f"grokinterp {name}").run
+    # Anything else ends in tyro's own help or complaint.
+    subcommands = {name: _described(command) for name, command in COMMANDS.items()}
+    return tyro.extras.subcommand_cli_from_dict(subcommands, args=args, prog="grokinterp", description=__doc__)
+
+
+def _described(command: object) -> Callable[[], None]:
+    def help_only() -> None:
+        """Only its description is read."""
+
+    help_only.__doc__ = _what_for(command)
+    return help_only
+
+
+def _what_for(described: object) -> str:
+    """The words of a docstring before its sections."""
+    words, *_ = re.split(r"\n\s*\n\s*(?:Attributes|Source):", described.__doc__ or "")
+    return inspect.cleandoc(words)
+
+
+def _parse_train(args: list[str]) -> Callable[[], None]:
+    """`train PRESET` or `train --config FILE`, every field of the config a flag."""
+    if args and args[0] in presets.PRESETS:
+        name, config, rest = args[0], presets.PRESETS[args[0]](), args[1:]
+    elif "--config" in args:
+        at = args.index("--config")
+        if at + 1 == len(args):
+            msg = "--config needs a file, such as `grokinterp config PRESET` prints."
+            raise ValueError(msg)
+        name, config, rest = "--config FILE", _read_config(Path(args[at + 1])), args[:at] + args[at + 2 :]
+    elif not args or args[0] in ("-h", "--help"):
+        options = {name: _described(preset) for name, preset in presets.PRESETS.items()}
+        text = f"{_what_for(Train)}\n\n`grokinterp train PRESET --help` lists the flags."
+        return tyro.extras.subcommand_cli_from_dict(options, args=args, prog="grokinterp train", description=text)
+    else:
+        msg = f"train needs a preset ({', '.join(presets.PRESETS)}) or --config FILE first, got {args[0]!r}."
+        raise ValueError(msg)
+
+    def ready(
+        config: Annotated[RunConfig, tyro.conf.arg(name="")] = config, *, out: Path, quiet: bool = False
+    ) -> Train:
+        return Train(config=config, out=out, quiet=quiet)
+
+    ready.__doc__ = Train.__doc__
+    return tyro.cli(ready, args=rest, prog=f"grokinterp train {name}").run
+
+
+def _read_config(path: Path) -> RunConfig:
+    data = read_json(path) if path.exists() else None
+    if data is None:
+        msg = f"there is no config file {path}."
+        raise FileNotFoundError(msg)
+    # A run's config.json holds the config beside what made the run.
+    return from_dict(RunConfig, data["config"] if isinstance(data, dict) and "made_by" in data else data)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

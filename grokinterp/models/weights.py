@@ -1,0 +1,65 @@
+"""What a dictionary of weights says of its model: TransformerLens' names, any origin."""
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from grokinterp.models.config import TransformerConfig
+from grokinterp.models.init import Params
+
+
+Biases = Literal["none", "mlp", "all"]
+
+
+def read_weights(
+    weights: dict[str, Float[Tensor, "..."]], act_fn: Literal["relu", "gelu", "quadratic"]
+) -> tuple[Params, TransformerConfig]:
+    """The parameters (copied to the CPU) and the config that their shapes imply.
+
+    Biases that are zero throughout are left out, so that a model without them stays one; so are
+    HookedTransformer's buffers.
+
+    Args:
+        weights: By TransformerLens name, as in a HookedTransformer's state dict.
+        act_fn: Which no shape tells.
+
+    Returns:
+        Parameters, in the library's order; and the config.
+
+    Raises:
+        ValueError: If a weight that every model has is missing.
+    """
+    params = {
+        name: p.detach().cpu().clone() for name, p in weights.items() if p.ndim and not name.endswith("attn.mask")
+    }
+    needed = ("embed.W_E", "pos_embed.W_pos", "blocks.0.attn.W_Q", "blocks.0.mlp.W_in", "unembed.W_U")
+    missing = [name for name in needed if name not in params]
+    if missing:
+        found = ", ".join(sorted(params)[:4])
+        msg = f"weights must have TransformerLens' names, but {missing[0]} is missing; got {found}, ..."
+        raise ValueError(msg)
+    params["pos_embed.W_pos"] = params["pos_embed.W_pos"][:3]
+    biases = _biases(params)
+    kept = {"none": (), "mlp": (".mlp.",), "all": ("",)}[biases]
+    params = {name: p for name, p in params.items() if ".b_" not in name or any(part in name for part in kept)}
+    n_heads, d_model, d_head = params["blocks.0.attn.W_Q"].shape
+    config = TransformerConfig(
+        n_layers=sum(name.endswith("attn.W_Q") for name in params),
+        d_model=d_model,
+        n_heads=n_heads,
+        d_head=d_head,
+        d_mlp=params["blocks.0.mlp.W_in"].shape[1],
+        act_fn=act_fn,
+        normalization="LN" if "ln_final.w" in params else "none",
+        biases=biases,
+        equals_in_output=params["unembed.W_U"].shape[1] == len(params["embed.W_E"]),
+    )
+    return params, config
+
+
+def _biases(params: Params) -> Biases:
+    nonzero = [name for name, p in params.items() if ".b_" in name and p.any()]
+    if any(".mlp." not in name for name in nonzero):
+        return "all"
+    return "mlp" if nonzero else "none"

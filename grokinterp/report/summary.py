@@ -1,0 +1,34 @@
+"""What a run's report says, without its pictures."""
+
+from grokinterp.config import to_dict
+from grokinterp.report import findings
+from grokinterp.report.gather import gather
+from grokinterp.runs.identity import flat
+from grokinterp.runs.run import Run
+
+
+def summary(run: Run, *, progress: bool = True) -> list[str]:
+    """The findings of a run in words. Measures are kept in its `analysis/` folder.
+
+    Args:
+        run: A run with at least one checkpoint.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A sentence or two each: what was trained, when it memorised and grokked, its phases, its keys by each
+        rule, what they explain of the logits, and how many neurons each has.
+
+    Raises:
+        RunError: If the run has no metrics or no checkpoint, or a file of it is broken.
+    """
+    numbers = gather(run, progress_bar=progress)
+    config = flat(to_dict(run.config))
+    said = [findings.setting(run.task.name, int(run.is_train.sum()), run.is_train.numel(), config)]
+    said += findings.outcome(numbers.metrics, numbers.events, planned=run.config.epochs)
+    if not numbers.keys:
+        return [*said, findings.no_group(run.task.name)]
+    keys = list(numbers.keys["logits"])
+    if keys:
+        said += findings.phases(numbers.phases) + findings.measures(numbers.curves)
+    said += findings.keys(numbers.keys)
+    return said + findings.logits(numbers.curves["logit_fve"], keys) + findings.neurons(numbers.pictures)
