@@ -51,9 +51,7 @@ def test_activations_are_those_at_equals_by_their_names(config, random_params):
         found = snap.activation(name)
         wanted = cache[name][:, :, -1] if name.endswith("pattern") else cache[name][:, -1]
         assert_close(found, wanted.unflatten(0, (7, 7)), atol=0, rtol=0)
-    with pytest.raises(
-        ValueError, match=r"hook must be one of hook_embed, .* got 'blocks\.0\.attn\.hook_attn_s"
-    ):
+    with pytest.raises(ValueError, match=r"hook must be one of hook_embed, .* got 'blocks\.0\.attn\.hook_attn_s"):
         snap.activation("blocks.0.attn.hook_attn_scores")
 
 

@@ -154,6 +154,8 @@ def test_the_way_back_gives_the_same_parameters_and_config(config, random_params
     assert d_vocab == 12
     assert list(found) == list(params)
     assert all(torch.equal(found[name], params[name]) for name in params)
+    # A bridge shows transposed views; products of those round differently, and files cannot hold them.
+    assert all(p.is_contiguous() for p in found.values())
 
 
 @each_config
