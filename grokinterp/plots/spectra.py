@@ -38,6 +38,7 @@ def spectrum(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
     marked = set(keys if keys is not None else named_keys(ds) or ())
     fig = theme.panels([f"Components of {m}" for m in matrices], columns=1, vertical_spacing=0.2)
     for row, matrix in enumerate(matrices, 1):
+        where = theme.place(row - 1, columns=1)
         for wave, (x, columns) in groups.items():
             heights = data.sel(matrix=matrix).values[-1][columns]
             fig.add_bar(
@@ -50,14 +51,13 @@ def spectrum(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
                 marker={"color": WAVES.get(wave, theme.QUIET), "line": {"width": 0}},
                 hovertext=[names[i] for i in columns],
                 hovertemplate="%{hovertext}: %{y:.3g}<extra></extra>",
-                row=row,
-                col=1,
+                **where,
             )
         top = float(data.sel(matrix=matrix).max()) or 1.0
-        fig.update_yaxes(title_text=theme.title(data), range=[0, top * 1.18], row=row, col=1)
+        fig.update_yaxes(title_text=theme.title(data), range=[0, top * 1.18], **where)
         for k in sorted(marked & set(groups.get("cos", ([], []))[0])):
-            fig.add_annotation(x=k, y=top * 1.12, text=f"<b>{k}</b>", showarrow=False, font_size=11, row=row, col=1)
-            fig.add_vline(x=k, line={"color": theme.OTHER, "width": 1, "dash": "dot"}, layer="below", row=row, col=1)
+            fig.add_annotation(x=k, y=top * 1.12, text=f"<b>{k}</b>", showarrow=False, font_size=11, **where)
+            fig.add_vline(x=k, line={"color": theme.OTHER, "width": 1, "dash": "dot"}, layer="below", **where)
     fig.update_xaxes(
         title_text="frequency k (0: constant)" if "cos" in groups else "row of the basis", row=len(matrices)
     )

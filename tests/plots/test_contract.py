@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 from grokinterp import plots
+from grokinterp.plots.data import MADE_BY
 
 
 FIGURES = {name: getattr(plots, name) for name in plots.__all__}
@@ -48,7 +49,7 @@ def test_the_table_of_needs_is_whole():
 def test_the_measures_that_errors_name_are_there():
     import grokinterp
 
-    for source in plots.data.MADE_BY.values():
+    for source in MADE_BY.values():
         _, module, name = source.partition("(")[0].split(".")
         assert hasattr(getattr(grokinterp, module), name), source
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from grokinterp import plots
 from grokinterp.plots import theme
@@ -121,6 +120,7 @@ def test_a_single_snapshot_is_a_point(ds):
 
 
 def test_labels_that_another_variable_brought_in_are_not_drawn(ds):
-    joined = xr.merge([ds.weight_norm.rename(parameter="matrix"), ds.gini, ds.spectrum], join="outer")
+    norm = ds[["weight_norm"]].rename(parameter="matrix")
+    joined = norm.merge(ds[["gini", "spectrum"]], join="outer")
     assert joined.sizes["matrix"] > 2
     assert names(plots.spectrum_over_time(joined, keys=[1, 3])) == ["others", "k = 1", "k = 3"] * 2

@@ -144,5 +144,5 @@ def test_figures_are_json_without_anything_of_the_caller(ds):
 
 def test_the_template_of_other_figures_is_left_alone(ds):
     before = go.Figure().layout.template.to_plotly_json()
-    assert plots.attention(ds).layout.template.layout.plot_bgcolor == theme.TEMPLATE.layout.plot_bgcolor
+    assert plots.attention(ds).layout.template == theme.TEMPLATE
     assert go.Figure().layout.template.to_plotly_json() == before

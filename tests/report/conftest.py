@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., gi.Run]
     """A run of p = 7 for 30 epochs, by its operation; each is trained once."""
     kept: dict[str, gi.Run] = {}
 
-    def make(operation: str, *, task: gi.Task | None = None) -> gi.Run:
+    def make(operation: Any, *, task: gi.Task | None = None) -> gi.Run:
         if operation not in kept:
             config = gi.RunConfig(
                 task=gi.TaskConfig(operation=operation, p=7),

@@ -11,6 +11,7 @@ from plotly.offline import get_plotlyjs
 import grokinterp as gi
 from grokinterp.report import page as page_module
 from grokinterp.report.gather import circle_keys, gather, slider_epochs, thin
+from grokinterp.tasks.groups import symmetric
 
 
 def without_plotly(path: Path) -> str:
@@ -74,7 +75,7 @@ def test_without_a_group_the_fourier_parts_are_left_out_and_why_is_said(small_ru
 
 
 def test_a_group_that_is_not_cyclic_has_its_irreps_named(small_run, tmp_path):
-    run = small_run("custom", task=gi.tasks.from_group(gi.tasks.groups.symmetric(3)))
+    run = small_run("custom", task=gi.tasks.from_group(symmetric(3)))
     text = without_plotly(gi.report.write(run, tmp_path / "page.html"))
     assert "The group S_3 is not cyclic: k numbers its irreps, 1 (" in text
     assert "Every residue" not in text
