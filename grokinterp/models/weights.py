@@ -31,7 +31,9 @@ def read_weights(
         ValueError: If a weight that every model has is missing.
     """
     params = {
-        name: p.detach().cpu().clone() for name, p in weights.items() if p.ndim and not name.endswith("attn.mask")
+        name: p.detach().cpu().clone().contiguous()
+        for name, p in weights.items()
+        if p.ndim and not name.endswith("attn.mask")
     }
     needed = ("embed.W_E", "pos_embed.W_pos", "blocks.0.attn.W_Q", "blocks.0.mlp.W_in", "unembed.W_U")
     missing = [name for name in needed if name not in params]
