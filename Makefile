@@ -1,10 +1,14 @@
 # The whole interface of the repository. Every target installs what it needs into .venv first.
 VENV := .venv
+VENV4 := .venv-tl4
 PYTHON ?= python3
 PY := $(VENV)/bin/python
 RUN := runs/quick
+# What a model is read and written by; the rest does not depend on the version of TransformerLens.
+TESTS4 := tests/models tests/test_snapshots.py tests/test_fourier.py tests/test_logits.py tests/test_neurons.py \
+	tests/test_progress.py tests/runs/test_run.py
 
-.PHONY: run test check lint types floors pytest bench docs fmt clean
+.PHONY: run test check lint floors types pytest test-transformer-lens-4 bench docs fmt clean
 
 run: $(VENV)/.installed
 	$(PY) -m grokinterp train quick --out $(RUN)
@@ -22,10 +26,13 @@ floors: $(VENV)/.installed-test
 	$(VENV)/bin/lint-imports
 
 types: $(VENV)/.installed-test
-	$(VENV)/bin/basedpyright --level error
+	$(VENV)/bin/basedpyright --pythonpath $(PY) --level error
 
 pytest: $(VENV)/.installed-test
 	$(PY) -m pytest -q
+
+test-transformer-lens-4: $(VENV4)/.installed
+	$(VENV4)/bin/python -m pytest -q $(TESTS4)
 
 bench: $(VENV)/.installed-test
 	$(PY) -m benchmarks.bench
@@ -52,5 +59,12 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
+$(VENV4)/.installed: pyproject.toml constraints.txt
+	test -x $(VENV4)/bin/python || $(PYTHON) -m venv $(VENV4)
+	grep -v '^transformer-lens==' constraints.txt > $(VENV4)/constraints.txt
+	$(VENV4)/bin/python -m pip install --quiet --constraint $(VENV4)/constraints.txt torch
+	$(VENV4)/bin/python -m pip install --quiet --constraint $(VENV4)/constraints.txt "transformer-lens==4.3.0" --editable ".[test]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist site
+	rm -rf $(VENV) $(VENV4) build dist site

@@ -37,7 +37,7 @@ def embedding_circles(ds: xr.Dataset) -> go.Figure:
     data = data.transpose("epoch", "frequency", "axis", "p")
     keys = [int(k) for k in data["frequency"].values]
     p = data.sizes["p"]
-    columns = min(len(keys), 5)
+    columns = len(keys) if len(keys) <= 4 else 3
     fig = theme.panels([f"k = {k}" for k in keys], columns=columns, horizontal_spacing=0.05, vertical_spacing=0.16)
     # Round the circle: by the angle k x, the residues of one angle side by side, and back to the first.
     orders = [np.append(order := np.argsort(np.arange(p) * k % p, kind="stable"), order[0]) for k in keys]
@@ -56,7 +56,7 @@ def embedding_circles(ds: xr.Dataset) -> go.Figure:
             **points(-1, number),
             mode="lines+markers",
             line={"color": theme.OTHER, "width": 1},
-            marker={"color": residues, "coloraxis": "coloraxis", "size": 6 if p < 80 else 5},
+            marker={"color": residues, "coloraxis": "coloraxis", "size": 6 if p < 80 else 4.5},
             customdata=residues,
             hovertemplate=f"residue %{{customdata}}, k = {k}<extra></extra>",
             name=f"k = {k}",

@@ -55,5 +55,5 @@ def _log_axis(norm: xr.DataArray) -> dict[str, Any]:
     last, every = norm.values[-1], norm.values
     if not (last > 0).any():
         return theme.log_axis()
-    limits = [last[last > 0].min() / 3, np.nanmax(every) * 1.5]
+    limits = [last[last > 0].min() / 10, np.nanmax(every) * 1.5]
     return theme.log_axis() | {"range": np.log10(limits).tolist()}
