@@ -48,7 +48,7 @@ def embedding_circles(ds: xr.Dataset) -> go.Figure:
 
     # The circles of the end decide the scale: what is scattered wider before may leave the panel.
     widest, last = (float(np.nanmax(np.abs(values))) for values in (data.values, data.values[-1]))
-    reach = min(widest, 1.6 * last) * 1.12 or 1.0
+    reach = min(widest, 1.35 * last) * 1.12 or 1.0
     for number, (k, order) in enumerate(zip(keys, orders, strict=True)):
         residues = data["p"].values[order]
         where = theme.place(number, columns)
