@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from grokinterp.runs import tensors
 from grokinterp.runs.layout import RunError
 from grokinterp.tasks import OPERATIONS, Group, Task, from_table, groups, operation
-from grokinterp.tasks.operations import from_group
+from grokinterp.tasks.operations import Operation, from_group
 
 
 SHAPES = {"W": (3, 4), "b": (4,)}
@@ -140,7 +140,7 @@ def test_parameters_come_in_the_order_of_the_model(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_operation_goes_there_and_back(name: str, tmp_path: Path) -> None:
+def test_every_operation_goes_there_and_back(name: Operation, tmp_path: Path) -> None:
     assert_goes_there_and_back(operation(name, 7), tmp_path / "task.safetensors")
 
 
