@@ -162,7 +162,7 @@ def embedding_circles(keys: Iterable[int]) -> Measure:
             coords={"frequency": wanted, "axis": ("cos", "sin")},
         )
 
-    return Measure(name="embedding_circle", compute=compute, arguments={"keys": [int(k) for k in keys]})
+    return Measure(name="embedding_circle", compute=compute, arguments={"key_frequencies": [int(k) for k in keys]})
 
 
 def key_frequencies(model: object, rule: Rule = "logits", threshold: float | None = None) -> tuple[int, ...]:

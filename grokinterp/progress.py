@@ -91,7 +91,7 @@ def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correctio
         by_product = project_products(snapshot, blocks)
         return _loss(_product_loss(snapshot, by_product, split), "restricted loss")
 
-    arguments = {"keys": wanted, "split": split, "bias_correction": int(bias_correction)}
+    arguments = {"key_frequencies": wanted, "split": split, "bias_correction": int(bias_correction)}
     return Measure(name="restricted_loss", compute=compute, arguments=arguments)
 
 
@@ -129,7 +129,7 @@ def excluded_loss(keys: Iterable[int], *, split: Split = "train") -> Measure:
         left = snapshot.logits[mask] - project_products(snapshot, wanted)[table[mask]]
         return _loss(cross_entropy_per_pair(left, table[mask]).mean().item(), "excluded loss")
 
-    return Measure(name="excluded_loss", compute=compute, arguments={"keys": wanted, "split": split})
+    return Measure(name="excluded_loss", compute=compute, arguments={"key_frequencies": wanted, "split": split})
 
 
 def excluded_loss_by_frequency(keys: Iterable[int] | None = None, *, split: Split = "train") -> Measure:
@@ -163,7 +163,7 @@ def excluded_loss_by_frequency(keys: Iterable[int] | None = None, *, split: Spli
             coords={"frequency": blocks},
         )
 
-    arguments = {"keys": wanted, "split": split}
+    arguments = {"key_frequencies": wanted, "split": split}
     return Measure(name="excluded_loss_by_frequency", compute=compute, arguments=arguments)
 
 
@@ -196,7 +196,7 @@ def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: boo
             by_product = by_product + project_products(snapshot, (0,))
         return _loss(_product_loss(snapshot, by_product, split), "loss of the fit by cos(w_k(a+b-c))")
 
-    arguments = {"keys": wanted, "split": split, "bias_correction": int(bias_correction)}
+    arguments = {"key_frequencies": wanted, "split": split, "bias_correction": int(bias_correction)}
     return Measure(name="trig_loss", compute=compute, arguments=arguments)
 
 

@@ -211,7 +211,8 @@ class Measure:
     def __call__(self, model: object) -> xr.DataArray:
         """The quantity of a snapshot, or of a TransformerLens model."""
         result = self.compute(as_snapshot(model)).rename(self.name)
-        # Lists go in as JSON text: netCDF would give them back as arrays.
+        # Lists go in as JSON text: netCDF would give them back as arrays. And no name may be that of a method such as
+        # `keys`, for which numpy would take the array to be a dictionary.
         attrs = {key: json.dumps(x) if isinstance(x, list) else x for key, x in self.arguments.items() if x is not None}
         return result.assign_attrs(attrs)
 

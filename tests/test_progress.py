@@ -89,7 +89,7 @@ def test_defaults_are_the_papers(untrained: gi.Snapshot) -> None:
     assert progress.restricted_loss((2,))(untrained).attrs["split"] == "all"
     assert progress.restricted_loss((2,))(untrained).attrs["bias_correction"] == 1
     assert progress.excluded_loss((2,))(untrained).attrs["split"] == "train"
-    assert progress.excluded_loss((2,))(untrained).attrs["keys"] == "[2]"
+    assert progress.excluded_loss((2,))(untrained).attrs["key_frequencies"] == "[2]"
 
 
 @pytest.mark.parametrize("split", ["train", "test", "all"])

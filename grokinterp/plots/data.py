@@ -98,7 +98,7 @@ def positive(values: Any) -> np.ndarray:
 def named_keys(ds: xr.Dataset) -> list[int] | None:
     """The key frequencies that a Dataset's measures were given, None if no measure was given any."""
     for name in sorted(ds.data_vars, key=lambda name: (name not in _HAS_KEYS, str(name))):
-        keys = ds[name].attrs.get("keys")
+        keys = ds[name].attrs.get("key_frequencies")
         if keys is not None:
             # Files keep a list as its JSON.
             return sorted(int(k) for k in np.atleast_1d(json.loads(keys) if isinstance(keys, str) else keys))

@@ -64,7 +64,7 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
     if keys:
         measures += [progress.restricted_loss(keys), progress.excluded_loss(keys)]
     curves = trajectory(run, measures, epochs=thin(run.epochs, CURVE_EPOCHS), progress=progress_bar)
-    curves.attrs["keys"] = list(keys)
+    curves.attrs["key_frequencies"] = list(keys)
     found = phases.detect(curves) if keys else events
 
     stops = slider_epochs(run.epochs, found["phase_end"].values.tolist())

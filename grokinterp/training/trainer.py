@@ -38,7 +38,10 @@ class Trainer:
         labels = task.table.flatten().long().to(device)
         self.pairs = (a, b, labels)
         self.is_train = is_train.flatten().to(device)
-        self.train_pairs = (a[self.is_train], b[self.is_train], labels[self.is_train])
+        # Column by column. Any order has the same sums but for their rounding, and a run is to have its own bits.
+        column, row = is_train.T.nonzero().to(device).T
+        pair = row * is_train.shape[1] + column
+        self.train_pairs = (a[pair], b[pair], labels[pair])
 
         point = read_resume(layout)
         params = (

@@ -65,7 +65,7 @@ def ds() -> xr.Dataset:
     result = xr.Dataset({name: variable(name) for name in VARIABLES})
     for name, split in {"restricted_loss": "all", "excluded_loss": "train"}.items():
         # As a trajectory that was read from a file has them.
-        result[name].attrs.update(keys="[1, 3]", split=split)
+        result[name].attrs.update(key_frequencies="[1, 3]", split=split)
     angle = 2 * np.pi * np.array(KEYS)[:, None] * np.arange(P) / P
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     result["embedding_circle"] = labels.array(

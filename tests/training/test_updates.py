@@ -47,7 +47,7 @@ def plain_logits(params: Params, a: Tensor, b: Tensor) -> Tensor:
 def plain_loop(config: RunConfig, run: Run) -> Params:
     """AdamW on the mean cross-entropy, in float64 as ours is."""
     params = {k: p.requires_grad_() for k, p in initial_params(config.model, run.task, seed=config.seed).items()}
-    a, b = run.is_train.nonzero().T
+    b, a = run.is_train.T.nonzero().T
     labels = run.task.table[a, b]
     optim = config.optim
     optimizer = torch.optim.AdamW(params.values(), betas=optim.betas, eps=optim.eps, weight_decay=optim.weight_decay)
