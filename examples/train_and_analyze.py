@@ -1,7 +1,7 @@
 """Train a small model until it groks, look at what it computes with, and write its report.
 
-    python examples/train_and_analyze.py                     # the quick preset, under a minute on two cores
-    python examples/train_and_analyze.py --preset nanda2023  # the paper's run, about half an hour
+python examples/train_and_analyze.py                     # the quick preset, under a minute on two cores
+python examples/train_and_analyze.py --preset nanda2023  # the paper's run, about half an hour
 """
 
 import argparse

@@ -8,10 +8,10 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import tyro
 
@@ -226,9 +226,14 @@ def _parse(args: list[str]) -> Callable[[], None]:
         return _parse_train(rest)
     if name in COMMANDS:
         return tyro.cli(COMMANDS[name], args=rest, prog=f"grokinterp {name}").run
-    # Anything else ends in tyro's own help or complaint.
-    subcommands = {name: _described(command) for name, command in COMMANDS.items()}
-    return tyro.extras.subcommand_cli_from_dict(subcommands, args=args, prog="grokinterp", description=__doc__)
+    return _help(COMMANDS, args, prog="grokinterp", description=__doc__ or "")
+
+
+def _help(choices: Mapping[str, object], args: list[str], *, prog: str, description: str) -> NoReturn:
+    """End in tyro's help, or in its complaint about a choice that is none."""
+    subcommands = {name: _described(choice) for name, choice in choices.items()}
+    tyro.extras.subcommand_cli_from_dict(subcommands, args=args, prog=prog, description=description)
+    raise SystemExit(REFUSED)
 
 
 def _described(command: object) -> Callable[[], None]:
@@ -256,9 +261,8 @@ def _parse_train(args: list[str]) -> Callable[[], None]:
             raise ValueError(msg)
         name, config, rest = "--config FILE", _read_config(Path(args[at + 1])), args[:at] + args[at + 2 :]
     elif not args or args[0] in ("-h", "--help"):
-        options = {name: _described(preset) for name, preset in presets.PRESETS.items()}
         text = f"{_what_for(Train)}\n\n`grokinterp train PRESET --help` lists the flags."
-        return tyro.extras.subcommand_cli_from_dict(options, args=args, prog="grokinterp train", description=text)
+        _help(presets.PRESETS, args, prog="grokinterp train", description=text)
     else:
         msg = f"train needs a preset ({', '.join(presets.PRESETS)}) or --config FILE first, got {args[0]!r}."
         raise ValueError(msg)

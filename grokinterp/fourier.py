@@ -1,6 +1,6 @@
 """Spectra of the embedding W_E and of the neuron-logit map W_L, and the key frequencies."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 import torch
@@ -214,8 +214,7 @@ def key_frequencies(model: object, rule: Rule = "logits", threshold: float | Non
     return tuple(sorted(keys.tolist()))
 
 
-def _per_matrix(snapshot: Snapshot, of: object, long_name: str) -> xr.DataArray:
-    assert callable(of)
+def _per_matrix(snapshot: Snapshot, of: Callable[[Tensor], float], long_name: str) -> xr.DataArray:
     return labels.array(
         [of(frequency_norms(x, snapshot.basis)) for x in _matrices(snapshot).values()],
         ("matrix",),

@@ -71,11 +71,11 @@ def factored_activations(
         (token_rows[-1] + position_rows[2]).expand(len(a), -1),
     )
     pattern = torch.stack([row[:, :heads] for row in rows], dim=-1).softmax(dim=-1)
-    z = sum(
+    from_a, from_b, from_equals = (
         pattern[:, :, pos, None] * rearrange(row[:, heads:], "batch (head k) -> batch head k", head=heads)
         for pos, row in enumerate(rows)
     )
-    z = rearrange(z, "batch head k -> batch (head k)")
+    z = rearrange(from_a + from_b + from_equals, "batch head k -> batch (head k)")
 
     direct = equals + weight.get("b_O", 0.0)
     pre = torch.addmm(direct @ weight["W_in"] + weight.get("b_in", 0.0), z, W_O @ weight["W_in"])

@@ -109,7 +109,7 @@ def keys_of(ds: xr.Dataset, data: xr.DataArray, keys: Sequence[int] | None) -> l
     """The frequencies that a picture sets apart from the others.
 
     Args:
-        ds: Searched for the `keys` that its measures were given.
+        ds: Searched for the key frequencies that its measures were given.
         data: What is drawn, over `frequency`.
         keys: Taken as they are, unless None.
 
@@ -118,7 +118,7 @@ def keys_of(ds: xr.Dataset, data: xr.DataArray, keys: Sequence[int] | None) -> l
 
     Example:
         >>> norm = xr.DataArray([3.0, 1.0], dims="frequency", coords={"frequency": [1, 2]})
-        >>> keys_of(xr.Dataset({"spectrum": norm.assign_attrs(keys=[2])}), norm, None)
+        >>> keys_of(xr.Dataset({"spectrum": norm.assign_attrs(key_frequencies=[2])}), norm, None)
         [2]
     """
     if keys is not None:

@@ -1,6 +1,7 @@
 """Weights that were saved elsewhere: a state dict in a file, under TransformerLens' names."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,12 +53,15 @@ def load_model(
 
 
 def _read_pt(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        msg = f"there is no file {path}."
+        raise RunError(msg)
     try:
-        data: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        msg = f"there is no {path}."
-        raise RunError(msg) from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        with warnings.catch_warnings():
+            # Of a pickle that torch did not write it warns first, and refuses it then.
+            warnings.simplefilter("ignore", UserWarning)
+            data: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         reason = str(error).splitlines()[0]
         msg = f"{path} must hold tensors alone, for nothing else is unpickled ({reason}); save model.state_dict()."
         raise RunError(msg) from None
