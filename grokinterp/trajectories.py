@@ -15,11 +15,13 @@ from tqdm.auto import tqdm
 from grokinterp.config import to_dict
 from grokinterp.labels import DIMENSIONS
 from grokinterp.runs.layout import write_atomically
-from grokinterp.runs.run import Run
+from grokinterp.runs.run import Run, is_bundled
 from grokinterp.snapshots import Measure, Snapshot
 
 
 AnyMeasure = Measure | Callable[[Snapshot], xr.DataArray]
+# Raised with every change that the changelog marks **numbers**: what was kept before is not used any more.
+NUMBERS: Final = 1
 # Seconds of work that a killed trajectory can lose.
 _SAVE_EVERY: Final = 20.0
 
@@ -40,8 +42,9 @@ def trajectory(
     Args:
         run: Finished or not.
         measures: Measures, or functions from a Snapshot to a named DataArray.
-        epochs: Checkpoints to visit; default: all of `run.epochs`.
-        cache: Whether to read and write `analysis/`; a folder that cannot be written is only read.
+        epochs: Which; default: those of `known_epochs`, every checkpoint among them.
+        cache: Whether to read and write `analysis/`. That of a bundled run, or in a folder that cannot be
+            written, is only read.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -58,8 +61,9 @@ def trajectory(
         >>> ds.loss.sel(epoch=0, split="train").item()
         4.755...
     """
-    wanted = list(run.epochs if epochs is None else epochs)
+    _refuse_twice([measure.name for measure in measures if isinstance(measure, Measure)])
     stores = [_Store(run, measure, cache=cache) for measure in measures]
+    wanted = _known(run, stores) if epochs is None else list(epochs)
     todo = [(epoch, [store for store in stores if epoch not in store.results]) for epoch in wanted]
     todo = [(epoch, missing) for epoch, missing in todo if missing]
     saved = time.monotonic()
@@ -75,12 +79,35 @@ def trajectory(
         _save(stores)
     variables = [store.over(wanted) for store in stores]
     names = [str(variable.name) for variable in variables]
+    _refuse_twice(names)
+    attrs = {"run": run.path.name, "task": run.task.name, "grokinterp": version("grokinterp")}
+    return xr.Dataset(dict(zip(names, variables, strict=True)), attrs=attrs)
+
+
+def known_epochs(run: Run, measures: Sequence[AnyMeasure]) -> list[int]:
+    """The epochs at which measures can be had: those with a checkpoint, and those whose results are all kept.
+
+    So a run may lose checkpoints, and keep its curves: the bundled run has.
+
+    Example:
+        >>> import grokinterp as gi
+        >>> run = gi.load_run("nanda2023")
+        >>> len(known_epochs(run, [gi.progress.losses])) > len(run.epochs)
+        True
+    """
+    return _known(run, [_Store(run, measure, cache=True) for measure in measures])
+
+
+def _known(run: Run, stores: Sequence["_Store"]) -> list[int]:
+    kept = [set(store.results) for store in stores]
+    return sorted(set(run.epochs).union(set.intersection(*kept) if kept else set()))
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         msg = f"two measures give {twice[0]!r}; rename one, as in excluded_loss(keys).named('another_name')."
         raise ValueError(msg)
-    attrs = {"run": run.path.name, "task": run.task.name, "grokinterp": version("grokinterp")}
-    return xr.Dataset(dict(zip(names, variables, strict=True)), attrs=attrs)
 
 
 class _Store:
@@ -91,7 +118,8 @@ class _Store:
         self.results: dict[int, xr.DataArray] = {}
         self.is_changed = False
         self.made_by = json.dumps(_origin(run, measure), sort_keys=True)
-        # Only the library's own measures have a version by which to tell that their numbers would be the same.
+        self.is_read_only = is_bundled(run) or not os.access(run.path, os.W_OK)
+        # Only the library's own measures have a number by which to tell that they would give the same.
         is_own = isinstance(measure, Measure) and measure.compute.__module__.startswith("grokinterp.")
         self.path = _path(run, measure) if cache and is_own and isinstance(measure, Measure) else None
         if self.path is not None and self.path.exists():
@@ -117,7 +145,7 @@ class _Store:
 
     def save(self) -> None:
         """Write what is new."""
-        if self.path is None or not self.is_changed or not os.access(self.path.parents[1], os.W_OK):
+        if self.path is None or not self.is_changed or self.is_read_only:
             return
         stacked = self.over(sorted(self.results)).assign_attrs(made_by=self.made_by)
         write_atomically(self.path, lambda temporary: stacked.to_netcdf(temporary, engine="h5netcdf") and None)
@@ -134,10 +162,10 @@ class _Store:
 
 
 def _origin(run: Run, measure: AnyMeasure) -> dict[str, Any]:
-    """What a cached result depends on: the library's version, the run's config and the measure's arguments."""
+    """What a cached result depends on: the library's numbers, the run's config and the measure's arguments."""
     config = {key: value for key, value in to_dict(run.config).items() if key != "epochs"}
     arguments = dict(measure.arguments) if isinstance(measure, Measure) else {}
-    return {"grokinterp": version("grokinterp"), "arguments": arguments, "config": config}
+    return {"numbers": NUMBERS, "arguments": arguments, "config": config}
 
 
 def _path(run: Run, measure: Measure) -> Path:

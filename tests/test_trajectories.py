@@ -95,9 +95,9 @@ def test_an_interrupted_trajectory_goes_on(run: gi.Run, monkeypatch: pytest.Monk
     assert visited == [4, 8, 12]
 
 
-def test_a_cache_of_another_version_is_not_used(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_of_other_numbers_is_not_used(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     gi.trajectory(run, [gi.progress.losses], progress=False)
-    monkeypatch.setattr(trajectories, "version", lambda _: "0.0.0")
+    monkeypatch.setattr(trajectories, "NUMBERS", 0)
     visited = _count_forwards(monkeypatch)
     gi.trajectory(run, [gi.progress.losses], progress=False)
     assert visited == list(run.epochs)
@@ -145,3 +145,20 @@ def test_an_error_says_at_which_epoch_it_was(run: gi.Run) -> None:
 def test_an_unknown_epoch_names_the_nearest(run: gi.Run) -> None:
     with pytest.raises(gi.RunError, match="no checkpoint of epoch 5; the nearest is 4"):
         gi.trajectory(run, [gi.progress.losses], epochs=[5], progress=False)
+
+
+def test_curves_outlive_their_checkpoints(run: gi.Run) -> None:
+    measures = [gi.progress.losses, gi.progress.accuracies]
+    whole = gi.trajectory(run, measures, progress=False)
+    for epoch in (1, 2, 8):
+        run.layout.checkpoint(epoch).unlink()
+    assert trajectories.known_epochs(run, measures) == [0, 1, 2, 4, 8, 12]
+    xr.testing.assert_identical(gi.trajectory(run, measures, progress=False), whole)
+    # A measure that was not kept has the checkpoints that are left.
+    assert gi.trajectory(run, [*measures, gi.fourier.gini], progress=False).epoch.values.tolist() == [0, 4, 12]
+
+
+def test_a_bundled_run_is_only_read(monkeypatch: pytest.MonkeyPatch, run: gi.Run) -> None:
+    monkeypatch.setattr(trajectories, "is_bundled", lambda _: True)
+    gi.trajectory(run, [gi.progress.losses], progress=False)
+    assert not run.layout.analysis.exists()

@@ -11,7 +11,7 @@ import xarray as xr
 from grokinterp import attention, fourier, logits, neurons, phases, progress
 from grokinterp.runs.run import Run
 from grokinterp.snapshots import Snapshot
-from grokinterp.trajectories import trajectory
+from grokinterp.trajectories import known_epochs, trajectory
 
 
 # Checkpoints along a curve, and those that a slider stops at.
@@ -63,7 +63,7 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
         measures += [fourier.gini, fourier.spectrum, logits.fve(), progress.excluded_loss_by_frequency()]
     if keys:
         measures += [progress.restricted_loss(keys), progress.excluded_loss(keys)]
-    curves = trajectory(run, measures, epochs=thin(run.epochs, CURVE_EPOCHS), progress=progress_bar)
+    curves = trajectory(run, measures, epochs=thin(known_epochs(run, measures), CURVE_EPOCHS), progress=progress_bar)
     curves.attrs["key_frequencies"] = list(keys)
     found = phases.detect(curves) if keys else events
 
