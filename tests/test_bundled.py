@@ -1,0 +1,78 @@
+"""The bundled run is the paper's: its start to the last digit, its keys, its phases and its end."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import grokinterp as gi
+from grokinterp.trajectories import known_epochs
+
+
+KEYS = (14, 35, 41, 42, 52)
+
+
+@pytest.fixture(scope="module")
+def run() -> gi.Run:
+    return gi.load_run("nanda2023")
+
+
+def test_it_is_the_preset(run: gi.Run) -> None:
+    assert run.config == gi.presets.nanda2023()
+    assert run.is_finished
+    assert run.epochs[0] == 0
+    assert run.epochs[-1] == 40_000
+
+
+def test_it_is_small(run: gi.Run) -> None:
+    assert sum(path.stat().st_size for path in Path(run.path).rglob("*") if path.is_file()) < 20e6
+
+
+def test_its_start_is_the_papers(run: gi.Run) -> None:
+    """The first entry is of epoch 0; losses and split as in the authors' figures and code."""
+    start = run.metrics.loss.isel(epoch=0)
+    assert int(start.epoch) == 0
+    assert start.values.tolist() == pytest.approx([4.76405, 4.76835], abs=5e-6)
+    indices = run.is_train.flatten().nonzero().flatten().int().numpy()
+    assert hashlib.sha256(indices.astype("<i4").tobytes()).hexdigest()[:16] == "d3d9a8ada3891dfb"
+
+
+def test_its_first_checkpoint_is_rebuilt_from_the_seed(run: gi.Run) -> None:
+    rebuilt = gi.models.init.initial_params(run.config.model, run.task, seed=0)
+    for name, parameter in run.params(0).items():
+        assert torch.equal(parameter, rebuilt[name])
+
+
+@pytest.mark.parametrize("rule", ["logits", "neurons", "W_E", "W_L"])
+def test_its_keys_are_the_papers_by_every_rule(run: gi.Run, rule: gi.fourier.Rule) -> None:
+    assert gi.fourier.key_frequencies(run.snapshot(), rule=rule) == KEYS
+
+
+def test_its_losses_end_near_the_papers(run: gi.Run) -> None:
+    """Paper: 2.41e-7 over all pairs, restricted 5.55e-8, excluded 5.97; other roundings of this run end within 10 %."""
+    last = run.snapshot()
+    assert gi.progress.losses(last).sel(split="all").item() == pytest.approx(2.41e-7, rel=0.1)
+    assert gi.progress.restricted_loss(KEYS)(last).item() == pytest.approx(5.55e-8, rel=0.15)
+    assert gi.progress.excluded_loss(KEYS)(last).item() == pytest.approx(5.97, rel=0.25)
+
+
+def test_its_phases_are_near_the_papers(run: gi.Run) -> None:
+    measures = [gi.progress.losses, gi.progress.accuracies, gi.progress.excluded_loss(KEYS), gi.progress.weight_norm]
+    ends = gi.phases.detect(gi.trajectory(run, measures, progress=False)).phase_end
+    assert ends.values.tolist() == pytest.approx([1400, 9400, 14_000], rel=0.15)
+
+
+def test_its_curves_are_there_at_every_checkpoint_that_it_had(run: gi.Run) -> None:
+    measures = [gi.progress.losses, gi.progress.restricted_loss(KEYS), gi.fourier.gini, gi.logits.fve()]
+    epochs = known_epochs(run, measures)
+    assert len(epochs) > 400
+    assert set(np.arange(100, 40_001, 100)) <= set(epochs)
+
+
+def test_what_was_kept_is_what_is_computed(run: gi.Run) -> None:
+    kept = gi.trajectory(run, [gi.progress.excluded_loss(KEYS), gi.fourier.gini], epochs=[9400], progress=False)
+    snapshot = run.snapshot(9400)
+    assert kept.excluded_loss.item() == pytest.approx(gi.progress.excluded_loss(KEYS)(snapshot).item(), rel=1e-5)
+    assert kept.gini.values.flatten() == pytest.approx(gi.fourier.gini(snapshot).values, rel=1e-6)
