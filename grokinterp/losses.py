@@ -17,8 +17,8 @@ def cross_entropy_per_pair(
         >>> cross_entropy_per_pair(torch.zeros(1, 113), torch.tensor([7])).item()
         4.727387818712341
     """
-    log_probs = logits.double().log_softmax(dim=-1)
-    return -log_probs.gather(-1, labels[..., None])[..., 0]
+    log_probs = _in_float64(logits).log_softmax(dim=-1)
+    return -log_probs.gather(-1, labels.to(log_probs.device)[..., None])[..., 0]
 
 
 def cross_entropy(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]) -> Float64[Tensor, ""]:
@@ -43,7 +43,13 @@ def margin(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]) -> 
         >>> margin(torch.tensor([[1.0, 4.0, 2.0]]), torch.tensor([1])).item()
         2.0
     """
-    logits = logits.double()
+    logits = _in_float64(logits)
+    labels = labels.to(logits.device)
     right = logits.gather(-1, labels[..., None])
     others = logits.scatter(-1, labels[..., None], -torch.inf)
     return right[..., 0] - others.amax(dim=-1)
+
+
+def _in_float64(logits: Float[Tensor, "*pairs c"]) -> Float64[Tensor, "*pairs c"]:
+    """In float64, on the CPU where the device has none: Apple's MPS."""
+    return (logits.cpu() if logits.device.type == "mps" else logits).double()

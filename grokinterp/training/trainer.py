@@ -165,7 +165,7 @@ class Trainer:
             "epoch": self.epoch,
             "loss": {split: cross_entropy(logits[part], labels[part]).item() for split, part in parts.items()},
             "accuracy": {split: accuracy(logits[part], labels[part]).item() for split, part in parts.items()},
-            "squared_weight_norm": sum(p.double().square().sum().item() for p in self.params.values()),
+            "squared_weight_norm": sum(p.cpu().double().square().sum().item() for p in self.params.values()),
             "learning_rate": self.config.optim.learning_rate(self.step),
             "seconds": round(self.seconds, 3),
         }
