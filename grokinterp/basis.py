@@ -80,7 +80,7 @@ class Basis:
 def frequencies(n: int) -> tuple[int, ...]:
     """The frequencies of Z_n: 1 to (n-1)/2, and n/2 where n is even.
 
-    Example:
+    Examples:
         >>> frequencies(7), frequencies(8)
         ((1, 2, 3), (1, 2, 3, 4))
     """
@@ -96,7 +96,7 @@ def fourier_basis(n: int) -> Basis:
         Nanda et al. 2023, arXiv:2301.05217, the code's `make_fourier_basis`. Differs: for even n theirs
         divides the zero vector sin(pi x) by its norm.
 
-    Example:
+    Examples:
         >>> basis = fourier_basis(5)
         >>> basis.names, basis.block.tolist()
         (('const', 'cos 1', 'sin 1', 'cos 2', 'sin 2'), [0, 1, 1, 2, 2])
@@ -124,7 +124,7 @@ def irrep_basis(group: Group) -> Basis:
 
     For a cyclic group these are the blocks of `fourier_basis` up to their order.
 
-    Example:
+    Examples:
         >>> from grokinterp.tasks.groups import symmetric
         >>> irrep_basis(symmetric(3)).block.tolist()
         [0, 1, 2, 2, 2, 2]
@@ -166,7 +166,7 @@ def task_basis(task: Task, tokens: Int[Tensor, " n"] | None = None) -> Basis:
     Raises:
         ValueError: If the task has no group, or `tokens` leaves a group element out.
 
-    Example:
+    Examples:
         >>> from grokinterp.tasks.operations import operation
         >>> task_basis(operation("multiplication", 5)).names
         ('const', '0', 'cos 1', 'sin 1', 'cos 2')
@@ -199,7 +199,7 @@ def task_basis(task: Task, tokens: Int[Tensor, " n"] | None = None) -> Basis:
 def coefficients(x: Float[Tensor, "*rest n"], basis: Basis) -> Float64[Tensor, "*rest component"]:
     """What x holds of each row, along its last axis.
 
-    Example:
+    Examples:
         >>> coefficients(torch.tensor([1.0, -1.0, 1.0, -1.0]), fourier_basis(4)).abs().round(decimals=6).tolist()
         [0.0, 0.0, 0.0, 2.0]
     """

@@ -108,7 +108,7 @@ class OptimConfig:
     def learning_rate(self, step: int) -> float:
         """The learning rate of an update, counted from 0.
 
-        Example:
+        Examples:
             >>> [OptimConfig(lr=1.0, warmup_steps=10).learning_rate(step) for step in (0, 5, 10, 99)]
             [0.0, 0.5, 1.0, 1.0]
         """
@@ -163,7 +163,7 @@ class RunConfig:
 def to_dict(config: Any) -> dict[str, Any]:
     """A config dataclass as JSON types; `from_dict` is its inverse.
 
-    Example:
+    Examples:
         >>> to_dict(SplitConfig())
         {'fraction': 0.3, 'rule': 'uniform', 'seed': None}
     """
@@ -191,7 +191,7 @@ def from_dict(cls: type[C], data: object, *, where: str = "config") -> C:
         ValueError: If a key is unknown (the nearest valid one is named) or missing, or a value is of another
             type or out of its range.
 
-    Example:
+    Examples:
         >>> from_dict(SplitConfig, {"fraction": 0.3, "rule": "uniform", "sed": 0})
         Traceback (most recent call last):
         ValueError: config has an unknown key 'sed'; did you mean 'seed'?
@@ -257,7 +257,7 @@ def check_device(name: str) -> torch.device:
     Raises:
         ValueError: If torch does not know or cannot reach it.
 
-    Example:
+    Examples:
         >>> check_device("cpu")
         device(type='cpu')
     """

@@ -41,7 +41,7 @@ def gini_coefficient(x: Float[Tensor, " n"]) -> float:
     Source:
         Hurley and Rickard 2009, arXiv:0811.4706: 1 - 2 sum_i (x_i / |x|_1) (n - i + 1/2) / n, x ascending.
 
-    Example:
+    Examples:
         >>> gini_coefficient(torch.ones(4)), gini_coefficient(torch.tensor([0.0, 0.0, 0.0, 9.0]))
         (0.0, 0.75)
     """
@@ -54,7 +54,7 @@ def gini_coefficient(x: Float[Tensor, " n"]) -> float:
 def participation(x: Float[Tensor, " n"]) -> float:
     """The inverse participation ratio sum x^4 / (sum x^2)^2: 1/n if all are equal, 1 if one holds everything.
 
-    Example:
+    Examples:
         >>> participation(torch.ones(4)), participation(torch.tensor([0.0, 0.0, 0.0, 9.0]))
         (0.25, 1.0)
     """
@@ -91,7 +91,7 @@ def components(snapshot: Snapshot) -> xr.DataArray:
 def spectrum(snapshot: Snapshot) -> xr.DataArray:
     """The norm of each frequency of W_E and of W_L, cos and sin together; dims (matrix, frequency).
 
-    Example:
+    Examples:
         >>> import grokinterp as gi
         >>> spectrum(gi.testing.planted_snapshot(7, keys=(1, 3))).sel(matrix="W_E").values.round(3).tolist()
         [2.646, 0.0, 2.646]
@@ -192,7 +192,7 @@ def key_frequencies(model: object, rule: Rule = "logits", threshold: float | Non
         states no threshold; `logits` is ours: in the paper's model each key holds 11 to 30 % and the next
         frequency 0.03 %.
 
-    Example:
+    Examples:
         >>> import grokinterp as gi
         >>> key_frequencies(gi.testing.planted_snapshot(113, keys=(14, 56)))
         (14, 56)

@@ -82,7 +82,7 @@ def array(
     Raises:
         ValueError: If a dimension or a unit is not in the vocabulary, or a coordinate or a length does not fit.
 
-    Example:
+    Examples:
         >>> array([0.1, 4.7, 3.3], ("split",), name="loss", units="nats", long_name="loss").sel(split="test").item()
         4.7
     """
@@ -117,7 +117,7 @@ def array(
 def axis_title(data: xr.DataArray) -> str:
     """The title of an axis that shows this variable: its long name with units.
 
-    Example:
+    Examples:
         >>> axis_title(array(1.0, name="loss", units="nats", long_name="test loss"))
         'test loss (nats)'
     """

@@ -80,7 +80,7 @@ def fve(*, centering: Centering = "class") -> Measure:
         Nanda et al. 2023, arXiv:2301.05217, section 4.2: "95% of the variance", by least squares, which for
         orthogonal waves is projection. Which mean they take out is not known; hence the argument.
 
-    Example:
+    Examples:
         >>> import grokinterp as gi
         >>> fve()(gi.testing.planted_snapshot(7, keys=(1, 3))).values.round(6).tolist()
         [0.5, 0.0, 0.5]
@@ -138,7 +138,7 @@ def over_inputs(classes: Sequence[int]) -> Measure:
 def variance_explained(model: object, keys: Iterable[int], *, centering: Centering = "class") -> float:
     """The share of the logits' variance that cos(w_k(a+b-c)) of some keys explain together, 0 to 1.
 
-    Example:
+    Examples:
         >>> import grokinterp as gi
         >>> round(variance_explained(gi.testing.planted_snapshot(7, keys=(1, 3)), (1, 3)), 6)
         1.0

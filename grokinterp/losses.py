@@ -13,7 +13,7 @@ def cross_entropy_per_pair(
 ) -> Float64[Tensor, "*pairs"]:
     """-log softmax at the right class, in nats, float64.
 
-    Example:
+    Examples:
         >>> cross_entropy_per_pair(torch.zeros(1, 113), torch.tensor([7])).item()
         4.727387818712341
     """
@@ -29,7 +29,7 @@ def cross_entropy(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs
 def accuracy(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]) -> Float64[Tensor, ""]:
     """The share of pairs whose largest logit is at the right class, from 0 to 1; the first of equal logits counts.
 
-    Example:
+    Examples:
         >>> accuracy(torch.eye(3), torch.tensor([0, 1, 1])).item()
         0.6666666666666666
     """
@@ -39,7 +39,7 @@ def accuracy(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]) -
 def margin(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]) -> Float64[Tensor, "*pairs"]:
     """The logit of the right class less the largest other one; negative where the answer is wrong.
 
-    Example:
+    Examples:
         >>> margin(torch.tensor([[1.0, 4.0, 2.0]]), torch.tensor([1])).item()
         2.0
     """

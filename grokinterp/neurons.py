@@ -99,7 +99,7 @@ def fit(model: object) -> NeuronFit:
         Nanda et al. 2023, arXiv:2301.05217, section 4.4 and the code's `calculate_key_freqs`. Differs: theirs
         tries frequencies below (p-1)/2 only, ours includes it.
 
-    Example:
+    Examples:
         >>> import grokinterp as gi
         >>> fit(gi.testing.planted_snapshot(7, keys=(1, 3))).frequency.unique().tolist()
         [1, 3]

@@ -59,7 +59,7 @@ def detect(
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 5.2, name the three phases, with boundaries set by hand.
 
-    Example:
+    Examples:
         >>> import grokinterp as gi
         >>> found = detect(gi.load_run("nanda2023").metrics)
         >>> found.event_epoch.sel(event="memorised").item() < 300

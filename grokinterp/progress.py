@@ -26,7 +26,7 @@ _SAFE_SPREAD = 600.0
 def losses(snapshot: Snapshot) -> xr.DataArray:
     """The cross-entropy of the logits by split; dims (split,), nats.
 
-    Example:
+    Examples:
         >>> import grokinterp as gi
         >>> losses(gi.testing.planted_snapshot(7, keys=(1, 3))).sizes["split"]
         3
@@ -76,7 +76,7 @@ def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correctio
         Nanda et al. 2023, arXiv:2301.05217, "restricted loss"; `trig_loss` in the code. Two directions per
         key are kept, as in the code; the paper's text counts the 20 products of cos and sin.
 
-    Example:
+    Examples:
         >>> import grokinterp as gi
         >>> snap = gi.testing.planted_snapshot(7, keys=(1, 3))
         >>> whole = gi.progress.losses(snap).sel(split="all").item()
@@ -116,7 +116,7 @@ def excluded_loss(keys: Iterable[int], *, split: Split = "train") -> Measure:
         Nanda et al. 2023, arXiv:2301.05217, "excluded loss"; `excluded_loss_2D_full` in their notebook's
         code. Their released package has one value per key instead: `excluded_loss_by_frequency`.
 
-    Example:
+    Examples:
         >>> import grokinterp as gi
         >>> excluded_loss((1, 3))(gi.testing.planted_snapshot(7, keys=(1, 3))).item()
         1.945910149...

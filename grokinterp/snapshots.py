@@ -224,7 +224,7 @@ class Measure:
 def measure(name: str) -> Callable[[Callable[[Snapshot], xr.DataArray]], Measure]:
     """Make a function of a snapshot a measure without arguments.
 
-    Example:
+    Examples:
         >>> from grokinterp import labels
         >>> @measure("n_pairs")
         ... def n_pairs(snapshot):

@@ -30,7 +30,7 @@ def planted_snapshot(
     Returns:
         An ordinary snapshot, with float64 parameters.
 
-    Example:
+    Examples:
         >>> planted_snapshot(7, keys=(1, 3)).logits.argmax(dim=-1)[3, 5].item()
         1
     """

@@ -54,7 +54,7 @@ def trajectory(
         ValueError: If two measures give the same name; rename one with `Measure.named`.
         RunError: If a checkpoint is missing or broken.
 
-    Example:
+    Examples:
         >>> import grokinterp as gi
         >>> run = gi.load_run("nanda2023")
         >>> ds = trajectory(run, [gi.progress.losses], epochs=[0], progress=False)
@@ -89,7 +89,7 @@ def known_epochs(run: Run, measures: Sequence[AnyMeasure]) -> list[int]:
 
     So a run may lose checkpoints, and keep its curves: the bundled run has.
 
-    Example:
+    Examples:
         >>> import grokinterp as gi
         >>> run = gi.load_run("nanda2023")
         >>> len(known_epochs(run, [gi.progress.losses])) > len(run.epochs)

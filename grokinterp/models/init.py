@@ -24,7 +24,7 @@ def d_vocab_out(config: TransformerConfig, task: Task) -> int:
 def shapes(config: TransformerConfig, task: Task) -> dict[str, tuple[int, ...]]:
     """Shape of every parameter by its TransformerLens name, in the order of `HookedTransformer`'s own.
 
-    Example:
+    Examples:
         >>> from grokinterp.tasks.operations import operation
         >>> shapes(TransformerConfig(biases="mlp"), operation("addition", 113))["blocks.0.attn.W_Q"]
         (4, 128, 32)
@@ -56,7 +56,7 @@ def _is_present(name: str, config: TransformerConfig) -> bool:
 def initial_params(config: TransformerConfig, task: Task, *, seed: int) -> Params:
     """The parameters before training, float32.
 
-    Example:
+    Examples:
         >>> from grokinterp.tasks.operations import operation
         >>> params = initial_params(TransformerConfig(), operation("addition", 113), seed=999)
         >>> round(params["embed.W_E"].std().item(), 6)

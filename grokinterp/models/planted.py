@@ -29,7 +29,7 @@ _SCORE: Final = 60.0
 def cosine_logits(p: int, keys: Sequence[int], *, amplitude: float = 1.0) -> Float64[Tensor, "a b c"]:
     """Amplitude * sum_k cos(2 pi k (a + b - c) / p), in closed form.
 
-    Example:
+    Examples:
         >>> cosine_logits(7, (1, 3))[2, 3, 5].item()
         2.0
     """
@@ -69,7 +69,7 @@ def transformer(
         Gromov 2023, arXiv:2301.02679, for the phases of a quadratic network. Differs: a grid of phases
         in place of random ones, so that the unwanted terms cancel at any width.
 
-    Example:
+    Examples:
         >>> params, config = transformer(7, (1, 3))
         >>> config.d_mlp
         32

@@ -23,7 +23,7 @@ def embedding_circles(ds: xr.Dataset) -> go.Figure:
     Raises:
         KeyError: If `embedding_circle` is missing.
 
-    Example:
+    Examples:
         >>> angle = 2 * np.pi * 2 * np.arange(5) / 5
         >>> points = xr.DataArray(
         ...     [[np.cos(angle), np.sin(angle)]],

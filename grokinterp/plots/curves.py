@@ -22,7 +22,7 @@ def training_curves(metrics: xr.Dataset, *, log_x: bool = False, phases: xr.Data
     Raises:
         KeyError: If `loss` or `accuracy` is missing.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> curve = xr.DataArray(np.ones((3, 2)), dims=("epoch", "split"), coords={"split": ["train", "test"]})
         >>> [line.name for line in training_curves(xr.Dataset({"loss": curve, "accuracy": curve})).data]

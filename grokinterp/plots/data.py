@@ -40,7 +40,7 @@ def need(ds: xr.Dataset, name: str) -> xr.DataArray:
     Raises:
         KeyError: If the Dataset lacks it; the message names the measure that makes it.
 
-    Example:
+    Examples:
         >>> need(xr.Dataset(), "gini")
         Traceback (most recent call last):
         KeyError: "the plot needs 'gini': add gi.fourier.gini to the trajectory"
@@ -55,7 +55,7 @@ def need(ds: xr.Dataset, name: str) -> xr.DataArray:
 def over_epochs(data: xr.DataArray) -> xr.DataArray:
     """The variable with `epoch` as its first dimension, of length one where it is of a single snapshot.
 
-    Example:
+    Examples:
         >>> over_epochs(xr.DataArray([1.0, 2.0], dims="frequency")).dims
         ('epoch', 'frequency')
     """
@@ -69,7 +69,7 @@ def over_epochs(data: xr.DataArray) -> xr.DataArray:
 def present(data: xr.DataArray, dim: str) -> xr.DataArray:
     """The variable without the labels at which it has no number: those that another variable brought in.
 
-    Example:
+    Examples:
         >>> gini = xr.DataArray([0.5, 0.7], dims="matrix", coords={"matrix": ["W_E", "W_L"]})
         >>> norm = xr.DataArray([3.0], dims="matrix", coords={"matrix": ["W_U"]})
         >>> both = xr.merge([gini.rename("gini"), norm.rename("norm")], join="outer")
@@ -87,7 +87,7 @@ def small(values: Any) -> np.ndarray:
 def positive(values: Any) -> np.ndarray:
     """Numbers for a logarithmic axis: what is not above zero becomes a gap.
 
-    Example:
+    Examples:
         >>> positive([1.0, 0.0, -2.0])
         array([ 1., nan, nan])
     """
@@ -116,7 +116,7 @@ def keys_of(ds: xr.Dataset, data: xr.DataArray, keys: Sequence[int] | None) -> l
     Returns:
         The keys; where nobody named any, the five frequencies that are largest at the last epoch.
 
-    Example:
+    Examples:
         >>> norm = xr.DataArray([3.0, 1.0], dims="frequency", coords={"frequency": [1, 2]})
         >>> keys_of(xr.Dataset({"spectrum": norm.assign_attrs(key_frequencies=[2])}), norm, None)
         [2]

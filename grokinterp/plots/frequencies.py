@@ -54,7 +54,7 @@ def logit_fve(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure
     Raises:
         KeyError: If `logit_fve` is missing.
 
-    Example:
+    Examples:
         >>> fve = xr.DataArray([[0.7, 0.2]], dims=("epoch", "frequency"), coords={"frequency": [1, 2]})
         >>> [line.name for line in logit_fve(xr.Dataset({"logit_fve": fve}), keys=[1]).data]
         ['others', 'k = 1', 'all keys']

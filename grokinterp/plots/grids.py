@@ -31,7 +31,7 @@ def neuron_grid(ds: xr.Dataset) -> go.Figure:
     Source:
         Nanda et al. 2023, arXiv:2301.05217, Figure 4b.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> activations = xr.DataArray(np.ones((2, 3, 3)), dims=("neuron", "a", "b"))
         >>> len(neuron_grid(xr.Dataset({"neurons": activations})).data)
@@ -140,7 +140,7 @@ def _scale(low: float, high: float, title: str, *, in_bytes: bool) -> dict[str, 
 def _round_numbers(low: float, high: float) -> list[float]:
     """About five round numbers from low to high.
 
-    Example:
+    Examples:
         >>> _round_numbers(-1.0, 1.0)
         [-1.0, -0.5, 0.0, 0.5, 1.0]
     """

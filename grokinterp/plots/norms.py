@@ -24,7 +24,7 @@ def weights(ds: xr.Dataset, *, log_y: bool = True) -> go.Figure:
     Raises:
         KeyError: If `weight_norm` is missing.
 
-    Example:
+    Examples:
         >>> norm = xr.DataArray([[2.0, 1.0]], dims=("epoch", "parameter"), coords={"parameter": ["W_E", "W_U"]})
         >>> [line.name for line in weights(xr.Dataset({"weight_norm": norm})).data]
         ['W_E', 'W_U']

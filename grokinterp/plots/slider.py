@@ -17,7 +17,7 @@ def add(fig: go.Figure, epochs: Sequence[int], frames: Sequence[Sequence[Mapping
     Returns:
         The same figure.
 
-    Example:
+    Examples:
         >>> fig = go.Figure(go.Bar(y=[2]))
         >>> len(add(fig, [0, 10], [[{"y": [1]}], [{"y": [2]}]]).frames)
         2

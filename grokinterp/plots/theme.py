@@ -95,7 +95,7 @@ def apply(fig: go.Figure, *, height: int = 420) -> go.Figure:
     Returns:
         The same figure.
 
-    Example:
+    Examples:
         >>> apply(go.Figure(), height=300).layout.height
         300
     """
@@ -113,7 +113,7 @@ def panels(titles: Sequence[str], *, columns: int, **layout: Any) -> go.Figure:
     Returns:
         The figure.
 
-    Example:
+    Examples:
         >>> len(panels(["loss", "accuracy"], columns=2).layout.annotations)
         2
     """
@@ -133,7 +133,7 @@ def panels(titles: Sequence[str], *, columns: int, **layout: Any) -> go.Figure:
 def place(number: int, columns: int) -> dict[str, Any]:
     """Row and column of a panel, both counted from 1, by its number, counted from 0.
 
-    Example:
+    Examples:
         >>> place(3, columns=2)
         {'row': 2, 'col': 2}
     """
@@ -160,7 +160,7 @@ def legend_of_panel(fig: go.Figure, number: int, columns: int) -> str:
 def title(data: xr.DataArray) -> str:
     """The title of an axis that shows this variable, from its attributes.
 
-    Example:
+    Examples:
         >>> norm = labels.array(1.0, name="norm", units="weight^2", long_name="sum of squared weights")
         >>> title(norm)
         'sum of squared weights (weight²)'
@@ -186,7 +186,7 @@ def log_axis() -> dict[str, Any]:
 def frequency_colours(keys: Iterable[int]) -> dict[int, str]:
     """The colour of each key frequency, in their order; what is not key is drawn in `OTHER`.
 
-    Example:
+    Examples:
         >>> frequency_colours([35, 14])
         {14: '#4477AA', 35: '#EE6677'}
     """
@@ -196,7 +196,7 @@ def frequency_colours(keys: Iterable[int]) -> dict[int, str]:
 def matrix_colour(name: str) -> str:
     """The colour of a weight matrix; a bias has that of its matrix.
 
-    Example:
+    Examples:
         >>> matrix_colour("blocks.0.mlp.b_in") == matrix_colour("W_in")
         True
     """

@@ -24,7 +24,7 @@ def setting(task: str, n_train: int, n_pairs: int, config: Mapping[str, Any]) ->
         n_pairs: All pairs.
         config: The settings of the run, with dotted names.
 
-    Example:
+    Examples:
         >>> config = {"model.kind": "mlp", "optim.lr": 1e-3, "optim.weight_decay": 1.0, "epochs": 50, "seed": 7}
         >>> setting("addition mod 5", 10, 25, config)
         'A mlp was trained on 10 of the 25 pairs of addition mod 5 (0.4) for up to 50 epochs, with AdamW at
@@ -100,7 +100,7 @@ def phases(found: xr.Dataset) -> list[str]:
     Returns:
         A sentence per phase, in order.
 
-    Example:
+    Examples:
         >>> edges = {"phase": ["memorization", "cleanup"]}
         >>> start = xr.DataArray([0.0, np.nan], dims="phase", coords=edges)
         >>> phases(xr.Dataset({"phase_start": start, "phase_end": start + 70}))[1]
@@ -128,7 +128,7 @@ def keys(by_rule: Mapping[str, Sequence[int]]) -> list[str]:
     Returns:
         Sentences.
 
-    Example:
+    Examples:
         >>> keys({"logits": [3, 5], "W_L": [3, 5]})
         ['The key frequencies are 3 and 5.', 'All 2 rules name the same.']
     """
@@ -204,7 +204,7 @@ def neurons(ds: xr.Dataset, *, threshold: float = 0.85) -> list[str]:
     Returns:
         Sentences.
 
-    Example:
+    Examples:
         >>> fit = {"neuron_frequency": ("neuron", [3, 3, 5]), "neuron_fve": ("neuron", [0.9, 0.95, 0.2])}
         >>> neurons(xr.Dataset(fit))
         ['One frequency explains at least 0.85 of 2 of the 3 neurons: 2 by k\xa0=\xa03.']
@@ -224,7 +224,7 @@ def neurons(ds: xr.Dataset, *, threshold: float = 0.85) -> list[str]:
 def no_group(task: str) -> str:
     """Why the Fourier parts of a report are not there.
 
-    Example:
+    Examples:
         >>> no_group("x2+y2 mod 7")[:36]
         'The answers of x2+y2 mod 7 are not t'
     """
@@ -237,7 +237,7 @@ def no_group(task: str) -> str:
 def irreps(group: str, names: Mapping[int, str]) -> str:
     """What the numbers stand for where a group is not cyclic.
 
-    Example:
+    Examples:
         >>> irreps("S_3", {1: "1b", 2: "2a"})
         'The group S_3 is not cyclic: k numbers its irreps, 1 (1b) and 2 (2a), and waves are their characters.'
     """
@@ -248,7 +248,7 @@ def irreps(group: str, names: Mapping[int, str]) -> str:
 def number(value: float) -> str:
     """A number as one reads it: three figures, and powers of ten where it is very small.
 
-    Example:
+    Examples:
         >>> number(0.99999), number(1.0), number(2.4e-7), number(0.0)
         ('0.99999', '1', '2.4e-7', '0')
     """
@@ -261,7 +261,7 @@ def number(value: float) -> str:
 def words(items: Sequence[object]) -> str:
     """Items with commas and an "and".
 
-    Example:
+    Examples:
         >>> words([14, 35, 41])
         '14, 35 and 41'
     """

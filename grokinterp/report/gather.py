@@ -98,7 +98,7 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
 def thin(epochs: Sequence[int], most: int) -> list[int]:
     """At most so many of the epochs, the first and the last among them.
 
-    Example:
+    Examples:
         >>> thin(range(0, 101), 5)
         [0, 25, 50, 75, 100]
     """
@@ -110,7 +110,7 @@ def thin(epochs: Sequence[int], most: int) -> list[int]:
 def slider_epochs(epochs: Sequence[int], events: Iterable[float]) -> list[int]:
     """Some of the epochs, with the nearest to each event; an event that is NaN has none.
 
-    Example:
+    Examples:
         >>> slider_epochs(range(0, 1001, 10), [13.0, float("nan")])
         [0, 10, 120, 250, 380, 500, 620, 750, 880, 1000]
     """

@@ -39,7 +39,7 @@ def load_model(
         RunError: If the file is missing or broken, or holds objects besides tensors, which are never unpickled.
         ValueError: If the weights are not those of a model that this library reads.
 
-    Example:
+    Examples:
         >>> import grokinterp as gi
         >>> run = gi.load_run("nanda2023")
         >>> load_model(run.layout.checkpoint(run.epochs[-1])).task.name

@@ -57,7 +57,7 @@ def read_identity(path: Path) -> tuple[RunConfig, dict[str, Any]]:
 def differences(left: RunConfig, right: RunConfig, *, ignore: tuple[str, ...] = ()) -> list[str]:
     """Each field that two configs differ in, with both values.
 
-    Example:
+    Examples:
         >>> differences(RunConfig(seed=0), RunConfig(seed=1))
         ['seed is 0 there, 1 here']
     """
@@ -72,7 +72,7 @@ def differences(left: RunConfig, right: RunConfig, *, ignore: tuple[str, ...] = 
 def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested keys joined by dots.
 
-    Example:
+    Examples:
         >>> flat({"optim": {"lr": 0.1}, "seed": 0})
         {'optim.lr': 0.1, 'seed': 0}
     """

@@ -161,7 +161,7 @@ def load_run(path: str | Path) -> Run:
     Raises:
         RunError: If it is neither, or its config cannot be read.
 
-    Example:
+    Examples:
         >>> load_run("nanda2023").config.task.p
         113
     """

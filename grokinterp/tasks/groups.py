@@ -82,7 +82,7 @@ class Group:
 def cyclic(n: int) -> Group:
     """The integers modulo n under addition.
 
-    Example:
+    Examples:
         >>> cyclic(5).table[3, 4].item()
         2
     """
@@ -96,7 +96,7 @@ def cyclic(n: int) -> Group:
 def units(n: int) -> Group:
     """The residues coprime to n under multiplication, with discrete logarithms where they are cyclic.
 
-    Example:
+    Examples:
         >>> units(7).labels, units(7).logarithm.tolist()
         ((1, 2, 3, 4, 5, 6), [0, 2, 1, 4, 5, 3])
     """
@@ -126,7 +126,7 @@ def dihedral(n: int) -> Group:
 def symmetric(n: int) -> Group:
     """All permutations of n things; (x y)[i] = x[y[i]], permutations in lexicographic order.
 
-    Example:
+    Examples:
         >>> symmetric(5).order
         120
     """

@@ -45,7 +45,7 @@ def real_irreps(group: Group) -> tuple[Irrep, ...]:
     Returns:
         The irreps. Their `functions` together are an orthonormal basis of the functions on the group.
 
-    Example:
+    Examples:
         >>> from grokinterp.tasks.groups import symmetric
         >>> [irrep.dimension for irrep in real_irreps(symmetric(4))]
         [1, 1, 2, 3, 3]

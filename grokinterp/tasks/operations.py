@@ -138,7 +138,7 @@ def operation(name: Operation, p: int, *, seed: int = 0) -> Task:
     Source:
         Power et al. 2022, arXiv:2201.02177, appendix A.1.1 (the polynomials and division, at p = 97).
 
-    Example:
+    Examples:
         >>> operation("division", 5).table[3].tolist()
         [3, 4, 1, 2]
     """
@@ -181,7 +181,7 @@ def operation(name: Operation, p: int, *, seed: int = 0) -> Task:
 def from_group(group: Group) -> Task:
     """The task of multiplying two elements of a group.
 
-    Example:
+    Examples:
         >>> from_group(groups.symmetric(5)).d_vocab
         121
     """
@@ -201,7 +201,7 @@ def from_group(group: Group) -> Task:
 def from_table(table: Int[Tensor, "a b"], *, name: str) -> Task:
     """A task from any table of answers; tokens are the row and column numbers.
 
-    Example:
+    Examples:
         >>> from_table(torch.tensor([[0, 1], [1, 1]]), name="or").n_outputs
         2
     """

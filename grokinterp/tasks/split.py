@@ -12,7 +12,7 @@ from grokinterp.tasks.operations import Task
 def all_pairs(task: Task) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
     """The tokens of every pair, a the slow index.
 
-    Example:
+    Examples:
         >>> from grokinterp.tasks.operations import operation
         >>> [tokens[:4].tolist() for tokens in all_pairs(operation("addition", 3))]
         [[0, 0, 0, 1], [0, 1, 2, 0]]

@@ -35,7 +35,7 @@ def train(config: RunConfig, path: str | Path, *, task: Task | None = None, prog
         ImportError: If the config asks for the engine `hooked` and TransformerLens is not of version 3.
         KeyboardInterrupt: After the checkpoint that Ctrl-C asks for.
 
-    Example:
+    Examples:
         >>> import tempfile, grokinterp as gi
         >>> config = gi.RunConfig(task=gi.TaskConfig(p=7), epochs=3, model=gi.TransformerConfig(d_model=8, d_mlp=16))
         >>> run = gi.train(config, tempfile.mkdtemp(), progress=False)
