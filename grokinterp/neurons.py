@@ -56,12 +56,15 @@ def frequency_fve(x: Float[Tensor, "a b neuron"], basis_a: Basis, basis_b: Basis
 
 
 @kept
+def _shares(snapshot: Snapshot) -> Float64[Tensor, "neuron block"]:
+    task = snapshot.task
+    return frequency_fve(snapshot.neurons, task_basis(task, task.a_tokens), task_basis(task, task.b_tokens))
+
+
+@kept
 def _fit(snapshot: Snapshot) -> NeuronFit:
-    task, basis = snapshot.task, snapshot.basis
-    x = snapshot.neurons
-    fve = frequency_fve(x, task_basis(task, task.a_tokens), task_basis(task, task.b_tokens))
-    best, place = fve.max(dim=1)
-    return NeuronFit(frequency=torch.tensor(basis.blocks)[place], fve=best, phase=_phase(snapshot, place))
+    best, place = _shares(snapshot).max(dim=1)
+    return NeuronFit(frequency=torch.tensor(snapshot.basis.blocks)[place], fve=best, phase=_phase(snapshot, place))
 
 
 def _phase(snapshot: Snapshot, place: Int[Tensor, " neuron"]) -> Float64[Tensor, " neuron"]:
@@ -105,6 +108,51 @@ def fit(model: object) -> NeuronFit:
         [1, 3]
     """
     return _fit(as_snapshot(model))
+
+
+def clusters(model: object, *, threshold: float = 0.85) -> dict[int, list[int]]:
+    """The neurons of each frequency.
+
+    Args:
+        model: A Snapshot or a TransformerLens model, of a task that has a group.
+        threshold: A neuron is in the cluster of its best frequency if that explains at least this share of it;
+            else it is in none.
+
+    Returns:
+        Numbers of neurons by frequency; frequencies without any are left out.
+
+    Raises:
+        ValueError: If the task has no group.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, section 4.4: clusters of neurons, those below .85 in none.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> found = clusters(gi.testing.planted_snapshot(7, keys=(1, 3), act_fn="relu"))
+        >>> {k: len(neurons) for k, neurons in found.items()}
+        {1: 64, 3: 64}
+    """
+    found = fit(model)
+    clear = found.fve >= threshold
+    frequencies = found.frequency[clear].unique().tolist()
+    return {k: (clear & (found.frequency == k)).nonzero().flatten().tolist() for k in frequencies}
+
+
+@measure("neuron_spectrum")
+def spectrum(snapshot: Snapshot) -> xr.DataArray:
+    """The share of each neuron's variance that each frequency explains, 0 to 1; dims (neuron, frequency).
+
+    What is missing to 1 is in products of two frequencies.
+    """
+    return labels.array(
+        _shares(snapshot),
+        ("neuron", "frequency"),
+        name="shares",
+        units="",
+        long_name="FVE of the neuron",
+        coords={"frequency": snapshot.basis.blocks},
+    )
 
 
 @measure("neuron_frequency")

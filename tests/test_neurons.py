@@ -91,3 +91,19 @@ def test_activations_are_those_of_the_neurons() -> None:
     found = gi.neurons.activations((5, 2))(snapshot)
     assert found.dims == ("neuron", "a", "b")
     assert found.sel(neuron=2, a=3, b=6).item() == snapshot.neurons[3, 6, 2].item()
+
+
+def test_spectrum_has_the_share_of_each_frequency() -> None:
+    snapshot = gi.testing.planted_snapshot(31, (4,))
+    shares = gi.neurons.spectrum(snapshot)
+    assert shares.dims == ("neuron", "frequency")
+    # (cos x + cos y)^2 has four fifths of its variance at the key and one fifth at its double.
+    assert shares.sel(frequency=4).values == pytest.approx(0.8)
+    assert shares.sel(frequency=8).values == pytest.approx(0.2)
+    assert shares.max("frequency").values == pytest.approx(gi.neurons.fve(snapshot).values)
+
+
+def test_clusters_are_the_neurons_of_a_frequency() -> None:
+    snapshot = gi.testing.planted_snapshot(59, (3, 29), act_fn="relu")
+    assert gi.neurons.clusters(snapshot) == {3: list(range(64)), 29: list(range(64, 128))}
+    assert gi.neurons.clusters(snapshot, threshold=0.99) == {}

@@ -12,6 +12,7 @@ from grokinterp.plots.grids import attention as attention
 from grokinterp.plots.grids import logits_over_inputs as logits_over_inputs
 from grokinterp.plots.grids import neuron_grid as neuron_grid
 from grokinterp.plots.measures import progress as progress
+from grokinterp.plots.neuron_spectra import neuron_spectra as neuron_spectra
 from grokinterp.plots.norms import weights as weights
 from grokinterp.plots.spectra import spectrum as spectrum
 from grokinterp.plots.spectra import spectrum_over_time as spectrum_over_time
@@ -25,6 +26,7 @@ __all__ = [
     "logits_over_inputs",
     "neuron_clusters",
     "neuron_grid",
+    "neuron_spectra",
     "progress",
     "spectrum",
     "spectrum_over_time",

@@ -26,6 +26,7 @@ MADE_BY: Final[Mapping[str, str]] = {
     "neuron_frequency": "gi.neurons.frequency",
     "neuron_fve": "gi.neurons.fve",
     "neuron_phase": "gi.neurons.phase",
+    "neuron_spectrum": "gi.neurons.spectrum",
     "neurons": "gi.neurons.activations(neurons)",
     "attention": "gi.attention.pattern",
 }

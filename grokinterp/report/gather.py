@@ -70,7 +70,7 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
     stops = slider_epochs(run.epochs, found["phase_end"].values.tolist())
     drawn = [attention.pattern]
     if has_group:
-        drawn += [fourier.components, neurons.frequency, neurons.fve, neurons.phase]
+        drawn += [fourier.components, neurons.frequency, neurons.fve, neurons.phase, neurons.spectrum]
         drawn.append(logits.over_inputs(range(min(3, run.task.n_outputs))))
     circles = circle_keys(snapshot, keys)
     if circles:

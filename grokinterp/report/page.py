@@ -230,6 +230,11 @@ def _neurons(numbers: Numbers) -> Section:
             "neurons each frequency has. Right: their phases, spread evenly in a model that has grokked.",
         ),
         _picture(
+            lambda: plots.neuron_spectra(numbers.pictures),
+            "Every neuron's spectrum, a row each: the share of its variance that each frequency explains. Bars are "
+            "clusters of neurons with one frequency.",
+        ),
+        _picture(
             lambda: plots.neuron_grid(numbers.neurons),
             "The neurons that their frequencies explain best, over all pairs of inputs: waves in both of them.",
         ),

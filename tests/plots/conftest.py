@@ -28,6 +28,7 @@ VARIABLES = {
     "neuron_frequency": (("neuron",), "", "frequency of the neuron"),
     "neuron_fve": (("neuron",), "", "FVE of the neuron"),
     "neuron_phase": (("neuron",), "rad", "phase of the neuron"),
+    "neuron_spectrum": (("neuron", "frequency"), "", "FVE of the neuron"),
     "neurons": (("neuron", "a", "b"), "", "activation of the neuron"),
     "attention": (("head", "a", "b"), "", "attention from = to a"),
     "logits": (("c", "a", "b"), "logit", "logit"),

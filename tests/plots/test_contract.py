@@ -23,6 +23,7 @@ NEEDS = {
     "logit_fve": ["logit_fve"],
     "neuron_clusters": ["neuron_frequency", "neuron_fve", "neuron_phase"],
     "neuron_grid": ["neurons"],
+    "neuron_spectra": ["neuron_spectrum"],
     "attention": ["attention"],
     "logits_over_inputs": ["logits"],
     "embedding_circles": ["embedding_circle"],

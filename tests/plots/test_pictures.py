@@ -146,3 +146,14 @@ def test_the_template_of_other_figures_is_left_alone(ds):
     before = go.Figure().layout.template.to_plotly_json()
     assert plots.attention(ds).layout.template == theme.TEMPLATE
     assert go.Figure().layout.template.to_plotly_json() == before
+
+
+def test_neuron_spectra_are_in_the_order_of_their_last_best_frequency(ds):
+    shares = np.array([[0.1, 0.9, 0.0], [0.8, 0.1, 0.1], [0.0, 0.99, 0.01]])
+    last = xr.DataArray(shares, dims=("neuron", "frequency"), coords={"frequency": [1, 2, 3]})
+    both = xr.concat([last[::-1], last], dim=xr.DataArray([0, 10], dims="epoch", name="epoch"))
+    figure = plots.neuron_spectra(xr.Dataset({"neuron_spectrum": both}))
+    assert figure.data[0].z.tolist() == [[80, 10, 10], [0, 99, 1], [10, 90, 0]]
+    assert [frame.name for frame in figure.frames] == ["0", "10"]
+    # Earlier epochs keep the rows where the last one has them.
+    assert figure.frames[0].data[0].z.tolist() == [[80, 10, 10], [10, 90, 0], [0, 99, 1]]
