@@ -5,6 +5,7 @@ import json
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+import xarray as xr
 
 from grokinterp import plots
 from grokinterp.plots import theme
