@@ -61,8 +61,9 @@ def _read_pt(path: Path) -> dict[str, Tensor]:
             # Of a pickle that torch did not write it warns first, and refuses it then.
             warnings.simplefilter("ignore", UserWarning)
             data: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError) as error:
+        # The last three are what torch's reader says of bytes that are no pickle, or none at all.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         msg = f"{path} must hold tensors alone, for nothing else is unpickled ({reason}); save model.state_dict()."
         raise RunError(msg) from None
     for key in ("model", "state_dict"):

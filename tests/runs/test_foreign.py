@@ -54,6 +54,10 @@ def test_broken_and_missing_files(tmp_path: Path, state: dict[str, torch.Tensor]
     (tmp_path / "cut.pt").write_bytes((tmp_path / "model.pt").read_bytes()[:5000])
     with pytest.raises(gi.RunError, match="must hold tensors alone"):
         gi.load_model(tmp_path / "cut.pt")
+    for name, content in {"empty.pt": b"", "text.pt": b"hello world, this is no pickle"}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(gi.RunError, match="must hold tensors alone"):
+            gi.load_model(tmp_path / name)
     torch.save([torch.zeros(2)], tmp_path / "list.pt")
     with pytest.raises(gi.RunError, match="must hold a state dict, names with tensors, got list"):
         gi.load_model(tmp_path / "list.pt")
