@@ -202,11 +202,13 @@ class Measure:
         name: Of the quantity, and of the variable it gives.
         compute: What gives it.
         arguments: JSON values; recorded in the result's attributes and in caches.
+        renamed_from: The name that the quantity had at first, where `named` gave it another.
     """
 
     name: str
     compute: Callable[[Snapshot], xr.DataArray]
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    renamed_from: str | None = None
 
     def __call__(self, model: object) -> xr.DataArray:
         """The quantity of a snapshot, or of a TransformerLens model."""
@@ -218,7 +220,7 @@ class Measure:
 
     def named(self, name: str) -> "Measure":
         """The same quantity under another name, for a second one of its kind in a trajectory."""
-        return replace(self, name=name)
+        return replace(self, name=name, renamed_from=self.renamed_from or self.name)
 
 
 def measure(name: str) -> Callable[[Callable[[Snapshot], xr.DataArray]], Measure]:

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from grokinterp.config import to_dict
 from grokinterp.labels import DIMENSIONS
-from grokinterp.runs.layout import write_atomically
+from grokinterp.runs.layout import RunError, write_atomically
 from grokinterp.runs.run import Run, is_bundled
 from grokinterp.snapshots import Measure, Snapshot
 
@@ -51,8 +51,8 @@ def trajectory(
         Dataset with a variable per measure, over `epoch` and the measure's own dimensions.
 
     Raises:
-        ValueError: If two measures give the same name; rename one with `Measure.named`.
-        RunError: If a checkpoint is missing or broken.
+        ValueError: If two measures give the same name (rename one with `Measure.named`), or `epochs` is empty.
+        RunError: If a checkpoint is missing or broken, or there is none.
 
     Examples:
         >>> import grokinterp as gi
@@ -64,6 +64,12 @@ def trajectory(
     _refuse_twice([measure.name for measure in measures if isinstance(measure, Measure)])
     stores = [_Store(run, measure, cache=cache) for measure in measures]
     wanted = _known(run, stores) if epochs is None else list(epochs)
+    if not wanted and epochs is None:
+        msg = f"{run.path} has no checkpoint yet; train it first."
+        raise RunError(msg)
+    if not wanted:
+        msg = f"epochs must name at least one checkpoint of {run.path}, got none."
+        raise ValueError(msg)
     todo = [(epoch, [store for store in stores if epoch not in store.results]) for epoch in wanted]
     todo = [(epoch, missing) for epoch, missing in todo if missing]
     saved = time.monotonic()
@@ -165,7 +171,10 @@ def _origin(run: Run, measure: AnyMeasure) -> dict[str, Any]:
     """What a cached result depends on: the library's numbers, the run's config and the measure's arguments."""
     config = {key: value for key, value in to_dict(run.config).items() if key != "epochs"}
     arguments = dict(measure.arguments) if isinstance(measure, Measure) else {}
-    return {"numbers": NUMBERS, "arguments": arguments, "config": config}
+    origin = {"numbers": NUMBERS, "arguments": arguments, "config": config}
+    # Two quantities may be given one name, one after the other, and have the same arguments.
+    renamed = measure.renamed_from if isinstance(measure, Measure) else None
+    return origin if renamed is None else origin | {"measure": renamed}
 
 
 def _path(run: Run, measure: Measure) -> Path:

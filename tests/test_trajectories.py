@@ -136,6 +136,23 @@ def test_two_measures_of_one_name_are_refused(run: gi.Run) -> None:
     assert set(ds) == {"excluded_loss", "excluded_2"}
 
 
+def test_a_name_that_is_used_again_brings_no_other_quantity_back(run: gi.Run) -> None:
+    gi.trajectory(run, [gi.progress.losses.named("mine")], progress=False)
+    ds = gi.trajectory(run, [gi.progress.accuracies.named("mine")], progress=False)
+    xr.testing.assert_equal(ds["mine"].sel(epoch=0, drop=True), gi.progress.accuracies(run.snapshot(0)))
+    again = gi.trajectory(run, [gi.progress.accuracies.named("x").named("mine")], progress=False)
+    xr.testing.assert_identical(again, ds)
+
+
+def test_without_epochs_there_is_nothing_to_measure(run: gi.Run) -> None:
+    with pytest.raises(ValueError, match="epochs must name at least one checkpoint"):
+        gi.trajectory(run, [gi.progress.losses], epochs=[], cache=False, progress=False)
+    for epoch in run.epochs:
+        run.layout.checkpoint(epoch).unlink()
+    with pytest.raises(gi.RunError, match="has no checkpoint yet; train it first"):
+        gi.trajectory(run, [gi.progress.losses], progress=False)
+
+
 def test_an_error_says_at_which_epoch_it_was(run: gi.Run) -> None:
     with pytest.raises(ValueError, match="keys must be blocks") as raised:
         gi.trajectory(run, [gi.progress.excluded_loss((9,))], progress=False)
