@@ -17,6 +17,7 @@ from grokinterp.models import lens, transformer
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.factored import FactoredActivations, factored_activations
 from grokinterp.models.init import Params, shapes
+from grokinterp.models.weights import for_task
 from grokinterp.tasks import Task, all_pairs, operation
 
 
@@ -35,7 +36,8 @@ class Snapshot:
         epoch: Updates of the full batch it has seen; None where that is not known.
 
     Raises:
-        ValueError: If the parameters do not have the shapes that config and task ask for.
+        ValueError: If the parameters do not have the shapes that config and task ask for, or the split is none of the
+            task's pairs.
     """
 
     params: Params
@@ -54,6 +56,10 @@ class Snapshot:
                     f"got {found.get(name, 'none')}; pass the task that the model was trained on."
                 )
                 raise ValueError(msg)
+        if self.is_train is not None and self.is_train.dtype != torch.bool:
+            # Numbers would pick rows, and not pairs.
+            msg = f"is_train must be True or False at each pair, got dtype {self.is_train.dtype}; pass is_train.bool()."
+            raise ValueError(msg)
         if self.is_train is not None and self.is_train.shape != self.task.shape:
             msg = f"is_train must have the task's shape {self.task.shape}, got {tuple(self.is_train.shape)}."
             raise ValueError(msg)
@@ -155,10 +161,17 @@ class Snapshot:
         with torch.no_grad():
             if self.config.is_factorable:
                 return factored_activations(self.params, self.config, a, b)
-            block = f"blocks.{self.config.n_layers - 1}"
-            pattern = self.activation(f"{block}.attn.hook_pattern").flatten(0, 1)
-            neurons = self.activation(f"{block}.mlp.hook_post").flatten(0, 1)
-            return FactoredActivations(pattern, neurons, transformer.logits(self.params, self.config, a, b))
+            last = f"blocks.{self.config.n_layers - 1}"
+            seen: dict[str, Tensor] = {}
+
+            def see(name: str, activation: Tensor) -> Tensor:
+                if name in (f"{last}.attn.hook_pattern", f"{last}.mlp.hook_post"):
+                    seen[name] = activation
+                return activation
+
+            logits = transformer.logits(self.params, self.config, a, b, see)
+            pattern, neurons = seen[f"{last}.attn.hook_pattern"], seen[f"{last}.mlp.hook_post"]
+            return FactoredActivations(pattern[:, :, -1], neurons[:, -1], logits)
 
 
 def snapshot(
@@ -186,7 +199,7 @@ def snapshot(
     """
     params, config, d_vocab = lens.from_transformer_lens(model)
     task = operation("addition", d_vocab - 1) if task is None else task
-    return Snapshot(params=params, config=config, task=task, is_train=is_train, epoch=epoch)
+    return Snapshot(params=params, config=for_task(params, config, task), task=task, is_train=is_train, epoch=epoch)
 
 
 def as_snapshot(model: object) -> Snapshot:

@@ -184,3 +184,30 @@ def test_the_paper_s_initial_logits_drop_the_class_equals():
     snap = Snapshot(params=initial_params(config, task, seed=0), config=config, task=task)
     assert snap.params["unembed.W_U"].shape[1] == 14
     assert snap.logits.shape == (13, 13, 13)
+
+
+@pytest.mark.parametrize("equals_in_output", [False, True])
+@pytest.mark.parametrize("n_outputs", [4, 5, 6])
+def test_a_model_is_read_whatever_number_of_answers_its_task_has(n_outputs, equals_in_output, random_params):
+    task = from_table(torch.arange(25).reshape(5, 5) % n_outputs, name="remainders")
+    config = TransformerConfig(**SMALL, equals_in_output=equals_in_output)
+    snap = Snapshot(params=random_params(config, task), config=config, task=task)
+    again = snapshot(lens.to_transformer_lens(snap.params, config), task=task)
+    assert again.config == config
+    assert_close(again.logits, snap.logits, atol=0, rtol=0)
+
+
+def test_a_split_of_numbers_is_refused(unchecked, random_params):
+    config = CONFIGS["factored"]
+    with pytest.raises(ValueError, match=r"is_train must be True or False at each pair, got dtype torch\.int64"):
+        Snapshot(params=random_params(config, TASK), config=config, task=TASK, is_train=torch.eye(7).long())
+
+
+def test_a_deep_model_takes_one_forward_pass(monkeypatch, random_params):
+    config = CONFIGS["two layers, LN"]
+    passes = []
+    forward = transformer.logits
+    monkeypatch.setattr(transformer, "logits", lambda *args: passes.append(1) or forward(*args))
+    snap = Snapshot(params=random_params(config, TASK), config=config, task=TASK)
+    assert snap.logits.shape + snap.neurons.shape + snap.attention.shape == (7, 7, 7, 7, 7, 10, 7, 7, 3, 3)
+    assert len(passes) == 1

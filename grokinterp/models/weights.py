@@ -1,5 +1,6 @@
 """What a dictionary of weights says of its model: TransformerLens' names, any origin."""
 
+from dataclasses import replace
 from typing import Literal
 
 from jaxtyping import Float
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.init import Params
+from grokinterp.tasks.operations import Task
 
 
 Biases = Literal["none", "mlp", "all"]
@@ -58,6 +60,19 @@ def read_weights(
         equals_in_output=params["unembed.W_U"].shape[1] == len(params["embed.W_E"]),
     )
     return params, config
+
+
+def for_task(params: Params, config: TransformerConfig, task: Task) -> TransformerConfig:
+    """The config of these weights as a model of a task: '=' is a class if there is one class more than the answers.
+
+    Example:
+        >>> import torch
+        >>> from grokinterp.tasks.operations import from_table
+        >>> six_answers_to_25_pairs = from_table(torch.arange(25).reshape(5, 5) % 6, name="x")
+        >>> for_task({"unembed.W_U": torch.zeros(8, 6)}, TransformerConfig(), six_answers_to_25_pairs).equals_in_output
+        False
+    """
+    return replace(config, equals_in_output=params["unembed.W_U"].shape[1] == task.n_outputs + 1)
 
 
 def _biases(params: Params) -> Biases:

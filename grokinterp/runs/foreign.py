@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from grokinterp.models.weights import read_weights
+from grokinterp.models.weights import for_task, read_weights
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.tensors import read_tensors
 from grokinterp.snapshots import Snapshot
@@ -49,7 +49,7 @@ def load_model(
     weights = read_tensors(path)[0] if path.suffix == ".safetensors" else _read_pt(path)
     params, config = read_weights(weights, act_fn)
     task = operation("addition", len(params["embed.W_E"]) - 1) if task is None else task
-    return Snapshot(params=params, config=config, task=task, is_train=is_train)
+    return Snapshot(params=params, config=for_task(params, config, task), task=task, is_train=is_train)
 
 
 def _read_pt(path: Path) -> dict[str, Tensor]:
