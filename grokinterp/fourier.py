@@ -38,6 +38,8 @@ def frequency_norms(x: Float[Tensor, "rest n"], basis: Basis) -> Float64[Tensor,
 def gini_coefficient(x: Float[Tensor, " n"]) -> float:
     """How unequally a vector's absolute values are spread: 0 if all are equal, 1 - 1/n if one holds everything.
 
+    That of zeros, which are equal too, is 0.
+
     Source:
         Hurley and Rickard 2009, arXiv:0811.4706: 1 - 2 sum_i (x_i / |x|_1) (n - i + 1/2) / n, x ascending.
 
@@ -47,8 +49,10 @@ def gini_coefficient(x: Float[Tensor, " n"]) -> float:
     """
     ordered = x.double().abs().sort().values
     n = len(ordered)
+    if not ordered.any():
+        return 0.0
     weights = (n - torch.arange(1, n + 1) + 0.5) / n
-    return float(1 - 2 * (ordered / ordered.sum().clamp(min=torch.finfo(torch.float64).tiny) * weights).sum())
+    return float(1 - 2 * (ordered / ordered.sum() * weights).sum())
 
 
 def participation(x: Float[Tensor, " n"]) -> float:
@@ -144,13 +148,20 @@ def embedding_circles(keys: Iterable[int]) -> Measure:
 
     Returns:
         Measure giving `embedding_circle`, dims (frequency, axis: cos and sin, p).
+
+    Raises:
+        ValueError: If a key is no frequency of the task's basis, or has no sin, as p/2 for even p.
     """
+    wanted = sorted({int(k) for k in keys})
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         basis = snapshot.basis
-        wanted = basis.check(keys)
+        flat = [k for k in basis.check(wanted) if k == 0 or len(basis.rows([k])) != 2]
+        if flat:
+            msg = f"keys must be frequencies with a cos and a sin, which span a plane, got {flat}."
+            raise ValueError(msg)
         W_E = snapshot.W_E.double()
-        planes = [torch.linalg.qr((basis.rows([k])[:2] @ W_E).T) for k in wanted]
+        planes = [torch.linalg.qr((basis.rows([k]) @ W_E).T) for k in wanted]
         # The signs of Q R are free; those that make R's diagonal positive keep cos to the right and sin up.
         points = [(W_E @ (q * r.diagonal().sign())).T for q, r in planes]
         return labels.array(
@@ -162,7 +173,7 @@ def embedding_circles(keys: Iterable[int]) -> Measure:
             coords={"frequency": wanted, "axis": ("cos", "sin")},
         )
 
-    return Measure(name="embedding_circle", compute=compute, arguments={"key_frequencies": [int(k) for k in keys]})
+    return Measure(name="embedding_circle", compute=compute, arguments={"key_frequencies": wanted})
 
 
 def key_frequencies(model: object, rule: Rule = "logits", threshold: float | None = None) -> tuple[int, ...]:

@@ -138,6 +138,9 @@ def over_inputs(classes: Sequence[int]) -> Measure:
 def variance_explained(model: object, keys: Iterable[int], *, centering: Centering = "class") -> float:
     """The share of the logits' variance that cos(w_k(a+b-c)) of some keys explain together, 0 to 1.
 
+    Raises:
+        ValueError: If a key is no frequency of the task, or the task has no group.
+
     Examples:
         >>> import grokinterp as gi
         >>> round(variance_explained(gi.testing.planted_snapshot(7, keys=(1, 3)), (1, 3)), 6)
@@ -145,6 +148,9 @@ def variance_explained(model: object, keys: Iterable[int], *, centering: Centeri
     """
     snapshot = as_snapshot(model)
     wanted = snapshot.basis.check(keys)
+    if 0 in wanted:
+        msg = f"keys must be frequencies of {snapshot.task.name}, from 1 on, got 0."
+        raise ValueError(msg)
     return float(fve(centering=centering)(snapshot).sel(frequency=wanted).sum())
 
 
@@ -163,7 +169,12 @@ def _pairs_per_product(snapshot: Snapshot) -> Tensor:
     """How many pairs have each group element as their product: the same number for all of them."""
     _, elements = snapshot.task.require_group()
     counts = snapshot.task.table.flatten().bincount(minlength=snapshot.task.n_outputs)[elements]
-    assert (counts == counts[0]).all()
+    if not (counts == counts[0]).all():
+        msg = (
+            f"each group element must be the answer to as many pairs of {snapshot.task.name}, "
+            f"got {int(counts.min())} to {int(counts.max())}; a table that is no group's operation has group=None."
+        )
+        raise ValueError(msg)
     return counts[0].double()
 
 

@@ -143,3 +143,17 @@ def test_keys_of_a_group_that_is_not_abelian_are_irreps() -> None:
     object.__setattr__(snapshot, "logits", (rows.T @ rows)[task.table])
     assert gi.fourier.key_frequencies(snapshot) == (3,)
     assert gi.logits.fve()(snapshot).sel(frequency=3).item() == pytest.approx(1.0)
+
+
+def test_circles_take_any_iterable_of_frequencies_that_have_a_plane() -> None:
+    snapshot = gi.testing.planted_snapshot(8, (1, 3))
+    measure = gi.fourier.embedding_circles(k for k in (3, 1))
+    assert measure.arguments == {"key_frequencies": [1, 3]}
+    assert measure(snapshot).frequency.values.tolist() == [1, 3]
+    for flat in (0, 4):
+        with pytest.raises(ValueError, match=rf"a cos and a sin, which span a plane, got \[{flat}\]"):
+            gi.fourier.embedding_circles((1, flat))(snapshot)
+
+
+def test_zeros_are_spread_equally() -> None:
+    assert gini_coefficient(torch.zeros(5)) == 0.0

@@ -1,5 +1,6 @@
 """The cos w_k(a+b-c) directions against loops over all (a, b, c)."""
 
+import dataclasses
 import math
 from typing import get_args
 
@@ -91,3 +92,19 @@ def test_logits_over_inputs_are_those_of_the_classes(random_snapshot: gi.Snapsho
     found = gi.logits.over_inputs((3, 7))(random_snapshot)
     assert found.dims == ("c", "a", "b")
     assert found.sel(c=7, a=2, b=9).item() == random_snapshot.logits[2, 9, 7].item()
+
+
+def test_the_background_is_no_key() -> None:
+    with pytest.raises(ValueError, match=r"keys must be frequencies of addition mod 7, from 1 on, got 0"):
+        gi.logits.variance_explained(gi.testing.planted_snapshot(7, (1, 3)), (0, 1))
+
+
+def test_a_table_that_is_not_its_groups_operation_is_refused() -> None:
+    snapshot = gi.testing.planted_snapshot(7, (1, 3))
+    table = snapshot.task.table.clone()
+    table[0, 0] = 1
+    other = gi.Snapshot(
+        params=snapshot.params, config=snapshot.config, task=dataclasses.replace(snapshot.task, table=table)
+    )
+    with pytest.raises(ValueError, match=r"the answer to as many pairs of addition mod 7, got 6 to 8"):
+        gi.fourier.key_frequencies(other)

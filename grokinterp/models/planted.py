@@ -114,7 +114,11 @@ def transformer(
 
 
 def _check(p: int, keys: Sequence[int]) -> list[int]:
-    return [k for k in fourier_basis(p).check(keys) if k]
+    wanted = fourier_basis(p).check(keys)
+    if not wanted or 0 in wanted:
+        msg = f"keys must be frequencies from 1 to {p // 2}, at least one, got {wanted}."
+        raise ValueError(msg)
+    return wanted
 
 
 def _waves(p: int, keys: Sequence[int]) -> Float64[Tensor, "p component"]:

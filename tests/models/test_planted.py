@@ -47,7 +47,15 @@ def test_factored_and_full_forward_agree_on_it() -> None:
     torch.testing.assert_close(transformer.logits(params, config, a, b).reshape(7, 7, 7), snapshot.logits)
 
 
-@pytest.mark.parametrize(("keys", "message"), [((4,), r"keys must be blocks .* got \[4\]"), ((-1,), r"got \[-1\]")])
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ((4,), r"keys must be blocks .* got \[4\]"),
+        ((-1,), r"got \[-1\]"),
+        ((0, 1), r"keys must be frequencies from 1 to 3, at least one, got \[0, 1\]"),
+        ((), r"at least one, got \[\]"),
+    ],
+)
 def test_unknown_keys_are_refused(keys: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         planted.transformer(7, keys)
