@@ -194,10 +194,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         print(f"grokinterp: {error or 'interrupted'}", file=sys.stderr)
         return FAILED
-    except (RunError, OSError, ImportError, ValueError, TypeError, KeyError) as error:
+    except (RuntimeError, OSError, ImportError, ValueError, TypeError, KeyError) as error:
         if is_debug:
             traceback.print_exc()
         text = error.args[0] if isinstance(error, KeyError) else error
+        if isinstance(error, RuntimeError) and not isinstance(error, RunError):
+            # torch's own, such as a full GPU or a compiler that is not there: the first paragraph says which.
+            text = f"{type(error).__name__}: {str(error).strip().partition(chr(10) * 2)[0]} (`--debug` shows where)"
         print(f"grokinterp: {' '.join(str(text).split())}", file=sys.stderr)
         return REFUSED if isinstance(error, (ValueError, TypeError)) else FAILED
     return 0

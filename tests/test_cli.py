@@ -159,3 +159,17 @@ def test_module_runs_as_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "grokinterp", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "train" in done.stdout
+
+
+def test_an_error_of_torch_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        msg = "No working C++ compiler found\n\nSet TORCHDYNAMO_VERBOSE=1 for more"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr("grokinterp.training.loop.train", fail)
+    assert _train(tmp_path / "run") == 1
+    assert capsys.readouterr().err == (
+        "grokinterp: RuntimeError: No working C++ compiler found (`--debug` shows where)\n"
+    )
