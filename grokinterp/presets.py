@@ -26,7 +26,7 @@ def nanda2023() -> RunConfig:
 
 
 def quick() -> RunConfig:
-    """A smaller model task that groks in under a minute on two CPU cores, all three phases included: p = 59.
+    """A smaller task that groks in under a minute on two CPU cores, all three phases included: p = 59.
 
     Source:
         None: chosen here, for a first look and for tests.

@@ -42,7 +42,7 @@ def add_frequencies(
 
 
 def logit_fve(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
-    """The share of the logits' variance along each frequency's directions of a+b over the epochs.
+    """The share of the logits' variance that the wave cos w_k(a+b-c) of each frequency explains, over the epochs.
 
     Args:
         ds: A trajectory with `logit_fve`.

@@ -8,7 +8,7 @@ EARLY: Final = (0, 1, 2, 4, 6, 10, 16, 25, 40, 63)
 
 
 def is_checkpoint(epoch: int, every: int, last: int) -> bool:
-    """Whether an epoch is saved: log-spaced ones up to `every`, then each `every`, and the last.
+    """Whether an epoch is saved: those of `EARLY` below `every`, then each `every`, and the last.
 
     Examples:
         >>> [epoch for epoch in range(251) if is_checkpoint(epoch, every=100, last=250)]
