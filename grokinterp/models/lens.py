@@ -15,7 +15,7 @@ from torch import Tensor
 
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.init import Params
-from grokinterp.models.transformer import ACTIVATIONS, with_equals
+from grokinterp.models.transformer import ACTIVATIONS, logits, with_equals
 from grokinterp.models.weights import read_weights
 
 
@@ -56,7 +56,8 @@ def from_transformer_lens(model: Any) -> tuple[Params, TransformerConfig, int]:
 
     Raises:
         TypeError: If it is no TransformerLens model.
-        ValueError: If it has another kind of attention, normalization or MLP than this library reads.
+        ValueError: If it has another kind of attention, normalization or MLP than this library reads, or does not
+            compute what its weights say, as with a hook that was left on.
     """
     if not hasattr(model, "run_with_cache") or not hasattr(model, "W_E"):
         msg = f"model must be a Snapshot, HookedTransformer or TransformerBridge, got {type(model).__name__}."
@@ -75,6 +76,7 @@ def from_transformer_lens(model: Any) -> tuple[Params, TransformerConfig, int]:
         weights |= _norms("ln_final", model.ln_final)
     weights |= {"unembed.W_U": model.W_U, "unembed.b_U": model.b_U}
     params, config = read_weights(weights, _activation(model, cfg))
+    _check_computes_the_same(model, params, config)
     return params, config, len(params["embed.W_E"])
 
 
@@ -89,10 +91,10 @@ def hooked_logits(params: Params, config: TransformerConfig) -> Callable[[Params
         raise ImportError(msg)
     model = _to_hooked_transformer(params, config).to(next(iter(params.values())).device, print_details=False)
 
-    def logits(params: Params, a: Tensor, b: Tensor) -> Tensor:
+    def at_equals(params: Params, a: Tensor, b: Tensor) -> Tensor:
         return torch.func.functional_call(model, params, (with_equals(params, a, b),))[:, -1]
 
-    return logits
+    return at_equals
 
 
 def _sizes(params: Params, config: TransformerConfig) -> dict[str, Any]:
@@ -194,6 +196,23 @@ def _check_is_read(cfg: Any) -> None:
             raise ValueError(msg)
     if cfg.n_ctx < 3:
         msg = f"the model must read three tokens, a, b and '=', got n_ctx={cfg.n_ctx}."
+        raise ValueError(msg)
+
+
+def _check_computes_the_same(model: Any, params: Params, config: TransformerConfig) -> None:
+    """Some pairs through the model itself: no list of settings is long enough to know every other kind."""
+    a = torch.arange(min(len(params["embed.W_E"]) - 1, 16))
+    b = a.flip(0)
+    with torch.no_grad():
+        wanted = model(with_equals(params, a, b).to(model.W_E.device))[:, -1].cpu().double()
+        found = logits(params, config, a, b).double()
+    # Far above the rounding of the model's numbers, far below what another computation would change.
+    off, size = (found - wanted).abs().max().item(), wanted.abs().max().item()
+    if not off <= 3 * math.sqrt(torch.finfo(params["embed.W_E"].dtype).eps) * max(size, 1e-3):
+        msg = (
+            f"the model's logits must be those that its weights give as a plain transformer, but differ by {off:.3g}; "
+            "is a hook left on (model.reset_hooks()), or its MLP, attention or normalization of another kind?"
+        )
         raise ValueError(msg)
 
 

@@ -297,3 +297,33 @@ def test_a_model_of_another_kind_is_refused(name, value, message, random_params)
     setattr(model.cfg, name, value)
     with pytest.raises(ValueError, match=message):
         lens.from_transformer_lens(model)
+
+
+def test_a_model_with_a_hook_left_on_is_refused(random_params):
+    model = lens.to_transformer_lens(random_params(CONFIGS["no biases"], TASK), CONFIGS["no biases"])
+    model.add_hook("blocks.0.mlp.hook_post", lambda activation, hook: 0 * activation)
+    with pytest.raises(ValueError, match=r"differ by .*; is a hook left on \(model\.reset_hooks\(\)\)"):
+        lens.from_transformer_lens(model)
+    model.reset_hooks()
+    assert len(lens.from_transformer_lens(model)) == 3
+
+
+@needs_hooked_transformer
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use_local_attn": True, "window_size": 2, "attn_types": ["local"]},
+        {"post_embedding_ln": True, "normalization_type": "LN"},
+    ],
+)
+def test_what_no_setting_is_looked_up_for_is_noticed(changes):
+    with pytest.raises(ValueError, match="the model's logits must be those that its weights give"):
+        lens.from_transformer_lens(native_model(**changes))
+
+
+@needs_hooked_transformer
+def test_another_activation_put_in_by_hand_is_noticed(random_params):
+    model = lens.to_transformer_lens(random_params(CONFIGS["no biases"], TASK), CONFIGS["no biases"])
+    model.blocks[0].mlp.act_fn = torch.tanh
+    with pytest.raises(ValueError, match="its MLP, attention or normalization of another kind"):
+        lens.from_transformer_lens(model)
