@@ -59,8 +59,8 @@ def rows(run: gi.Run) -> list[tuple[str, str, str]]:
         ),
         ("excluded loss, smallest before grokking", "0.31 at 1300 [figure]", smallest_excluded(ds)),
         ("test loss, largest", "25.8 at 1300 [figure]", f"{float(test.max()):.1f} at {where(test, 'max')}"),
-        ("test accuracy above .5", "9400 [figure]", str(first(metrics, 0.5))),
-        ("test accuracy above .99", "10600 [figure]", str(first(metrics, 0.99))),
+        ("test accuracy above .5", "9400 [figure]", first(metrics, 0.5)),
+        ("test accuracy above .99", "10600 [figure]", first(metrics, 0.99)),
         (
             "excluded loss, largest after",
             "13.5 at 10300 [figure]",
@@ -83,7 +83,8 @@ RULES = ("neurons", "W_E", "W_L")
 
 
 def words(numbers: object) -> str:
-    return ", ".join(str(int(number)) for number in np.atleast_1d(np.asarray(numbers)))
+    found = np.atleast_1d(np.asarray(numbers, dtype=float))
+    return ", ".join("not reached" if np.isnan(number) else str(int(number)) for number in found)
 
 
 def nats(loss: xr.DataArray) -> str:
@@ -94,9 +95,9 @@ def where(curve: xr.DataArray, extreme: str) -> int:
     return int(getattr(curve, f"idx{extreme}")("epoch"))
 
 
-def first(metrics: xr.Dataset, accuracy: float) -> int:
+def first(metrics: xr.Dataset, accuracy: float) -> str:
     above = metrics.accuracy.sel(split="test") > accuracy
-    return int(metrics.epoch[int(above.argmax())])
+    return str(int(metrics.epoch[int(above.argmax())])) if above.any() else "not reached"
 
 
 def after(ds: xr.Dataset) -> xr.DataArray:

@@ -17,7 +17,7 @@ import tyro
 
 from grokinterp import presets
 from grokinterp.config import RunConfig, from_dict, to_dict
-from grokinterp.runs.layout import RunError, read_json
+from grokinterp.runs.layout import RunError
 
 
 # Ours: 0 done, 1 the work failed, 2 the command line or the config cannot be.
@@ -109,6 +109,9 @@ class Runs:
         """Print a line for each run."""
         from grokinterp.runs.run import Run, bundled_runs
 
+        if not self.root.is_dir() and self.root != Path("runs"):
+            msg = f"there is no folder {self.root}."
+            raise FileNotFoundError(msg)
         folders = sorted(path.parent for path in self.root.glob("**/config.json"))
         for name, run in [
             *((str(path), Run(path)) for path in folders),
@@ -255,6 +258,7 @@ def _what_for(described: object) -> str:
 
 def _parse_train(args: list[str]) -> Callable[[], None]:
     """`train PRESET` or `train --config FILE`, every field of the config a flag."""
+    args = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
     if args and args[0] in presets.PRESETS:
         name, config, rest = args[0], presets.PRESETS[args[0]](), args[1:]
     elif "--config" in args:
@@ -280,10 +284,14 @@ def _parse_train(args: list[str]) -> Callable[[], None]:
 
 
 def _read_config(path: Path) -> RunConfig:
-    data = read_json(path) if path.exists() else None
-    if data is None:
+    if not path.exists():
         msg = f"there is no config file {path}."
         raise FileNotFoundError(msg)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"{path} must be JSON, got {error}."
+        raise ValueError(msg) from None
     # A run's config.json holds the config beside what made the run.
     return from_dict(RunConfig, data["config"] if isinstance(data, dict) and "made_by" in data else data)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -26,11 +27,19 @@ class TaskConfig:
         operation: By name; `custom` stands for a Task that was handed to `train` itself.
         p: The modulus.
         seed: Of the answers of `random`.
+
+    Raises:
+        ValueError: If p is below 2.
     """
 
     operation: Operation | Literal["custom"] = "addition"
     p: int = 113
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.p < 2:
+            msg = f"p must be at least 2, got p={self.p}."
+            raise ValueError(msg)
 
     def build(self) -> Task:
         """The task.
@@ -52,11 +61,19 @@ class SplitConfig:
         fraction: Of all pairs, between 0 and 1.
         rule: `uniform` draws with torch's generator, `paper` with Python's shuffle as Nanda et al. did.
         seed: Of the draw; none: the run's seed.
+
+    Raises:
+        ValueError: If the fraction is not between 0 and 1.
     """
 
     fraction: float = 0.3
     rule: Literal["uniform", "paper"] = "uniform"
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction < 1:
+            msg = f"fraction must be between 0 and 1, got fraction={self.fraction}."
+            raise ValueError(msg)
 
     def build(self, task: Task, run_seed: int) -> Bool[Tensor, "a b"]:
         """True at the pairs that are trained on."""
@@ -88,10 +105,11 @@ class OptimConfig:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        # Said so that nan, which JSON files may hold, is refused as well.
-        if not (self.lr > 0 and self.weight_decay >= 0 and self.eps > 0):
+        # JSON files may hold nan and inf.
+        is_finite = all(map(math.isfinite, (self.lr, self.weight_decay, self.eps)))
+        if not (is_finite and self.lr > 0 and self.weight_decay >= 0 and self.eps > 0):
             msg = (
-                "lr and eps must be positive and weight_decay not negative, "
+                "lr and eps must be positive and weight_decay not negative, all of them finite, "
                 f"got lr={self.lr}, eps={self.eps}, weight_decay={self.weight_decay}."
             )
             raise ValueError(msg)
@@ -129,7 +147,8 @@ class RunConfig:
         engine: How logits are computed while training: `factored` (exact and fast, for one layer without
             normalization), `full` (any model), `hooked` (TransformerLens' own HookedTransformer, version 3),
             or `auto`: factored where that applies, else full.
-        compile: Whether the loss goes through torch.compile (needs a C++ compiler).
+        compile: Whether the loss goes through torch.compile (needs a C++ compiler). Quicker, but its sums have no
+            fixed order, so that equal runs have equal bits only without it.
         device: `cpu`, `cuda`, `cuda:1`, `mps`.
         log_every: Epochs between entries of the metrics.
         checkpoint_every: Epochs between checkpoints, after those early ones that are log-spaced.

@@ -9,10 +9,10 @@ from grokinterp import labels
 
 
 RULES: Final = {
-    "memorised": "train accuracy reaches {memorised} and stays there for {sustained} entries",
+    "memorised": "train {share} reaches {memorised} and stays there for {sustained} entries",
     "circuit formation starts": "minimum of {first}, before generalising",
-    "generalising": "test accuracy reaches {generalising} and stays there for {sustained} entries",
-    "grokked": "test accuracy reaches {grokked} and stays there for {sustained} entries",
+    "generalising": "test {share} reaches {generalising} and stays there for {sustained} entries",
+    "grokked": "test {share} reaches {grokked} and stays there for {sustained} entries",
     "cleaned up": "the sum of squared weights stays within {settled:.0%} of its last value, after generalising",
 }
 PHASES: Final = {
@@ -35,13 +35,15 @@ def detect(
 
     Phases are bounded by events: memorization ends where the excluded loss is lowest (a model that has
     memorised comes to lean on its keys from there on), circuit formation ends where test accuracy passes a
-    half, and cleanup where the weights have stopped to shrink.
+    half, and cleanup where the weights have stopped to shrink. That last event is relative to the end of the
+    curves: a run that is cut off while its weights still creep down has it earlier.
 
     Args:
-        ds: Curves over `epoch`: `loss` and `accuracy` with splits train and test, and, if there,
-            `excluded_loss` (else the maximum of the test loss takes the place of its minimum) and
-            `weight_norm` or `squared_weight_norm`. A trajectory or `run.metrics`; every epoch in it counts
-            as one entry, so its spacing is the resolution.
+        ds: Curves over `epoch`: `loss` with splits train and test, and, if there, `accuracy` (else exp(-loss),
+            the geometric mean of the probability of the right answer, takes its place), `excluded_loss` (else
+            the maximum of the test loss takes the place of its minimum) and `weight_norm` or
+            `squared_weight_norm` (else cleanup is not looked for). A trajectory or `run.metrics`; every epoch
+            in it counts as one entry, so its spacing is the resolution.
         memorised: Train accuracy, 0 to 1.
         generalising: Test accuracy, 0 to 1.
         grokked: Test accuracy, 0 to 1.
@@ -54,7 +56,7 @@ def detect(
         and `delay`, the epochs from memorised to grokked.
 
     Raises:
-        KeyError: If `loss` or `accuracy` is missing.
+        KeyError: If `loss` is missing.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 5.2, name the three phases, with boundaries set by hand.
@@ -65,23 +67,22 @@ def detect(
         >>> found.event_epoch.sel(event="memorised").item() < 300
         True
     """
-    for name in ("loss", "accuracy"):
-        if name not in ds:
-            measure = {"loss": "losses", "accuracy": "accuracies"}[name]
-            msg = f"phases need {name!r}: add gi.progress.{measure} to the trajectory."
-            raise KeyError(msg)
+    if "loss" not in ds:
+        msg = "phases need 'loss': add gi.progress.losses to the trajectory."
+        raise KeyError(msg)
     epochs = ds.epoch.values
-    test_accuracy = ds.accuracy.sel(split="test").values
-    generalised = _first_sustained(epochs, test_accuracy >= generalising, sustained)
+    name, share = ("accuracy", ds.accuracy) if "accuracy" in ds else ("exp(-loss)", np.exp(-ds.loss))
+    train, test = (share.sel(split=split).values for split in ("train", "test"))
+    generalised = _first_sustained(epochs, test >= generalising, sustained)
     first, curve = _first_curve(ds)
     found = {
-        "memorised": _first_sustained(epochs, ds.accuracy.sel(split="train").values >= memorised, sustained),
+        "memorised": _first_sustained(epochs, train >= memorised, sustained),
         "circuit formation starts": _lowest(epochs, curve, until=generalised),
         "generalising": generalised,
-        "grokked": _first_sustained(epochs, test_accuracy >= grokked, sustained),
+        "grokked": _first_sustained(epochs, test >= grokked, sustained),
         "cleaned up": _settled(epochs, _total_weights(ds), settled, after=generalised),
     }
-    words = {"memorised": memorised, "generalising": generalising, "grokked": grokked}
+    words = {"memorised": memorised, "generalising": generalising, "grokked": grokked, "share": name}
     rules = [rule.format(**words, sustained=sustained, settled=settled, first=first) for rule in RULES.values()]
     event = {"event": list(found)}
     starts = [float(epochs[0]) if start is None else found[start] for start, _ in PHASES.values()]

@@ -18,6 +18,11 @@ def _train(out: Path, *flags: str) -> int:
     return main(["train", "quick", "--out", str(out), *SMALL, *flags])
 
 
+@pytest.fixture(autouse=True)
+def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])
+
+
 def _refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """What a refused command line says: one line on stderr, exit code 2 (of `main` or of tyro)."""
     try:
@@ -82,6 +87,8 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, capsys: pytest.Capture
         (["train", "quick", "--out", "x", "--split.fraction", "1.5"], "fraction must be between 0 and 1"),
         (["train", "quick", "--out", "x", "--task.operation", "division", "--task.p", "60"], "p must be prime"),
         (["train", "--config"], "--config needs a file"),
+        (["train", "--config", "README.md", "--out", "x"], "README.md must be JSON"),
+        (["train", "quick", "--out", "x", "--optim.lr", "inf"], "all of them finite, got lr=inf"),
         (["fly"], "fly"),
         ([], "train, analyze, report, runs, keys, config"),
         (["keys", "nanda2023", "--rule", "phase"], "phase"),
@@ -97,6 +104,8 @@ def test_wrong_command_lines_are_refused(args: list[str], message: str, capsys: 
         (["keys", "no/such/run"], "is no run directory and no bundled run (nanda2023)"),
         (["report", "no/such/run"], "is no run directory"),
         (["train", "--config", "no.json", "--out", "x"], "there is no config file no.json"),
+        (["train", "--config=no.json", "--out", "x"], "there is no config file no.json"),
+        (["runs", "no/such/folder"], "there is no folder no/such/folder"),
     ],
 )
 def test_failures_are_one_line(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

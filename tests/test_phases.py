@@ -96,7 +96,15 @@ def test_norms_by_parameter_are_summed() -> None:
     assert _event(gi.phases.detect(ds), "cleaned up") == 6900
 
 
-@pytest.mark.parametrize(("name", "measure"), [("loss", "losses"), ("accuracy", "accuracies")])
-def test_missing_curves_name_their_measure(name: str, measure: str) -> None:
-    with pytest.raises(KeyError, match=f"phases need '{name}': add gi.progress.{measure} to the trajectory"):
-        gi.phases.detect(_curves().drop_vars(name))
+def test_without_accuracy_the_probability_of_the_right_answer_stands_in() -> None:
+    ds = _curves().drop_vars("accuracy")
+    found = gi.phases.detect(ds)
+    assert "test exp(-loss) reaches 0.5" in found.rule.sel(event="generalising").item()
+    # The test loss falls from 3 at 4000 to nothing at 6000, and passes ln 2 at 5538 and -ln .99 at 5993.
+    assert _event(found, "generalising") == 5600
+    assert _event(found, "grokked") == 6000
+
+
+def test_a_missing_loss_names_its_measure() -> None:
+    with pytest.raises(KeyError, match=r"phases need 'loss': add gi\.progress\.losses to the trajectory"):
+        gi.phases.detect(_curves().drop_vars("loss"))

@@ -37,7 +37,7 @@ def _count_forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_each_value_is_the_measure_of_its_snapshot(run: gi.Run) -> None:
     ds = gi.trajectory(run, [gi.progress.losses, gi.progress.excluded_loss((2,)), gi.fourier.spectrum], progress=False)
-    assert ds.epoch.values.tolist() == list(run.epochs) == [0, 1, 2, 4, 8, 12]
+    assert ds.epoch.values.tolist() == list(run.epochs) == [0, 1, 2, 3, 4, 8, 12]
     for epoch in run.epochs:
         snapshot = run.snapshot(epoch)
         xr.testing.assert_equal(ds.loss.sel(epoch=epoch, drop=True), gi.progress.losses(snapshot))
@@ -74,7 +74,7 @@ def test_more_checkpoints_are_added_to_the_cache(run: gi.Run, monkeypatch: pytes
     gi.trajectory(run, [gi.progress.losses], epochs=[0, 4], progress=False)
     visited = _count_forwards(monkeypatch)
     ds = gi.trajectory(run, [gi.progress.losses], progress=False)
-    assert visited == [1, 2, 8, 12]
+    assert visited == [1, 2, 3, 8, 12]
     assert ds.epoch.values.tolist() == list(run.epochs)
 
 
@@ -118,7 +118,7 @@ def test_functions_of_ones_own_are_computed_each_time(run: gi.Run) -> None:
 
     for _ in range(2):
         ds = gi.trajectory(run, [largest], progress=False)
-    assert ds.largest.sizes == {"epoch": 6}
+    assert ds.largest.sizes == {"epoch": 7}
     assert calls == [*run.epochs, *run.epochs]
     assert not run.layout.analysis.exists()
 
@@ -167,9 +167,9 @@ def test_an_unknown_epoch_names_the_nearest(run: gi.Run) -> None:
 def test_curves_outlive_their_checkpoints(run: gi.Run) -> None:
     measures = [gi.progress.losses, gi.progress.accuracies]
     whole = gi.trajectory(run, measures, progress=False)
-    for epoch in (1, 2, 8):
+    for epoch in (1, 2, 3, 8):
         run.layout.checkpoint(epoch).unlink()
-    assert trajectories.known_epochs(run, measures) == [0, 1, 2, 4, 8, 12]
+    assert trajectories.known_epochs(run, measures) == [0, 1, 2, 3, 4, 8, 12]
     xr.testing.assert_identical(gi.trajectory(run, measures, progress=False), whole)
     # A measure that was not kept has the checkpoints that are left.
     assert gi.trajectory(run, [*measures, gi.fourier.gini], progress=False).epoch.values.tolist() == [0, 4, 12]

@@ -55,7 +55,8 @@ class Task:
         elements: Token and output class of each group element; None without a group.
 
     Raises:
-        ValueError: If an answer is not an output class, or the tokens do not fit the table.
+        ValueError: If an answer is not an output class, the tokens do not fit the table, or the table is not
+            the operation of the group.
     """
 
     name: str
@@ -90,6 +91,30 @@ class Task:
         if (self.group is None) != (self.elements is None):
             msg = f"{self.name} needs both a group and its elements, or neither."
             raise ValueError(msg)
+        if self.group is not None and self.elements is not None:
+            self._check_group(self.group, self.elements)
+
+    def _check_group(self, group: Group, elements: Int[Tensor, " n"]) -> None:
+        """Elements are tokens and answers alike, and the table is the group's product or quotient of them."""
+        is_place = len(elements) == group.order == len(elements.unique()) and elements.min() >= 0
+        if not is_place or elements.max() >= self.n_tokens or self.n_outputs != self.n_tokens:
+            msg = (
+                f"{self.name} needs a token for each of the {group.order} elements of its group, which is an answer as "
+                f"well, got {len(elements)} elements, {self.n_tokens} tokens and {self.n_outputs} outputs."
+            )
+            raise ValueError(msg)
+        place = torch.full((self.n_tokens,), -1)
+        place[elements] = torch.arange(group.order)
+        a, b = place[self.a_tokens], place[self.b_tokens]
+        found = self.table[a >= 0][:, b >= 0]
+        a, b = a[a >= 0], b[b >= 0]
+        product, quotient = (elements[group.table[a][:, c]] for c in (b, group.inverses[b]))
+        if not (torch.equal(found, product) or torch.equal(found, quotient)):
+            msg = (
+                f"the table of {self.name} must be the product or the quotient in its group {group.name}, got another "
+                "one; leave the group out."
+            )
+            raise ValueError(msg)
 
     @property
     def equals_token(self) -> int:
@@ -110,10 +135,13 @@ class Task:
         """The group and its elements.
 
         Raises:
-            ValueError: If the task has none.
+            ValueError: If the task has none, or one without frequencies.
         """
         if self.group is None or self.elements is None:
             msg = f"this analysis needs a task that is a group's operation, got {self.name!r}, which has no group."
+            raise ValueError(msg)
+        if self.group.order < 2:
+            msg = f"this analysis needs a group with frequencies, got {self.name!r}, whose group has one element."
             raise ValueError(msg)
         return self.group, self.elements
 

@@ -15,10 +15,11 @@ def train(config: RunConfig, path: str | Path, *, task: Task | None = None, prog
     """Train a model, keeping checkpoints and metrics in a directory; train on if it already holds this run.
 
     A run that was stopped, or killed, goes on from its last checkpoint and ends with the same bits as one that
-    was not: on one machine, with one number of threads. Ctrl-C writes a checkpoint first.
+    was not: on one machine, with one number of threads, without `compile`. Ctrl-C writes a checkpoint first.
 
     Args:
-        config: All that decides the run. A directory that holds it with fewer epochs is trained on to these.
+        config: All that decides the run. A directory that holds it with fewer epochs is trained on to these; one
+            that has reached them is returned as it is.
         path: The run directory, made if it is not there.
         task: A task of your own, for a config with `TaskConfig(operation="custom")`; a run that has one
             already needs it no more.

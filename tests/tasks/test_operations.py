@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -132,3 +134,25 @@ def test_a_task_that_does_not_hang_together_is_refused(change, message):
     Task(**good)
     with pytest.raises(ValueError, match=message):
         Task(**(good | change))
+
+
+def test_a_table_that_is_not_the_group_s_operation_is_refused() -> None:
+    good = operation("addition", 5)
+    table = good.table.clone()
+    table[0, 1], table[0, 2] = 2, 1
+    with pytest.raises(ValueError, match="must be the product or the quotient in its group Z_5"):
+        dataclasses.replace(good, table=table)
+
+
+@pytest.mark.parametrize(
+    ("elements", "n_outputs"), [([0, 1, 2, 3], 5), ([0, 1, 2, 3, 3], 5), ([0, 1, 2, 3, 7], 5), ([0, 1, 2, 3, 4], 6)]
+)
+def test_elements_that_are_not_tokens_and_answers_are_refused(elements: list[int], n_outputs: int) -> None:
+    good = operation("addition", 5)
+    with pytest.raises(ValueError, match="needs a token for each of the 5 elements of its group"):
+        dataclasses.replace(good, elements=torch.tensor(elements), n_outputs=n_outputs)
+
+
+def test_a_group_of_one_element_has_no_frequencies() -> None:
+    with pytest.raises(ValueError, match="needs a group with frequencies, got 'division mod 2'"):
+        operation("division", 2).require_group()
