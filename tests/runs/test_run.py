@@ -20,7 +20,7 @@ from grokinterp.runs.tensors import write_tensors
 from grokinterp.tasks import all_pairs
 
 
-EPOCHS = (0, 1, 2, 4, 6, 10, 20, 30)
+EPOCHS = (0, 1, 2, 3, 4, 6, 10, 20, 30)
 
 
 def test_a_run_knows_what_it_was(trained: Run) -> None:
@@ -69,7 +69,7 @@ def test_snapshots_are_of_their_epoch(trained: Run, epoch: int | None) -> None:
     assert torch.equal(snapshot.is_train, trained.is_train)
 
 
-@pytest.mark.parametrize(("epoch", "nearest"), [(3, "2|4"), (14, "10"), (17, "20"), (1000, "30"), (-5, "0")])
+@pytest.mark.parametrize(("epoch", "nearest"), [(5, "4|6"), (14, "10"), (17, "20"), (1000, "30"), (-5, "0")])
 def test_an_epoch_without_checkpoint_names_the_nearest(trained: Run, epoch: int, nearest: str) -> None:
     with pytest.raises(RunError, match=rf"has no checkpoint of epoch {epoch}; the nearest is ({nearest})\."):
         trained.snapshot(epoch)
