@@ -20,6 +20,7 @@ from grokinterp.losses import cross_entropy
 from grokinterp.models.factored import factored_logits
 from grokinterp.models.init import initial_params
 from grokinterp.tasks import all_pairs
+from grokinterp.training.memory import keep_freed_memory
 
 
 def main() -> None:
@@ -50,7 +51,11 @@ def side_by_side(contenders: dict[str, Callable[[], object]], rounds: int) -> di
 
 
 def steps(rounds: int, *, compiled: bool) -> list[tuple[str, str, str]]:
-    """Training steps of the paper's model at full batch."""
+    """Training steps of the paper's model at full batch.
+
+    TransformerLens' loop has two turns: as its users run it, and with the memory setting that `train` makes, which
+    helps it too.
+    """
     config = gi.presets.nanda2023()
     task = config.task.build()
     is_train = config.split.build(task, config.seed).flatten()
@@ -70,26 +75,29 @@ def steps(rounds: int, *, compiled: bool) -> list[tuple[str, str, str]]:
 
         return step
 
+    hooked = hooked_step(config, task, a, b, labels)
+    as_it_is = side_by_side({"hooked": hooked}, rounds)["hooked"]
+    keep_freed_memory()
     contenders: dict[str, Callable[[], object]] = {
-        "hooked": hooked_step(config, task, a, b, labels),
+        "hooked": hooked,
         "factored": factored_step(loss),
         "matmul": matmul_step(len(a), config.model, task.d_vocab),
     }
     if compiled:
         contenders["compiled"] = factored_step(torch.compile(loss, dynamic=False))
     found = side_by_side(contenders, rounds)
-    rows = [
-        ("step: HookedTransformer / factored", f"{found['hooked'] / found['factored']:.1f}x", "at least 5x"),
-        ("step: factored / its matrix products", f"{found['factored'] / found['matmul']:.2f}x", "at most 1.5x"),
-        ("step: factored", f"{1e3 * found['factored']:.0f} ms", ""),
-        ("step: matrix products alone", f"{1e3 * found['matmul']:.0f} ms", ""),
+    ours = {name: found[name] for name in ("factored", "compiled") if name in found}
+    goals = {"factored": "at least 5x", "compiled": "at least 6x"}
+    rows = [(f"step: HookedTransformer / {name}", f"{as_it_is / x:.1f}x", goals[name]) for name, x in ours.items()]
+    rows += [
+        (f"step: the same, HookedTransformer keeping its memory / {name}", f"{found['hooked'] / x:.1f}x", "")
+        for name, x in ours.items()
     ]
-    if compiled:
-        rows += [
-            ("step: HookedTransformer / compiled", f"{found['hooked'] / found['compiled']:.1f}x", "at least 6x"),
-            ("step: compiled / matrix products", f"{found['compiled'] / found['matmul']:.2f}x", "at most 1.5x"),
-        ]
-    return rows
+    rows += [
+        (f"step: {name} / its matrix products alone", f"{x / found['matmul']:.2f}x", "at most 1.5x")
+        for name, x in ours.items()
+    ]
+    return [*rows, *((f"step: {name}", f"{1e3 * x:.0f} ms", "") for name, x in found.items())]
 
 
 def trajectories(rounds: int) -> list[tuple[str, str, str]]:

@@ -52,6 +52,7 @@ def standard_measures(run: gi.Run) -> list[gi.Measure]:
         gi.progress.accuracies,
         gi.progress.restricted_loss(keys),
         gi.progress.excluded_loss(keys),
+        gi.progress.excluded_loss().named("excluded_loss_of_all"),
         gi.progress.excluded_loss_by_frequency(),
         gi.progress.trig_loss(keys),
         gi.progress.weight_norm,

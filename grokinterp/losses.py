@@ -4,6 +4,7 @@ After grokking the loss is near 1e-7, below what float32 resolves next to logits
 """
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
@@ -23,7 +24,8 @@ def cross_entropy_per_pair(
 
 def cross_entropy(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]) -> Float64[Tensor, ""]:
     """The mean over pairs of `cross_entropy_per_pair`, in nats, float64."""
-    return cross_entropy_per_pair(logits, labels).mean()
+    logits = _in_float64(logits)
+    return F.cross_entropy(logits.flatten(0, -2), labels.to(logits.device).flatten())
 
 
 def accuracy(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]) -> Float64[Tensor, ""]:

@@ -125,7 +125,7 @@ def test_keys_of_a_run_and_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "14 35 41 42 52\n"
     run = gi.load_run("nanda2023")
     assert main(["keys", str(run.layout.checkpoint(run.epochs[-1])), "--rule", "W_E"]) == 0
-    assert capsys.readouterr().out == "14 35 41 42 52\n"
+    assert capsys.readouterr().out == "14 31 35 41 42 52\n"
 
 
 def test_runs_lists_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,6 +99,14 @@ def test_excluded_loss_is_the_papers(untrained: gi.Snapshot, split: labels.Split
     assert found == pytest.approx(_cross_entropy(untrained, left, split), abs=1e-12)
 
 
+def test_excluded_loss_without_keys_takes_out_all_that_is_of_the_product(untrained: gi.Snapshot) -> None:
+    means = untrained.product_means[untrained.task.table]
+    left = untrained.logits - means + untrained.logits.mean(dim=(0, 1))
+    found = progress.excluded_loss()(untrained).item()
+    assert found == pytest.approx(_cross_entropy(untrained, left, "train"), abs=1e-12)
+    assert found == progress.excluded_loss((1, 2, 3, 4, 5))(untrained).item()
+
+
 @pytest.mark.parametrize("split", ["train", "test", "all"])
 def test_excluded_loss_by_frequency_is_a_loop_of_excluded_losses(untrained: gi.Snapshot, split: labels.Split) -> None:
     found = progress.excluded_loss_by_frequency(split=split)(untrained)

@@ -8,6 +8,7 @@ from grokinterp.runs.opening import only_trainer, open_run
 from grokinterp.runs.run import Run, load_run
 from grokinterp.runs.tensors import read_split, read_task
 from grokinterp.tasks import Task
+from grokinterp.training.memory import keep_freed_memory
 from grokinterp.training.trainer import Trainer
 
 
@@ -50,6 +51,7 @@ def train(config: RunConfig, path: str | Path, *, task: Task | None = None, prog
     with only_trainer(layout):
         if open_run(layout, config, task, is_train):
             is_train = read_split(layout.split, task)
+            keep_freed_memory()
             Trainer(config, layout, task, is_train, device).fit(progress=progress)
     return load_run(layout.root)
 

@@ -1,11 +1,14 @@
 """Which epochs are checkpointed and logged."""
 
+import platform
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from grokinterp.config import RunConfig
 from grokinterp.training.loop import train
+from grokinterp.training.memory import keep_freed_memory
 from grokinterp.training.schedule import is_checkpoint, is_logged
 
 
@@ -28,3 +31,8 @@ def test_a_run_keeps_the_epochs_of_its_schedule(tiny: RunConfig, tmp_path: Path)
     run = train(tiny, tmp_path, progress=False)
     assert run.epochs == (0, 1, 2, 3, 4, 6, 8, 16, 24)
     np.testing.assert_array_equal(run.metrics.epoch, [0, 3, 6, 9, 12, 15, 18, 21, 24])
+
+
+def test_freed_memory_is_kept_where_that_can_be_asked_for() -> None:
+    is_glibc = sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc"
+    assert keep_freed_memory() == is_glibc
