@@ -172,7 +172,7 @@ def _pairs_per_product(snapshot: Snapshot) -> Tensor:
     if not (counts == counts[0]).all():
         msg = (
             f"each group element must be the answer to as many pairs of {snapshot.task.name}, "
-            f"got {int(counts.min())} to {int(counts.max())}; a table that is no group's operation has group=None."
+            f"got {int(counts.min())} to {int(counts.max())}; give the task all pairs of elements, or no group."
         )
         raise ValueError(msg)
     return counts[0].double()
