@@ -21,8 +21,6 @@ from grokinterp.models.init import Params
 Hook = Callable[[str, Tensor], Tensor]
 """Called with a hook's name and its activation; what it returns takes the activation's place."""
 
-HOOK_PATTERN: Final = "blocks.0.attn.hook_pattern"
-HOOK_NEURONS: Final = "blocks.0.mlp.hook_post"
 HOOK_LOGITS: Final = "unembed.hook_out"
 
 ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {

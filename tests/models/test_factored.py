@@ -6,7 +6,7 @@ from grokinterp.losses import cross_entropy
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.factored import factored_activations, factored_logits
 from grokinterp.models.init import Params, initial_params
-from grokinterp.models.transformer import HOOK_NEURONS, HOOK_PATTERN, activations, logits
+from grokinterp.models.transformer import activations, logits
 from grokinterp.tasks import Task, all_pairs, operation
 
 
@@ -70,8 +70,8 @@ def test_attention_and_neurons_are_those_of_the_full_forward(biases, act_fn, ran
     params = random_params(config, TASK, dtype=torch.float64)
     a, b = all_pairs(TASK)
     found, wanted = factored_activations(params, config, a, b), activations(params, config, a, b)
-    assert_close(found.pattern, wanted[HOOK_PATTERN][:, :, -1], atol=1e-11, rtol=0)
-    assert_close(found.neurons, wanted[HOOK_NEURONS][:, -1], atol=1e-11, rtol=1e-11)
+    assert_close(found.pattern, wanted["blocks.0.attn.hook_pattern"][:, :, -1], atol=1e-11, rtol=0)
+    assert_close(found.neurons, wanted["blocks.0.mlp.hook_post"][:, -1], atol=1e-11, rtol=1e-11)
     assert_close(found.logits, logits(params, config, a, b), atol=1e-10, rtol=1e-10)
 
 
