@@ -79,7 +79,7 @@ def factored_activations(
 
     direct = equals + weight.get("b_O", 0.0)
     pre = torch.addmm(direct @ weight["W_in"] + weight.get("b_in", 0.0), z, W_O @ weight["W_in"])
-    # Nothing else reads `pre`, and its place in memory is a tenth of what the pass writes.
+    # In place, since nothing else reads `pre` and it is among the largest tensors of the pass.
     neurons = pre.relu_() if config.act_fn == "relu" else ACTIVATIONS[config.act_fn](pre)
     constant = (direct + weight.get("b_out", 0.0)) @ weight["W_U"] + weight.get("b_U", 0.0)
     logits = torch.addmm(torch.addmm(constant, z, W_O @ weight["W_U"]), neurons, weight["W_out"] @ weight["W_U"])

@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
     """Ask the C library to keep what is freed in place of handing it back to the kernel; up to 1 GB.
 
     A full-batch step frees some 50 MB and asks for them again at once. Where each round goes through the kernel,
-    page faults take about a tenth of the step.
+    page faults take a tenth of the step or more.
 
     Returns:
         Whether it was done: under Linux with glibc, and nowhere else.
