@@ -199,8 +199,10 @@ def _waves(snapshot: Snapshot) -> Float64[Tensor, "axis frequency n"]:
     if group.logarithm is None or n != task.n_tokens or len(task.b_tokens) != n:
         msg = f"a wave of each input needs a cyclic group of all tokens, got {group.name} of {task.name}."
         raise ValueError(msg)
-    angle = 2 * math.pi * (torch.tensor(basis.blocks)[:, None] * group.logarithm % n).double() / n
-    return torch.stack([angle.cos(), angle.sin()])
+    turns = torch.tensor(basis.blocks)[:, None] * group.logarithm % n
+    angle = 2 * math.pi * turns.double() / n
+    # The sin of frequency n/2 is zero, and not what rounding makes of it.
+    return torch.stack([angle.cos(), torch.where(2 * turns % n == 0, 0.0, angle.sin())])
 
 
 def _token_scores(snapshot: Snapshot) -> Float64[Tensor, "head p"]:
