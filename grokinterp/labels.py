@@ -25,6 +25,8 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "n": "element of a group",
     "p": "residue",
     "component": "row of a basis",
+    "row": "row of the second input's basis",
+    "rank": "number of the singular value",
     "dimension": "coordinate in a representation's space",
     "block": "frequency or irrep of a basis",
     "frequency": "frequency k",
@@ -47,6 +49,8 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "parameter": "parameter of the model",
     "event": "event in training",
     "phase": "phase of training",
+    "statistic": "statistic of a control",
+    "draw": "random draw",
 }
 
 # The units a quantity may carry; "" is a pure number such as an accuracy or an fve.

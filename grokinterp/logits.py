@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from grokinterp import labels
-from grokinterp.basis import project
+from grokinterp.basis import project, task_basis
 from grokinterp.snapshots import Measure, Snapshot, as_snapshot, kept, measure
 
 
@@ -109,6 +109,75 @@ def product_shares(snapshot: Snapshot) -> Float64[Tensor, " block"]:
     squared = (basis.matrix @ snapshot.product_means).square().sum(dim=1)
     power = torch.zeros(len(basis.block_names), dtype=torch.float64).index_add_(0, basis.block, squared)
     return _pairs_per_product(snapshot) * power[1:] / _variance(snapshot, "class")
+
+
+def readout_fve(keys: Iterable[int]) -> Measure:
+    """How much of the MLP, read along u_k and v_k, is cos and sin(w_k(a+b)), 0 to 1.
+
+    u_k and v_k are the directions over neurons in which W_L holds cos and sin(w_k c): the logits' waves of c are
+    u_k^T MLP(a, b) and v_k^T MLP(a, b).
+
+    Args:
+        keys: Frequencies with a cos and a sin.
+
+    Returns:
+        Measure giving `readout_fve`, dims (frequency, axis: cos and sin).
+
+    Raises:
+        ValueError: If a key has no cos and sin in the task's basis, or the task has no group.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, section 4.2 and table 1.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> readout_fve([1, 3])(gi.testing.planted_snapshot(7, keys=(1, 3))).values.round(6).tolist()
+        [[1.0, 1.0], [1.0, 1.0]]
+    """
+    wanted = sorted({int(k) for k in keys})
+
+    def compute(snapshot: Snapshot) -> xr.DataArray:
+        rows = [snapshot.basis.rows([k]) for k in snapshot.basis.check(wanted)]
+        if any(len(row) != 2 for row in rows) or 0 in wanted:
+            msg = f"keys must be frequencies with a cos and a sin, got {wanted} for {snapshot.task.name}."
+            raise ValueError(msg)
+        waves = torch.cat(rows)
+        read = snapshot.neurons.double() @ (snapshot.W_L.double() @ waves.T)
+        read = read - read.mean(dim=(0, 1))
+        waves = waves[:, snapshot.task.table].permute(1, 2, 0)
+        inner = (read * waves).sum(dim=(0, 1)) ** 2
+        norms = read.square().sum(dim=(0, 1)) * waves.square().sum(dim=(0, 1))
+        return labels.array(
+            (inner / norms.clamp(min=torch.finfo(torch.float64).tiny)).reshape(-1, 2),
+            ("frequency", "axis"),
+            name="fve",
+            units="",
+            long_name="FVE of the MLP along u_k and v_k",
+            coords={"frequency": wanted, "axis": ("cos", "sin")},
+        )
+
+    return Measure(name="readout_fve", compute=compute, arguments={"key_frequencies": wanted})
+
+
+@measure("logit_components")
+def components(snapshot: Snapshot) -> xr.DataArray:
+    """The norm over classes of each product of a component of a with one of b in the logits; dims (component, row).
+
+    `component` is of a, `row` of b; each class has its mean over the pairs in const const.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, figure 4c.
+    """
+    task = snapshot.task
+    of_a, of_b = (task_basis(task, tokens) for tokens in (task.a_tokens, task.b_tokens))
+    return labels.array(
+        torch.einsum("ia,jb,abc->ijc", of_a.matrix, of_b.matrix, snapshot.logits).norm(dim=2),
+        ("component", "row"),
+        name="components",
+        units="logit",
+        long_name="norm over classes",
+        coords={"component": of_a.names, "row": of_b.names},
+    )
 
 
 def over_inputs(classes: Sequence[int]) -> Measure:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import xarray as xr
@@ -9,7 +10,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from grokinterp import labels
-from grokinterp.basis import Basis, task_basis
+from grokinterp.basis import Basis, project, task_basis
 from grokinterp.snapshots import Measure, Snapshot, as_snapshot, kept, measure
 
 
@@ -72,11 +73,7 @@ def _phase(snapshot: Snapshot, place: Int[Tensor, " neuron"]) -> Float64[Tensor,
     group, _ = task.require_group()
     if group.logarithm is None:
         return torch.full((len(place),), torch.nan, dtype=torch.float64)
-    products = task.table.flatten()
-    sums = torch.zeros(task.n_outputs, len(place), dtype=torch.float64)
-    sums.index_add_(0, products, snapshot.neurons.flatten(0, 1).double())
-    means = sums / products.bincount(minlength=task.n_outputs).clamp(min=1)[:, None]
-    waves = basis.matrix @ means
+    waves = basis.matrix @ _product_means(snapshot, snapshot.neurons)
     names = {name: row for row, name in enumerate(basis.names)}
     # Frequency n/2 has no sine; its phase is 0 or pi.
     zeros = torch.zeros(len(place), dtype=torch.float64)
@@ -137,6 +134,71 @@ def clusters(model: object, *, threshold: float = 0.85) -> dict[int, list[int]]:
     clear = found.fve >= threshold
     frequencies = found.frequency[clear].unique().tolist()
     return {k: (clear & (found.frequency == k)).nonzero().flatten().tolist() for k in frequencies}
+
+
+def polynomials(
+    model: object, *, threshold: float = 0.85, terms: Literal["all", "sum"] = "all"
+) -> Float64[Tensor, "a b neuron"]:
+    """The neurons over all pairs, each in a cluster replaced by its part at its own frequency.
+
+    Args:
+        model: A Snapshot or a TransformerLens model, of a task that has a group.
+        threshold: A neuron is replaced if its best frequency explains at least this share of it; others stay.
+        terms: `all`: the neuron becomes a polynomial of degree 2 in cos and sin of w_k a and w_k b, made of the nine
+            products of 1, cos and sin of each. `sum`: its mean and its part along cos and sin(w_k(a+b)) alone.
+
+    Returns:
+        Activations, to take the place of `snapshot.neurons`.
+
+    Raises:
+        ValueError: If the task has no group, or `terms` is unknown.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, section 4.4: 433 neurons replaced by polynomials of degree 2.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> snap = gi.testing.planted_snapshot(7, keys=(3,))
+        >>> (polynomials(snap, threshold=0.0) - snap.neurons).abs().max().item() > 0.1  # the double frequency is gone
+        True
+    """
+    if terms not in ("all", "sum"):
+        msg = f"terms must be all or sum, got {terms!r}."
+        raise ValueError(msg)
+    snapshot = as_snapshot(model)
+    part = _sum_part if terms == "sum" else _polynomial_part
+    x = snapshot.neurons.double()
+    replaced = x.clone()
+    for k, neurons in clusters(snapshot, threshold=threshold).items():
+        replaced[..., neurons] = part(snapshot, x[..., neurons], k)
+    return replaced
+
+
+def _polynomial_part(snapshot: Snapshot, x: Float64[Tensor, "a b neuron"], k: int) -> Float64[Tensor, "a b neuron"]:
+    task = snapshot.task
+    of_a, of_b = (task_basis(task, tokens).rows((0, k)) for tokens in (task.a_tokens, task.b_tokens))
+    return project_pairs(x, of_a, of_b)
+
+
+def project_pairs(
+    x: Float64[Tensor, "a b neuron"], of_a: Float64[Tensor, "component a"], of_b: Float64[Tensor, "block b"]
+) -> Float64[Tensor, "a b neuron"]:
+    """The part of functions of (a, b) that lies in the products of some rows over a with some over b."""
+    coefficients = torch.einsum("ia,jb,abn->ijn", of_a, of_b, x)
+    return torch.einsum("ia,jb,ijn->abn", of_a, of_b, coefficients)
+
+
+def _sum_part(snapshot: Snapshot, x: Float64[Tensor, "a b neuron"], k: int) -> Float64[Tensor, "a b neuron"]:
+    means = project(_product_means(snapshot, x).T, snapshot.basis, (k,)).T
+    return x.mean(dim=(0, 1)) + means[snapshot.task.table]
+
+
+def _product_means(snapshot: Snapshot, x: Float[Tensor, "a b neuron"]) -> Float64[Tensor, "s neuron"]:
+    """The mean of functions of (a, b) over the pairs of each product; zero for a product that no pair has."""
+    products = snapshot.task.table.flatten()
+    sums = torch.zeros(snapshot.task.n_outputs, x.shape[2], dtype=torch.float64)
+    sums.index_add_(0, products, x.flatten(0, 1).double())
+    return sums / products.bincount(minlength=len(sums)).clamp(min=1)[:, None]
 
 
 @measure("neuron_spectrum")

@@ -4,11 +4,12 @@ Losses are in nats, float64, means over the pairs of a split, over the task's cl
 the training loss of a model that has it as a class).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 import torch
 import xarray as xr
-from jaxtyping import Float64
+from jaxtyping import Float64, Int
 from torch import Tensor
 
 from grokinterp import labels
@@ -17,6 +18,8 @@ from grokinterp.logits import project_products, wave_logits
 from grokinterp.losses import accuracy, cross_entropy_per_pair
 from grokinterp.snapshots import Measure, Snapshot, kept, measure
 
+
+Form = Literal["2D", "3D"]
 
 # Beyond this spread of logits, in nats, a product of exponentials could underflow in float64 (at about 700).
 _SAFE_SPREAD = 600.0
@@ -95,7 +98,43 @@ def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correctio
     return Measure(name="restricted_loss", compute=compute, arguments=arguments)
 
 
-def excluded_loss(keys: Iterable[int] | None = None, *, split: Split = "train") -> Measure:
+def restricted_accuracy(keys: Iterable[int], *, split: Split = "all", bias_correction: bool = True) -> Measure:
+    """The share of right answers when only the key frequencies of the product are left in the logits.
+
+    Args:
+        keys: As in `restricted_loss`.
+        split: Pairs over which it is taken.
+        bias_correction: Whether to add back the mean logits of each class over all pairs.
+
+    Returns:
+        Measure giving `restricted_accuracy`, 0 to 1.
+
+    Raises:
+        ValueError: As `restricted_loss`.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, figure 13; `trig_acc` in their notebook's code. Differs: theirs adds the
+        mean logits of the last checkpoint at every epoch, ours those of the epoch.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> restricted_accuracy((1, 3))(gi.testing.planted_snapshot(7, keys=(1, 3))).item()
+        1.0
+    """
+    wanted = _as_keys(keys)
+    blocks = (0, *wanted) if bias_correction else wanted
+
+    def compute(snapshot: Snapshot) -> xr.DataArray:
+        _require(snapshot, wanted)
+        answers = snapshot.task.table[snapshot.mask(split)]
+        value = accuracy(project_products(snapshot, blocks)[answers], answers).item()
+        return labels.array(value, name="accuracy", units="", long_name="restricted accuracy")
+
+    arguments = {"key_frequencies": wanted, "split": split, "bias_correction": int(bias_correction)}
+    return Measure(name="restricted_accuracy", compute=compute, arguments=arguments)
+
+
+def excluded_loss(keys: Iterable[int] | None = None, *, split: Split = "train", form: Form = "2D") -> Measure:
     """The loss when the key frequencies of the product, or all of them, are taken out of the logits.
 
     Low while the model memorises, and high once its answers rest on the keys. Equals log(p) when the logits
@@ -106,12 +145,14 @@ def excluded_loss(keys: Iterable[int] | None = None, *, split: Split = "train") 
         keys: Frequencies (or irreps) to take out, fixed over a run: those of its last checkpoint. Default: every
             one, which takes out all that depends on the product alone.
         split: Pairs over which the loss is taken; the paper: train.
+        form: What is taken out: `2D` the functions of a and b along cos and sin(w_k(a+b)), whatever the class; `3D`
+            the waves cos w_k(a+b-c) over a, b and c alone.
 
     Returns:
         Measure giving `excluded_loss`, a number in nats.
 
     Raises:
-        ValueError: If a key is no block of the task's basis, the task has no group, or the split is unknown.
+        ValueError: If a key is no block of the task's basis, the task has no group, or the split or form is unknown.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, "excluded loss", there of the key frequencies. The published curve,
@@ -127,37 +168,70 @@ def excluded_loss(keys: Iterable[int] | None = None, *, split: Split = "train") 
     wanted = None if keys is None else _as_keys(keys)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        blocks = list(snapshot.basis.blocks) if wanted is None else wanted
-        _require(snapshot, blocks)
-        mask, table = snapshot.mask(split), snapshot.task.table
-        left = snapshot.logits[mask] - project_products(snapshot, blocks)[table[mask]]
-        return _loss(cross_entropy_per_pair(left, table[mask]).mean().item(), "excluded loss")
+        left, answers = _without(snapshot, wanted, split, form)
+        return _loss(cross_entropy_per_pair(left, answers).mean().item(), "excluded loss")
 
-    return Measure(name="excluded_loss", compute=compute, arguments={"key_frequencies": wanted, "split": split})
+    return Measure(name="excluded_loss", compute=compute, arguments=_excluded_arguments(wanted, split, form))
 
 
-def excluded_loss_by_frequency(keys: Iterable[int] | None = None, *, split: Split = "train") -> Measure:
+def excluded_accuracy(keys: Iterable[int] | None = None, *, split: Split = "train", form: Form = "2D") -> Measure:
+    """The share of right answers when the key frequencies, or all of them, are taken out of the logits.
+
+    Args:
+        keys: As in `excluded_loss`; default: every frequency.
+        split: Pairs over which it is taken.
+        form: As in `excluded_loss`.
+
+    Returns:
+        Measure giving `excluded_accuracy`, 0 to 1.
+
+    Raises:
+        ValueError: As `excluded_loss`.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217; `excluded_acc_2D_full` in their notebook's code, of every frequency.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> 0.0 <= excluded_accuracy((1, 3))(gi.testing.planted_snapshot(7, keys=(1, 3))).item() < 0.5
+        True
+    """
+    wanted = None if keys is None else _as_keys(keys)
+
+    def compute(snapshot: Snapshot) -> xr.DataArray:
+        value = accuracy(*_without(snapshot, wanted, split, form)).item()
+        return labels.array(value, name="accuracy", units="", long_name="excluded accuracy")
+
+    return Measure(name="excluded_accuracy", compute=compute, arguments=_excluded_arguments(wanted, split, form))
+
+
+def excluded_loss_by_frequency(
+    keys: Iterable[int] | None = None, *, split: Split = "train", form: Form = "2D"
+) -> Measure:
     """The loss when one frequency of the product is taken out of the logits, for each.
 
     Args:
         keys: The frequencies to take out one at a time; default: every one there is.
         split: Pairs over which the loss is taken; the paper: train.
+        form: As in `excluded_loss`.
 
     Returns:
         Measure giving `excluded_loss_by_frequency`, dims (frequency,), nats.
 
     Raises:
-        ValueError: If a key is no block of the task's basis, the task has no group, or the split is unknown.
+        ValueError: If a key is no block of the task's basis, the task has no group, or the split or form is unknown.
 
     Source:
-        Nanda et al. 2023, arXiv:2301.05217, figure 15; `excluded_loss_2D` in their notebook's code.
+        Nanda et al. 2023, arXiv:2301.05217, figure 15; `excluded_loss_2D` and `excluded_loss_3D` in their notebook's
+        code.
     """
     wanted = None if keys is None else _as_keys(keys)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         blocks = list(snapshot.basis.blocks) if wanted is None else wanted
         _require(snapshot, blocks)
-        removed = torch.stack([project_products(snapshot, [k]) for k in blocks])
+        part = _part(form)
+        removed = torch.stack([part(snapshot, [k]) for k in blocks])
         return labels.array(
             _losses_without(snapshot, removed)[:, snapshot.mask(split)].mean(dim=1),
             ("frequency",),
@@ -167,7 +241,7 @@ def excluded_loss_by_frequency(keys: Iterable[int] | None = None, *, split: Spli
             coords={"frequency": blocks},
         )
 
-    arguments = {"key_frequencies": wanted, "split": split}
+    arguments = _excluded_arguments(wanted, split, form)
     return Measure(name="excluded_loss_by_frequency", compute=compute, arguments=arguments)
 
 
@@ -230,6 +304,29 @@ def _require(snapshot: Snapshot, keys: Iterable[int]) -> None:
     if 0 in snapshot.basis.check(keys):
         msg = f"keys must be frequencies of {snapshot.task.name}, from 1 on, got 0."
         raise ValueError(msg)
+
+
+def _excluded_arguments(keys: list[int] | None, split: Split, form: Form) -> dict[str, object]:
+    return {"key_frequencies": keys, "split": split, "form": form}
+
+
+def _part(form: Form) -> Callable[[Snapshot, Iterable[int]], Float64[Tensor, "s c"]]:
+    """What gives the part of the logits that lies in some frequencies, by product and class."""
+    parts = {"2D": project_products, "3D": wave_logits}
+    if form not in parts:
+        msg = f"form must be 2D or 3D, got {form!r}."
+        raise ValueError(msg)
+    return parts[form]
+
+
+def _without(
+    snapshot: Snapshot, keys: list[int] | None, split: Split, form: Form
+) -> tuple[Float64[Tensor, "batch c"], Int[Tensor, " batch"]]:
+    """The logits of a split without some frequencies, or without any, and its answers."""
+    blocks = list(snapshot.basis.blocks) if keys is None else keys
+    _require(snapshot, blocks)
+    mask, table = snapshot.mask(split), snapshot.task.table
+    return snapshot.logits[mask] - _part(form)(snapshot, blocks)[table[mask]], table[mask]
 
 
 def _loss(value: float, long_name: str) -> xr.DataArray:

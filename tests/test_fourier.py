@@ -157,3 +157,38 @@ def test_circles_take_any_iterable_of_frequencies_that_have_a_plane() -> None:
 
 def test_zeros_are_spread_equally() -> None:
     assert gini_coefficient(torch.zeros(5)) == 0.0
+
+
+def test_a_planted_model_has_nothing_outside_its_keys() -> None:
+    snapshot = gi.testing.planted_snapshot(31, (4, 9))
+    assert gi.fourier.outside((4, 9))(snapshot).values.tolist() == pytest.approx([0, 0], abs=1e-12)
+    assert gi.fourier.outside((4,))(snapshot).values.tolist() == pytest.approx([0.5, 0.5])
+    assert gi.fourier.outside((3,))(snapshot).values.tolist() == pytest.approx([1, 1])
+
+
+def test_outside_is_a_share_of_the_squared_norm_in_which_the_constant_counts() -> None:
+    snapshot = gi.testing.planted_snapshot(31, (4,))
+    W_U = snapshot.params["unembed.W_U"]
+    shifted = {**snapshot.params, "unembed.W_U": W_U + W_U.square().sum(dim=1, keepdim=True).sqrt() / math.sqrt(31)}
+    other = gi.Snapshot(params=shifted, config=snapshot.config, task=snapshot.task)
+    # Each row of W_U was a wave, and now has as much again in the constant.
+    outside = gi.fourier.outside((4,))(other)
+    assert 0.3 < outside.sel(matrix="W_L").item() < 0.7
+    of_classes = (other.W_L.double() @ fourier_rows(31, 4).T).square().sum()
+    assert outside.sel(matrix="W_L").item() == pytest.approx(1 - (of_classes / other.W_L.square().sum()).item())
+
+
+def fourier_rows(p: int, k: int) -> torch.Tensor:
+    angle = 2 * math.pi * k * torch.arange(p, dtype=torch.float64) / p
+    return torch.stack([angle.cos(), angle.sin()]) * math.sqrt(2 / p)
+
+
+def test_singular_values_count_two_directions_for_each_key() -> None:
+    found = gi.fourier.singular_values(gi.testing.planted_snapshot(31, (4, 9)))
+    assert found.dims == ("matrix", "rank")
+    for matrix in ("W_E", "W_L"):
+        values = found.sel(matrix=matrix)
+        assert values.sel(rank=[1, 2, 3, 4]).min().item() > 0.5
+        assert values.sel(rank=slice(5, None)).max().item() < 1e-9
+    W_L = gi.testing.planted_snapshot(31, (4, 9)).W_L
+    assert (found.sel(matrix="W_L") ** 2).sum().item() == pytest.approx(W_L.square().sum().item())

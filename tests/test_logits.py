@@ -106,3 +106,42 @@ def test_a_part_of_a_groups_table_is_refused() -> None:
     other = gi.Snapshot(params=snapshot.params, config=snapshot.config, task=part)
     with pytest.raises(ValueError, match=r"the answer to as many pairs of addition mod 7, got 1 to 2"):
         gi.fourier.key_frequencies(other)
+
+
+def test_readout_of_a_planted_model_is_its_waves() -> None:
+    found = gi.logits.readout_fve((4, 15))(gi.testing.planted_snapshot(31, (4, 15)))
+    assert found.dims == ("frequency", "axis")
+    assert found.values.flatten().tolist() == pytest.approx([1.0] * 4)
+
+
+def test_readout_fve_is_the_squared_correlation_with_the_wave(random_snapshot: gi.Snapshot) -> None:
+    found = gi.logits.readout_fve((3,))(random_snapshot)
+    angle = 2 * math.pi * 3 * torch.arange(11, dtype=torch.float64) / 11
+    W_L = random_snapshot.W_L.double()
+    for axis, f in (("cos", torch.cos), ("sin", torch.sin)):
+        direction = W_L @ f(angle)
+        read = torch.stack([random_snapshot.neurons[a, b].double() @ direction for a in range(11) for b in range(11)])
+        wave = torch.stack([f(angle)[(a + b) % 11] for a in range(11) for b in range(11)])
+        expected = torch.corrcoef(torch.stack([read, wave]))[0, 1] ** 2
+        assert found.sel(axis=axis).item() == pytest.approx(expected.item())
+
+
+def test_a_readout_needs_frequencies_with_a_cos_and_a_sin() -> None:
+    with pytest.raises(ValueError, match=r"keys must be frequencies with a cos and a sin, got \[1, 4\]"):
+        gi.logits.readout_fve((1, 4))(gi.testing.planted_snapshot(8, (1, 4)))
+
+
+def test_components_of_the_logits_are_norms_over_classes(random_snapshot: gi.Snapshot) -> None:
+    found = gi.logits.components(random_snapshot)
+    rows = random_snapshot.basis.matrix
+    of = rows[3][:, None] * rows[8][None, :]
+    expected = (of[:, :, None] * random_snapshot.logits).sum(dim=(0, 1)).norm().item()
+    assert found.sel(component="cos 2", row="sin 4").item() == pytest.approx(expected)
+    assert (found**2).sum().item() == pytest.approx(random_snapshot.logits.square().sum().item())
+
+
+def test_components_of_a_planted_model_are_two_by_two_for_each_key() -> None:
+    found = gi.logits.components(gi.testing.planted_snapshot(7, (2,)))
+    block = found.sel(component=["cos 2", "sin 2"], row=["cos 2", "sin 2"])
+    assert block.min().item() > 1
+    assert (found**2).sum().item() == pytest.approx((block**2).sum().item())

@@ -107,3 +107,53 @@ def test_clusters_are_the_neurons_of_a_frequency() -> None:
     snapshot = gi.testing.planted_snapshot(59, (3, 29), act_fn="relu")
     assert gi.neurons.clusters(snapshot) == {3: list(range(64)), 29: list(range(64, 128))}
     assert gi.neurons.clusters(snapshot, threshold=0.99) == {}
+
+
+def _random_snapshot(operation: str, p: int) -> gi.Snapshot:
+    task = gi.tasks.operation(operation, p)
+    config = gi.TransformerConfig(d_model=8, n_heads=1, d_head=8, d_mlp=16)
+    params = {name: 6 * x for name, x in gi.models.init.initial_params(config, task, seed=0).items()}
+    return gi.Snapshot(params=params, config=config, task=task)
+
+
+@pytest.mark.parametrize("terms", ["all", "sum"])
+@pytest.mark.parametrize("operation", ["addition", "subtraction"])
+def test_polynomials_are_fits_of_least_squares(operation: str, terms: str) -> None:
+    """Against `lstsq` on the nine products, or on 1, cos and sin of the product."""
+    snapshot = _random_snapshot(operation, 11)
+    found = gi.neurons.polynomials(snapshot, threshold=0.0, terms=terms)
+    fit = gi.neurons.fit(snapshot)
+    for neuron in (0, 3, 7):
+        angle = 2 * math.pi * int(fit.frequency[neuron]) * torch.arange(11, dtype=torch.float64) / 11
+        rows = [torch.ones(11, dtype=torch.float64), angle.cos(), angle.sin()]
+        if terms == "all":
+            columns = [(f[:, None] * g[None, :]).flatten() for f in rows for g in rows]
+        else:
+            columns = [f[snapshot.task.table].flatten() for f in rows]
+        design = torch.stack(columns, dim=1)
+        x = snapshot.neurons[:, :, neuron].double().flatten()
+        expected = design @ torch.linalg.lstsq(design, x[:, None]).solution
+        torch.testing.assert_close(found[:, :, neuron].flatten(), expected[:, 0])
+
+
+def test_polynomials_leave_neurons_below_the_threshold() -> None:
+    snapshot = _random_snapshot("addition", 11)
+    fve = gi.neurons.fit(snapshot).fve
+    threshold = fve.median().item()
+    changed = (gi.neurons.polynomials(snapshot, threshold=threshold) - snapshot.neurons.double()).abs().amax((0, 1))
+    assert (changed[fve < threshold] == 0).all()
+    assert (changed[fve >= threshold] > 1e-6).all()
+
+
+def test_a_polynomial_of_a_planted_neuron_is_the_neuron_without_its_double_frequency() -> None:
+    snapshot = gi.testing.planted_snapshot(31, (4,))
+    found = gi.neurons.polynomials(snapshot, threshold=0.0)
+    left = (snapshot.neurons.double() - found).square().sum(dim=(0, 1))
+    varying = (snapshot.neurons.double() - snapshot.neurons.double().mean(dim=(0, 1))).square().sum(dim=(0, 1))
+    assert (left / varying).tolist() == pytest.approx([0.2] * 16)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_unknown_terms_are_refused() -> None:
+    with pytest.raises(ValueError, match="terms must be all or sum, got 'quadratic'"):
+        gi.neurons.polynomials(gi.testing.planted_snapshot(7, (1,)), terms="quadratic")

@@ -184,3 +184,65 @@ def test_a_split_that_is_not_known_is_refused() -> None:
     with pytest.raises(ValueError, match="split='train' needs to know the training pairs; pass is_train"):
         progress.excluded_loss((1,))(unknown)
     assert progress.restricted_loss((1,))(unknown).item() > 0
+
+
+def _waves(snapshot: gi.Snapshot, keys: tuple[int, ...]) -> Tensor:
+    """The part of the logits along cos w_k(a+b-c), over all triples."""
+    p = snapshot.task.n_outputs
+    x = torch.arange(p, dtype=torch.float64)
+    difference = x[:, None, None] + x[None, :, None] - x[None, None, :]
+    waves = [(2 * math.pi * k * difference / p).cos() for k in keys]
+    return sum(wave * (wave * snapshot.logits).sum() / wave.square().sum() for wave in waves)
+
+
+@pytest.mark.parametrize("split", ["train", "test", "all"])
+def test_the_3d_form_takes_out_the_waves_alone(untrained: gi.Snapshot, split: labels.Split) -> None:
+    every = (1, 2, 3, 4, 5)
+    for keys in ((1, 5), None):
+        left = untrained.logits - _waves(untrained, keys or every)
+        found = progress.excluded_loss(keys, split=split, form="3D")(untrained).item()
+        assert found == pytest.approx(_cross_entropy(untrained, left, split), abs=1e-12)
+    by_frequency = progress.excluded_loss_by_frequency(split=split, form="3D")(untrained)
+    expected = [_cross_entropy(untrained, untrained.logits - _waves(untrained, (k,)), split) for k in every]
+    assert by_frequency.values == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("form", ["2D", "3D"])
+@pytest.mark.parametrize("split", ["train", "test", "all"])
+def test_excluded_accuracy_is_that_of_what_is_left(
+    untrained: gi.Snapshot, split: labels.Split, form: progress.Form
+) -> None:
+    part = _projected(untrained, (1, 5)) if form == "2D" else _waves(untrained, (1, 5))
+    mask = untrained.mask(split)
+    right = (untrained.logits - part)[mask].argmax(dim=-1) == untrained.task.table[mask]
+    found = progress.excluded_accuracy((1, 5), split=split, form=form)(untrained)
+    assert found.item() == pytest.approx(right.double().mean().item())
+    assert found.attrs["form"] == form
+
+
+@pytest.mark.parametrize("bias_correction", [True, False])
+@pytest.mark.parametrize("split", ["train", "test", "all"])
+def test_restricted_accuracy_is_that_of_what_is_kept(
+    untrained: gi.Snapshot, split: labels.Split, bias_correction: bool
+) -> None:
+    kept = _projected(untrained, (2, 5)) + (untrained.logits.mean(dim=(0, 1)) if bias_correction else 0.0)
+    mask = untrained.mask(split)
+    right = kept[mask].argmax(dim=-1) == untrained.task.table[mask]
+    found = progress.restricted_accuracy((2, 5), split=split, bias_correction=bias_correction)(untrained)
+    assert found.item() == pytest.approx(right.double().mean().item())
+
+
+def test_a_planted_model_has_all_its_answers_in_its_keys(planted: gi.Snapshot) -> None:
+    assert progress.restricted_accuracy(KEYS)(planted).item() == 1.0
+    assert progress.restricted_accuracy((3, 8))(planted).item() < 0.3
+    assert progress.excluded_accuracy((3, 8), split="all")(planted).item() == 1.0
+    # Without its keys its logits are rounding.
+    assert progress.excluded_loss((4,), form="3D")(planted).item() == pytest.approx(
+        progress.excluded_loss((4,))(planted).item()
+    )
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_an_unknown_form_is_refused(planted: gi.Snapshot) -> None:
+    with pytest.raises(ValueError, match="form must be 2D or 3D, got '4D'"):
+        progress.excluded_loss(KEYS, form="4D")(planted)

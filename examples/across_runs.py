@@ -1,0 +1,76 @@
+"""When small models grok, and with which frequencies, across train fractions, weight decays and moduli.
+
+    python examples/across_runs.py runs/across             # all of it: an hour or so on two CPU cores
+    python examples/across_runs.py runs/across fraction    # one axis: fraction, weight_decay or p
+
+The size is that of the preset `quick` (p = 59, learning rate 2e-3), with a horizon of 4,000 epochs, and not the paper's.
+Finished runs are not trained again. Prints a JSON list with an entry per run.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import grokinterp as gi
+
+
+EPOCHS = 4_000
+SEEDS = (0, 1, 2)
+AXES = {
+    "fraction": (0.2, 0.3, 0.4, 0.5, 0.6, 0.8),
+    "weight_decay": (0.0, 0.5, 1.0, 2.0, 4.0),
+    "p": (31, 43, 53, 59, 71),
+}
+
+
+def main() -> None:
+    root = Path(sys.argv[1])
+    axes = sys.argv[2:] or list(AXES)
+    print(json.dumps([entry(root, axis, value, seed) for axis, value, seed in settings(axes)], indent=1))
+
+
+def settings(axes: list[str]) -> Iterator[tuple[str, float, int]]:
+    """Axis, value on it, seed."""
+    for axis in axes:
+        for value in AXES[axis]:
+            for seed in SEEDS:
+                yield axis, value, seed
+
+
+def config_of(axis: str, value: float, seed: int) -> gi.RunConfig:
+    """The preset `quick` with one thing changed."""
+    config = replace(gi.presets.quick(), seed=seed, epochs=EPOCHS, checkpoint_every=EPOCHS)
+    if axis == "fraction":
+        return replace(config, split=replace(config.split, fraction=value))
+    if axis == "weight_decay":
+        return replace(config, optim=replace(config.optim, weight_decay=value))
+    return replace(config, task=replace(config.task, p=int(value)))
+
+
+def entry(root: Path, axis: str, value: float, seed: int) -> dict[str, object]:
+    """What became of one run; an epoch that was not reached is null."""
+    run = gi.train(config_of(axis, value, seed), root / f"{axis}={value:g},seed={seed}", progress=False)
+    events = gi.phases.detect(run.metrics).event_epoch
+    accuracy = run.metrics.accuracy.sel(split="test").values[-1]
+    print(f"{run.path.name}: test accuracy {accuracy:.3f}", file=sys.stderr)
+    return {
+        "axis": axis,
+        "value": value,
+        "seed": seed,
+        "memorised": epoch(events.sel(event="memorised").item()),
+        "grokked": epoch(events.sel(event="grokked").item()),
+        "test_accuracy": float(accuracy),
+        "keys": list(gi.fourier.key_frequencies(run.snapshot())) if accuracy > 0.99 else [],
+    }
+
+
+def epoch(found: float) -> int | None:
+    return None if np.isnan(found) else int(found)
+
+
+if __name__ == "__main__":
+    main()
