@@ -13,6 +13,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from grokinterp import labels
+from grokinterp.basis import coefficients as coefficients_in
 from grokinterp.basis import project, task_basis
 from grokinterp.snapshots import Measure, Snapshot, as_snapshot, kept, measure
 
@@ -157,6 +158,36 @@ def readout_fve(keys: Iterable[int]) -> Measure:
         )
 
     return Measure(name="readout_fve", compute=compute, arguments={"key_frequencies": wanted})
+
+
+def readout_components(neurons: Sequence[int]) -> Measure:
+    """What some neurons write into the logits, in the basis of the classes.
+
+    Args:
+        neurons: Which, by number.
+
+    Returns:
+        Measure giving `readout_components`, dims (neuron, component): their rows of W_L = W_out W_U.
+
+    Raises:
+        ValueError: If the task has no group.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, figure 5b: F W_L for the neurons of one frequency.
+    """
+    wanted = list(neurons)
+
+    def compute(snapshot: Snapshot) -> xr.DataArray:
+        return labels.array(
+            coefficients_in(snapshot.W_L[wanted], snapshot.basis),
+            ("neuron", "component"),
+            name="components",
+            units="weight",
+            long_name="weight of the component",
+            coords={"neuron": wanted, "component": snapshot.basis.names},
+        )
+
+    return Measure(name="readout_components", compute=compute, arguments={"neurons": wanted})
 
 
 @measure("logit_components")

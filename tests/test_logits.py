@@ -145,3 +145,11 @@ def test_components_of_a_planted_model_are_two_by_two_for_each_key() -> None:
     block = found.sel(component=["cos 2", "sin 2"], row=["cos 2", "sin 2"])
     assert block.min().item() > 1
     assert (found**2).sum().item() == pytest.approx((block**2).sum().item())
+
+
+def test_readout_components_are_rows_of_the_neuron_logit_map() -> None:
+    found = gi.logits.readout_components((5, 2))(gi.testing.planted_snapshot(7, (2,)))
+    snapshot = gi.testing.planted_snapshot(7, (2,))
+    expected = snapshot.W_L[2].double() @ snapshot.basis.matrix.T
+    assert found.sel(neuron=2).values == pytest.approx(expected.numpy())
+    assert found.sel(component=["const", "cos 1", "sin 3"]).values == pytest.approx(0, abs=1e-9)
