@@ -45,22 +45,17 @@ def main() -> None:
 
 
 def standard_measures(run: gi.Run) -> list[gi.Measure]:
-    """Those of the report and of the four-panel figure, with the keys of the last checkpoint."""
+    """Those of the report, and of the claims and their figures, with the keys of the last checkpoint."""
     keys = gi.fourier.key_frequencies(run.snapshot())
-    return [
-        gi.progress.losses,
-        gi.progress.accuracies,
-        gi.progress.restricted_loss(keys),
+    of_report = [
         gi.progress.excluded_loss(keys),
         gi.progress.excluded_loss().named("excluded_loss_of_all"),
         gi.progress.excluded_loss_by_frequency(),
-        gi.progress.trig_loss(keys),
-        gi.progress.weight_norm,
-        gi.fourier.gini,
         gi.fourier.spectrum,
-        gi.logits.fve(),
-        gi.logits.coefficients,
+        gi.fourier.ipr,
+        gi.neurons.counts(),
     ]
+    return of_report + gi.claims.curves_of(keys)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 from . import attention as attention
 from . import basis as basis
+from . import claims as claims
 from . import fourier as fourier
+from . import interventions as interventions
 from . import labels as labels
 from . import logits as logits
 from . import losses as losses

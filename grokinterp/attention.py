@@ -149,8 +149,8 @@ def score_spectrum(snapshot: Snapshot) -> xr.DataArray:
 def linear_pattern(pattern: Float[Tensor, "*rest pos"]) -> Float[Tensor, "*rest pos"]:
     """Attention to a, b and '=' with its softmax replaced by the softmax's tangent.
 
-    What does not stay at '=' goes to a by sigmoid(d), d the difference of the scores of a and b. In its place comes
-    1/2 + d/4, which is below 0 or above 1 where d is beyond 2.
+    What does not stay at '=' goes to a by sigmoid(d), d the difference of the scores of a and b. In its place half of
+    it goes to each, and d/4 more to a and less to b; so one of them gets less than nothing where d is beyond 2.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217: the softmax, "sigmoid of the difference", replaced by a linear function.
@@ -161,9 +161,9 @@ def linear_pattern(pattern: Float[Tensor, "*rest pos"]) -> Float[Tensor, "*rest 
         [0.5, 0.5, 0.0]
     """
     to_a, to_b, to_equals = pattern.double().unbind(dim=-1)
-    linear = 0.5 + (to_a.clamp(min=_SMALLEST).log() - to_b.clamp(min=_SMALLEST).log()) / 4
-    both = 1 - to_equals
-    return torch.stack([both * linear, both * (1 - linear), to_equals], dim=-1).to(pattern.dtype)
+    difference = to_a.clamp(min=_SMALLEST).log() - to_b.clamp(min=_SMALLEST).log()
+    half = (1 - to_equals) / 2
+    return torch.stack([half + difference / 4, half - difference / 4, to_equals], dim=-1).to(pattern.dtype)
 
 
 @kept

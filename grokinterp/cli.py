@@ -96,6 +96,46 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Reproduce:
+    """Check every claim of a paper on a run, and say which hold. Exit code 1 if a firm claim fails.
+
+    Attributes:
+        paper: Which.
+        path: The run directory, or the name of a bundled run; `train` trains the paper's run first, for its whole
+            time, into runs/nanda2023.
+        out: Where to write the dossier, a page with every claim and figure.
+    """
+
+    paper: Annotated[Literal["nanda2023"], tyro.conf.Positional]
+    path: Annotated[str, tyro.conf.arg(name="run", metavar="RUN|train")] = "nanda2023"
+    out: Path | None = None
+
+    def run(self) -> None:
+        """Print a line per claim that does not hold, and the counts.
+
+        Raises:
+            RunError: If a firm claim fails.
+        """
+        from grokinterp.report import dossier
+        from grokinterp.runs.run import load_run
+        from grokinterp.training.loop import train
+
+        run = train(presets.nanda2023(), Path("runs/nanda2023")) if self.path == "train" else load_run(self.path)
+        results = dossier.reproduce(run, self.out)
+        for result in results:
+            if result.verdict in ("fails", "outside the spread"):
+                print(f"{result.claim.id}: {result.verdict}, published {result.claim.value}, ours {result.ours:.6g}")
+        for label, count in dossier.tiles(results).items():
+            print(f"{label}: {count}")
+        if self.out is not None:
+            print(self.out.resolve())
+        failed = [result.claim.id for result in results if result.verdict == "fails"]
+        if failed:
+            msg = f"{len(failed)} firm claims fail: {', '.join(failed)}."
+            raise RunError(msg)
+
+
+@dataclass(frozen=True)
 class Runs:
     """List the runs below a folder, and the bundled ones.
 
@@ -167,10 +207,13 @@ class Config:
         print(json.dumps(to_dict(presets.PRESETS[self.preset]()), indent=2))
 
 
-COMMANDS: dict[str, type[Train] | type[Analyze] | type[Report] | type[Runs] | type[Keys] | type[Config]] = {
+COMMANDS: dict[
+    str, type[Train] | type[Analyze] | type[Report] | type[Reproduce] | type[Runs] | type[Keys] | type[Config]
+] = {
     "train": Train,
     "analyze": Analyze,
     "report": Report,
+    "reproduce": Reproduce,
     "runs": Runs,
     "keys": Keys,
     "config": Config,

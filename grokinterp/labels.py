@@ -51,6 +51,8 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "phase": "phase of training",
     "statistic": "statistic of a control",
     "draw": "random draw",
+    "seed": "seed of the run",
+    "value": "value of the setting",
 }
 
 # The units a quantity may carry; "" is a pure number such as an accuracy or an fve.

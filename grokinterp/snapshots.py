@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 import xarray as xr
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from grokinterp.basis import Basis, task_basis
@@ -34,6 +34,8 @@ class Snapshot:
         task: What it was trained on.
         is_train: True at the pairs it was trained on; None where that is not known.
         epoch: Updates of the full batch it has seen; None where that is not known.
+        hook: Edits of activations, made in every forward pass; None for the model as its parameters say. It is
+            called as that of `transformer.logits`, with the batch of all pairs in order.
 
     Raises:
         ValueError: If the parameters do not have the shapes that config and task ask for, or the split is none of the
@@ -45,6 +47,7 @@ class Snapshot:
     task: Task
     is_train: Bool[Tensor, "a b"] | None = None
     epoch: int | None = None
+    hook: transformer.Hook | None = None
 
     def __post_init__(self) -> None:
         wanted = shapes(self.config, self.task)
@@ -117,7 +120,7 @@ class Snapshot:
         return _basis_of(self.task)
 
     def activation(self, name: str) -> Float[Tensor, "a b ..."]:
-        """An activation at '=' by its TransformerLens hook name, for every pair.
+        """An activation at '=' by its TransformerLens hook name, for every pair; as edited, if `hook` edits it.
 
         A pattern [batch, head, query, key] gives [a, b, head, key]; any other [batch, pos, ...] gives [a, b, ...].
 
@@ -128,16 +131,13 @@ class Snapshot:
         if name not in names:
             msg = f"hook must be one of {', '.join(names)}, got {name!r}."
             raise ValueError(msg)
-        kept: list[Tensor] = []
+        _, (kept,) = self._forward(name)
+        return kept.reshape(*self.task.shape, *kept.shape[1:])
 
-        def keep(at: str, activation: Tensor) -> Tensor:
-            if at == name:
-                kept.append(activation[:, :, -1] if at.endswith("hook_pattern") else activation[:, -1])
-            return activation
-
-        with torch.no_grad():
-            transformer.logits(self.params, self.config, *all_pairs(self.task), keep)
-        return kept[0].reshape(*self.task.shape, *kept[0].shape[1:])
+    @property
+    def tokens(self) -> Int[Tensor, "batch pos"]:
+        """The sequences [a, b, '='] of all pairs in order, for a TransformerLens model to read."""
+        return transformer.with_equals(self.params, *all_pairs(self.task))
 
     def mask(self, split: str) -> Bool[Tensor, "a b"]:
         """True at the pairs of `train`, `test` or `all`.
@@ -157,21 +157,26 @@ class Snapshot:
 
     @cached_property
     def _at_equals(self) -> FactoredActivations:
-        a, b = all_pairs(self.task)
+        if self.hook is None and self.config.is_factorable:
+            with torch.no_grad():
+                return factored_activations(self.params, self.config, *all_pairs(self.task))
+        last = f"blocks.{self.config.n_layers - 1}"
+        logits, (pattern, neurons) = self._forward(f"{last}.attn.hook_pattern", f"{last}.mlp.hook_post")
+        return FactoredActivations(pattern, neurons, logits)
+
+    def _forward(self, *names: str) -> tuple[Tensor, list[Tensor]]:
+        """The logits and some activations at '=' of a forward pass with `hook`, which computes every position."""
+        seen: dict[str, Tensor] = {}
+
+        def see(name: str, activation: Tensor) -> Tensor:
+            activation = activation if self.hook is None else self.hook(name, activation)
+            if name in names:
+                seen[name] = activation[:, :, -1] if name.endswith("hook_pattern") else activation[:, -1]
+            return activation
+
         with torch.no_grad():
-            if self.config.is_factorable:
-                return factored_activations(self.params, self.config, a, b)
-            last = f"blocks.{self.config.n_layers - 1}"
-            seen: dict[str, Tensor] = {}
-
-            def see(name: str, activation: Tensor) -> Tensor:
-                if name in (f"{last}.attn.hook_pattern", f"{last}.mlp.hook_post"):
-                    seen[name] = activation
-                return activation
-
-            logits = transformer.logits(self.params, self.config, a, b, see)
-            pattern, neurons = seen[f"{last}.attn.hook_pattern"], seen[f"{last}.mlp.hook_post"]
-            return FactoredActivations(pattern[:, :, -1], neurons[:, -1], logits)
+            logits = transformer.logits(self.params, self.config, *all_pairs(self.task), see)
+        return logits, [seen[name] for name in names]
 
 
 def snapshot(

@@ -126,7 +126,7 @@ def test_the_linear_pattern_is_the_tangent_of_the_softmax() -> None:
     linear = linear_pattern(pattern)
     to_equals = pattern[:, 2]
     assert linear[:, 2].tolist() == to_equals.tolist()
-    expected = (1 - to_equals) * (0.5 + (scores[:, 0] - scores[:, 1]) / 4)
+    expected = (1 - to_equals) / 2 + (scores[:, 0] - scores[:, 1]) / 4
     torch.testing.assert_close(linear[:, 0], expected)
     assert linear.sum(dim=-1).tolist() == pytest.approx([1.0] * 3)
     assert linear[1, 0] > 1

@@ -178,6 +178,35 @@ def test_a_measure_gives_its_quantity_its_name_and_its_arguments(random_params):
     assert from_snapshot.identical(from_model)
 
 
+@each_config
+def test_a_hook_edits_what_is_read_after_it_and_nothing_before(config, random_params):
+    last = f"blocks.{config.n_layers - 1}"
+
+    def halve_neurons(name, activation):
+        return activation / 2 if name == f"{last}.mlp.hook_post" else activation
+
+    plain = Snapshot(params=random_params(config, TASK, dtype=torch.float64), config=config, task=TASK)
+    edited = dataclasses.replace(plain, hook=halve_neurons)
+    assert_close(edited.neurons, plain.neurons / 2, atol=1e-12, rtol=0)
+    assert_close(edited.activation(f"{last}.mlp.hook_post"), plain.neurons / 2, atol=1e-12, rtol=0)
+    assert_close(edited.attention, plain.attention, atol=1e-12, rtol=0)
+    params = {name: p / 2 if name == f"{last}.mlp.W_out" else p for name, p in plain.params.items()}
+    assert_close(edited.logits, dataclasses.replace(plain, params=params).logits, atol=1e-12, rtol=0)
+    assert_close(edited.activation("unembed.hook_out")[..., :7], edited.logits, atol=1e-12, rtol=0)
+    # One that only looks changes nothing.
+    looking = dataclasses.replace(plain, hook=lambda name, activation: activation)
+    assert_close(looking.logits, plain.logits, atol=1e-12, rtol=0)
+
+
+@each_config
+@each_task
+def test_tokens_are_what_a_transformer_lens_model_reads(config, task, random_params):
+    snap = Snapshot(params=random_params(config, task), config=config, task=task)
+    with torch.no_grad():
+        theirs = lens.to_transformer_lens(snap.params, config)(snap.tokens)[:, -1, :7]
+    assert_close(theirs.double().unflatten(0, task.shape), snap.logits, atol=1e-4, rtol=1e-4)
+
+
 def test_the_paper_s_initial_logits_drop_the_class_equals():
     task = operation("addition", 13)
     config = TransformerConfig(**SMALL, biases="mlp", equals_in_output=True, init="paper")

@@ -22,13 +22,18 @@ MADE_BY: Final[Mapping[str, str]] = {
     "embedding_circle": "gi.fourier.embedding_circles(keys)",
     "logit_coefficient": "gi.logits.coefficients",
     "logit_fve": "gi.logits.fve()",
+    "logit_components": "gi.logits.components",
     "logits": "gi.logits.over_inputs(classes)",
+    "readout_components": "gi.logits.readout_components(neurons)",
     "neuron_frequency": "gi.neurons.frequency",
     "neuron_fve": "gi.neurons.fve",
     "neuron_phase": "gi.neurons.phase",
     "neuron_spectrum": "gi.neurons.spectrum",
     "neurons": "gi.neurons.activations(neurons)",
     "attention": "gi.attention.pattern",
+    "score_components": "gi.attention.score_components",
+    "loss_without": "gi.interventions.effects(keys).named('loss_without')",
+    "loss_alone": "gi.interventions.effects(keys, operation=gi.interventions.keep_only).named('loss_alone')",
 }
 
 # Asked first for the key frequencies; what is given to other measures need not be all of them.

@@ -1,17 +1,11 @@
 """Something over both inputs as a square of colours: neurons, attention, logits."""
 
-from typing import Any
-
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from grokinterp.plots import slider, theme
+from grokinterp.plots import levels, slider, theme
 from grokinterp.plots.data import need, over_epochs, present, small
-
-
-# Colours of a figure with a slider are stored in one byte each: 256 of them are more than the eye sees.
-LEVELS = 255
 
 
 def neuron_grid(ds: xr.Dataset) -> go.Figure:
@@ -97,10 +91,7 @@ def _grid(data: xr.DataArray, panel: str, titles: list[str], *, limits: tuple[fl
 
     def colours(epoch: int, number: int) -> np.ndarray:
         values = data.values[epoch, number]
-        if not in_bytes:
-            return small(values)
-        scaled = np.nan_to_num((values.astype(np.float64) - low) / (high - low))
-        return np.rint(scaled.clip(0, 1) * LEVELS).astype(np.uint8)
+        return levels.as_bytes(values, low, high) if in_bytes else small(values)
 
     read = "a = %{y}, b = %{x}" + ("" if in_bytes else ": %{z:.3g}") + "<extra></extra>"
     for number, title in enumerate(titles):
@@ -121,31 +112,5 @@ def _grid(data: xr.DataArray, panel: str, titles: list[str], *, limits: tuple[fl
         fig.update_xaxes(title_text="b" if is_lowest else None, constrain="domain", showgrid=False, nticks=5, **where)
     frames = [[{"z": colours(epoch, number)} for number in range(len(titles))] for epoch in range(data.sizes["epoch"])]
     slider.add(fig, data["epoch"].values.tolist(), frames)
-    fig.update_layout(coloraxis=_scale(low, high, theme.title(data), in_bytes=in_bytes))
+    fig.update_layout(coloraxis=levels.coloraxis(low, high, theme.title(data), in_bytes=in_bytes))
     return theme.apply(fig, height=theme.square_height(len(titles), columns) + (90 if in_bytes else 0))
-
-
-def _scale(low: float, high: float, title: str, *, in_bytes: bool) -> dict[str, Any]:
-    """The colours and their key, whose numbers are in the data's units also where the data are in bytes."""
-    colours = theme.DIVERGING if low == -high else theme.SEQUENTIAL
-    bar: dict[str, Any] = {"title": {"text": title, "side": "right", "font": {"size": 11}}, "len": 1.0}
-    if not in_bytes:
-        return {"colorscale": colours, "cmin": low, "cmax": high, "colorbar": bar}
-    ticks = _round_numbers(low, high)
-    at = [(tick - low) / (high - low) * LEVELS for tick in ticks]
-    bar |= {"tickvals": at, "ticktext": [f"{tick:g}" for tick in ticks]}
-    return {"colorscale": colours, "cmin": 0, "cmax": LEVELS, "colorbar": bar}
-
-
-def _round_numbers(low: float, high: float) -> list[float]:
-    """About five round numbers from low to high.
-
-    Examples:
-        >>> _round_numbers(-1.0, 1.0)
-        [-1.0, -0.5, 0.0, 0.5, 1.0]
-    """
-    raw = (high - low) / 5
-    magnitude = 10.0 ** np.floor(np.log10(raw))
-    step = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= raw * 0.999)
-    first, last = int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9))
-    return [round(float(i * step), 12) for i in range(first, last + 1)]

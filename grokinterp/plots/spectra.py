@@ -1,17 +1,15 @@
-"""The weights by frequency: at each epoch as bars, over all epochs as lines."""
+"""The weights and the attention's scores by frequency: at each epoch as bars, over all epochs as lines."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from grokinterp.plots import slider, theme
+from grokinterp.plots import slider, theme, waves
 from grokinterp.plots.data import keys_of, named_keys, need, over_epochs, present, small
 from grokinterp.plots.frequencies import add_frequencies
-
-
-WAVES: Final = {"cos": "#1F4E79", "sin": "#7FB3D9"}
 
 
 def spectrum(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
@@ -31,44 +29,68 @@ def spectrum(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
     Source:
         Nanda et al. 2023, arXiv:2301.05217, Figure 3.
     """
-    data = present(over_epochs(need(ds, "components")), "matrix")
+    data = present(over_epochs(need(ds, "components")), "matrix").transpose("epoch", "matrix", "component")
     matrices = [str(matrix) for matrix in data["matrix"].values]
-    names = [str(name) for name in data["component"].values]
-    groups = _groups(names)
-    marked = set(keys if keys is not None else named_keys(ds) or ())
     fig = theme.panels([f"Components of {m}" for m in matrices], columns=1, vertical_spacing=0.2)
-    for row, matrix in enumerate(matrices, 1):
-        where = theme.place(row - 1, columns=1)
-        for wave, (x, columns) in groups.items():
-            heights = data.sel(matrix=matrix).values[-1][columns]
-            fig.add_bar(
-                x=x,
-                y=small(heights),
-                name=wave,
-                legendgroup=wave,
-                offsetgroup="sin" if wave == "sin" else "cos",
-                showlegend=row == 1 and len(groups) > 1,
-                marker={"color": WAVES.get(wave, theme.QUIET), "line": {"width": 0}},
-                hovertext=[names[i] for i in columns],
-                hovertemplate="%{hovertext}: %{y:.3g}<extra></extra>",
-                **where,
-            )
-        top = float(data.sel(matrix=matrix).max()) or 1.0
-        fig.update_yaxes(title_text=theme.title(data), range=[0, top * 1.18], **where)
-        for k in sorted(marked & set(groups.get("cos", ([], []))[0])):
-            fig.add_annotation(x=k, y=top * 1.12, text=f"<b>{k}</b>", showarrow=False, font_size=11, **where)
-            fig.add_vline(x=k, line={"color": theme.OTHER, "width": 1, "dash": "dot"}, layer="below", **where)
-    fig.update_xaxes(
-        title_text="frequency k (0: constant)" if "cos" in groups else "row of the basis", row=len(matrices)
-    )
-    frames = [
-        [{"y": small(data.sel(matrix=matrix).values[i][at])} for matrix in matrices for _, at in groups.values()]
-        for i in range(data.sizes["epoch"])
-    ]
-    slider.add(fig, data["epoch"].values.tolist(), frames)
-    fig.update_layout(barmode="group", bargap=0.25, bargroupgap=0)
-    fig.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"})
+    groups = _add_bars(fig, data, columns=1)
+    marked = set(keys if keys is not None else named_keys(ds) or ()) & set(groups.get("cos", ([], []))[0])
+    for number, top in enumerate(data.max(["epoch", "component"]).values.tolist()):
+        where = theme.place(number, columns=1)
+        fig.update_yaxes(title_text=theme.title(data), range=[0, (top or 1.0) * 1.18], **where)
+        for k in sorted(marked):
+            _mark(fig, k, (top or 1.0) * 1.12, where)
+    fig.update_xaxes(title_text=_title_of(groups), row=len(matrices))
     return theme.apply(fig, height=620 if data.sizes["epoch"] > 1 else 540)
+
+
+def score_components(ds: xr.Dataset) -> go.Figure:
+    """What each head's attention score holds of each Fourier component, cosine and sine side by side.
+
+    Args:
+        ds: A snapshot or a trajectory with `score_components`.
+
+    Returns:
+        A figure with a panel per head, all on one scale, in which the frequency that is largest at the last epoch
+        is marked, and a slider where there are several epochs. The rows of a basis that has no cosines and sines
+        are bars one by one.
+
+    Raises:
+        KeyError: If `score_components` is missing.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, whose code has them as `W_attnf`.
+
+    Examples:
+        >>> names = ["const", "cos 1", "sin 1", "cos 2", "sin 2"]
+        >>> scores = xr.DataArray(
+        ...     [[9.0, 3.0, -4.0, 1.0, 0.0]], dims=("head", "component"), coords={"component": names}
+        ... )
+        >>> [note.text for note in score_components(xr.Dataset({"score_components": scores})).layout.annotations]
+        ['<b>Head 0</b>', '<b>1</b>']
+    """
+    data = present(over_epochs(need(ds, "score_components")), "head").transpose("epoch", "head", "component")
+    heads = data["head"].values.tolist()
+    columns = min(len(heads), 2)
+    rows = -(-len(heads) // columns)
+    fig = theme.panels(
+        [f"Head {head}" for head in heads],
+        columns=columns,
+        shared_xaxes="all",
+        shared_yaxes="all",
+        horizontal_spacing=0.04,
+        vertical_spacing=0.12,
+    )
+    groups = _add_bars(fig, data, columns=columns)
+    low, high = min(float(data.min()), 0.0), max(float(data.max()), 0.0)
+    room = 0.1 * (high - low) or 1.0
+    blocks = waves.rows_by_frequency(data["component"].values.tolist())
+    for number, values in enumerate(data.values[-1] if blocks else ()):
+        largest = max(blocks, key=lambda k: np.square(values[blocks[k]]).sum())
+        _mark(fig, largest, high + room, theme.place(number, columns))
+    fig.update_yaxes(range=[low - room / 2, high + 1.6 * room])
+    fig.update_yaxes(title_text=theme.title(data), col=1)
+    fig.update_xaxes(title_text=_title_of(groups), row=rows)
+    return theme.apply(fig, height=250 * rows + 90 + (90 if fig.frames else 0))
 
 
 def spectrum_over_time(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
@@ -95,20 +117,42 @@ def spectrum_over_time(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> 
     return theme.apply(fig, height=400)
 
 
-def _groups(names: Sequence[str]) -> dict[str, tuple[list, list[int]]]:
-    """For each group of bars, where they stand and which components they show."""
-    words = [name.split(" ") for name in names]
-    if not any(len(word) == 2 and word[0] in WAVES for word in words):
-        # The rows of an irrep share its name; a bar of its own for each.
-        numbered = [
-            name if names.count(name) == 1 else f"{name} {names[:i].count(name) + 1}" for i, name in enumerate(names)
-        ]
-        return {"component": (numbered, list(range(len(names))))}
-    groups: dict[str, tuple[list, list[int]]] = {}
-    for index, word in enumerate(words):
-        is_wave = len(word) == 2 and word[0] in WAVES
-        x, columns = groups.setdefault(word[0] if is_wave else "constant", ([], []))
-        # The constant at 0, and what else is no wave (the zero of multiplication) to the left of it.
-        x.append(int(word[1]) if is_wave else -len(x))
-        columns.append(index)
-    return {wave: groups[wave] for wave in ("constant", "cos", "sin") if wave in groups}
+def _add_bars(fig: go.Figure, data: xr.DataArray, *, columns: int) -> dict[str, tuple[list[Any], list[int]]]:
+    """Add the bars of data over (epoch, panel, component), with a slider where there are several epochs.
+
+    Returns:
+        For each group of bars, where they stand and which components they show.
+    """
+    names = [str(name) for name in data["component"].values]
+    groups = waves.bars(names)
+    for number, heights in enumerate(data.values[-1]):
+        for group, (x, rows) in groups.items():
+            fig.add_bar(
+                x=x,
+                y=small(heights[rows]),
+                name=group,
+                legendgroup=group,
+                offsetgroup="sin" if group == "sin" else "cos",
+                showlegend=number == 0 and len(groups) > 1,
+                marker={"color": waves.COLOURS.get(group, theme.QUIET), "line": {"width": 0}},
+                hovertext=[names[row] for row in rows],
+                hovertemplate="%{hovertext}: %{y:.3g}<extra></extra>",
+                **theme.place(number, columns),
+            )
+    frames = [
+        [{"y": small(heights[rows])} for heights in panels for _, rows in groups.values()] for panels in data.values
+    ]
+    slider.add(fig, data["epoch"].values.tolist(), frames)
+    fig.update_layout(barmode="group", bargap=0.25, bargroupgap=0)
+    fig.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"})
+    return groups
+
+
+def _mark(fig: go.Figure, k: int, y: float, where: dict[str, Any]) -> None:
+    """Write a frequency above its bars."""
+    fig.add_annotation(x=k, y=y, text=f"<b>{k}</b>", showarrow=False, font_size=11, **where)
+    fig.add_vline(x=k, line={"color": theme.OTHER, "width": 1, "dash": "dot"}, layer="below", **where)
+
+
+def _title_of(groups: dict[str, tuple[list[Any], list[int]]]) -> str:
+    return "frequency k (0: constant)" if "cos" in groups else "row of the basis"

@@ -166,8 +166,18 @@ def title(data: xr.DataArray) -> str:
         'sum of squared weights (weight²)'
     """
     if data.attrs.get("long_name") == data.attrs.get("units"):
-        return str(data.attrs.get("long_name", data.name))
+        return name(data)
     return labels.axis_title(data).replace("^2", "²")
+
+
+def name(data: xr.DataArray) -> str:
+    """What a legend calls this variable: its long name, without units.
+
+    Examples:
+        >>> name(labels.array(1.0, name="norm", units="weight^2", long_name="sum of squared weights"))
+        'sum of squared weights'
+    """
+    return str(data.attrs.get("long_name", data.name))
 
 
 def square_height(number: int, columns: int) -> int:
@@ -191,6 +201,33 @@ def frequency_colours(keys: Iterable[int]) -> dict[int, str]:
         {14: '#4477AA', 35: '#EE6677'}
     """
     return {k: FREQUENCY[i % len(FREQUENCY)] for i, k in enumerate(sorted(set(keys)))}
+
+
+def curve_colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour of its own for each curve: of the measure, split or matrix that its name says, else one that is left.
+
+    Examples:
+        >>> curve_colours(["loss_test", "excluded_loss", "loss_train", "trained"])
+        {'loss_test': '#D55E00', 'excluded_loss': '#AA3377', 'loss_train': '#0072B2', 'trained': '#4477AA'}
+    """
+    known = {**MEASURE, **SPLIT, **MATRIX}
+    others = [colour for colour in FREQUENCY if colour not in {*MEASURE.values(), *SPLIT.values()}]
+    colours: dict[str, str] = {}
+    for name in names:
+        words = [name, *name.split("_")]
+        wanted = [*(colour for word, colour in known.items() if word in words), *others]
+        colours[name] = next((colour for colour in wanted if colour not in colours.values()), QUIET)
+    return colours
+
+
+def seed_colours(count: int) -> list[str]:
+    """A colour for each of several runs.
+
+    Examples:
+        >>> seed_colours(2)
+        ['#4477AA', '#EE6677']
+    """
+    return [FREQUENCY[i % len(FREQUENCY)] for i in range(count)]
 
 
 def matrix_colour(name: str) -> str:

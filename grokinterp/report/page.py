@@ -89,10 +89,9 @@ def write(run: Run, path: str | Path | None = None, *, progress: bool = True) ->
 
 def render(run: Run, numbers: Numbers) -> str:
     """The page as text."""
-    source = resources.files("grokinterp.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     config = flat(to_dict(run.config))
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
-    return template.render(
+    return render_template(
+        "page.html.j2",
         name=run.path.resolve().name,
         task=run.task.name,
         tiles=tiles(run, numbers),
@@ -101,9 +100,16 @@ def render(run: Run, numbers: Numbers) -> str:
         rules=numbers.keys,
         sections=sections(run, numbers),
         made_by=run.made_by,
-        written_by=version("grokinterp"),
-        plotly=get_plotlyjs(),
     )
+
+
+def render_template(file: str, /, **values: object) -> str:
+    """A template of this package as text, with what every page has: its style, plotly and the version that wrote it."""
+    files = resources.files("grokinterp.report")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(files.joinpath(file).read_text(encoding="utf-8"))
+    style = files.joinpath("style.css").read_text(encoding="utf-8")
+    return template.render(style=style, plotly=get_plotlyjs(), written_by=version("grokinterp"), **values)
 
 
 def tiles(run: Run, numbers: Numbers) -> dict[str, str]:
@@ -133,7 +139,7 @@ def sections(run: Run, numbers: Numbers) -> list[Section]:
             title="Training",
             sentences=findings.outcome(numbers.metrics, numbers.events, planned=run.config.epochs),
             pictures=[
-                _picture(
+                draw_picture(
                     lambda: plots.training_curves(numbers.metrics, phases=shaded),
                     "Loss and accuracy while training. Grokking is the gap between the blue line, of the pairs trained "
                     "on, and the orange one, of pairs never seen.",
@@ -145,13 +151,13 @@ def sections(run: Run, numbers: Numbers) -> list[Section]:
         parts.append(_progress(numbers))
     if numbers.keys:
         parts += [_frequencies(run, numbers, keys), _logits(numbers, keys), _neurons(numbers)]
-    attention = _picture(
+    attention = draw_picture(
         lambda: plots.attention(pictures),
         "Attention of each head from '=' to the first input, for every pair of inputs; what is missing to 1 goes to "
         "the second. Stripes mean that a head weighs inputs by value, and periodic ones that it has a frequency.",
     )
     parts.append(Section(id="attention", title="Attention", sentences=[], pictures=[attention]))
-    weights = _picture(
+    weights = draw_picture(
         lambda: plots.weights(curves),
         "The sum of squares of each weight matrix. Weight decay takes it down once nothing else is gained by large "
         "weights.",
@@ -163,7 +169,7 @@ def sections(run: Run, numbers: Numbers) -> list[Section]:
 
 
 def _progress(numbers: Numbers) -> Section:
-    picture = _picture(
+    picture = draw_picture(
         lambda: plots.progress(numbers.curves, phases=numbers.phases),
         "The excluded loss rises as the model comes to rely on its key frequencies, and the restricted loss, with "
         "nothing else left, falls long before the test loss does. The Gini coefficients tell how few frequencies the "
@@ -176,19 +182,19 @@ def _progress(numbers: Numbers) -> Section:
 def _frequencies(run: Run, numbers: Numbers, keys: list[int]) -> Section:
     curves, pictures = numbers.curves, numbers.pictures
     drawn = [
-        _picture(
+        draw_picture(
             lambda: plots.spectrum(pictures, keys=keys),
             "The embedding W_E and the neuron-logit map W_L = W_out W_U in the basis of the task's group; key "
             "frequencies carry their number. Move the slider to go through training.",
         ),
-        _picture(
+        draw_picture(
             lambda: plots.spectrum_over_time(curves, keys=keys or None),
             "The same by frequency, over training. Lines that stay up while the others decay are what the model keeps.",
         ),
     ]
     if "embedding_circle" in pictures:
         drawn.append(
-            _picture(
+            draw_picture(
                 lambda: plots.embedding_circles(pictures),
                 "Every residue's embedding in the plane of each key frequency, joined in the order in which the "
                 "frequency goes round. A clean circle means that the embedding holds cos and sin of this frequency.",
@@ -202,17 +208,17 @@ def _frequencies(run: Run, numbers: Numbers, keys: list[int]) -> Section:
 
 def _logits(numbers: Numbers, keys: list[int]) -> Section:
     drawn = [
-        _picture(
+        draw_picture(
             lambda: plots.logit_fve(numbers.curves, keys=keys or None),
             "The share of the logits' variance that each wave cos w(a+b-c) explains, and all keys together. What is "
             "missing to 1 is none of these waves.",
         ),
-        _picture(
+        draw_picture(
             lambda: plots.excluded_by_frequency(numbers.curves, keys=keys or None),
             "The train loss when one frequency is taken out of the logits: the higher a line stands above the train "
             "loss, the more rests on this frequency.",
         ),
-        _picture(
+        draw_picture(
             lambda: plots.logits_over_inputs(numbers.pictures),
             "The logits of three answers over all pairs of inputs. Where the model has learned the operation, each is "
             "constant along the pairs that have the same answer.",
@@ -224,17 +230,17 @@ def _logits(numbers: Numbers, keys: list[int]) -> Section:
 
 def _neurons(numbers: Numbers) -> Section:
     drawn = [
-        _picture(
+        draw_picture(
             lambda: plots.neuron_clusters(numbers.pictures),
             "Left: how much of each neuron its best frequency explains, dark from 0.85 on. Middle: how many such "
             "neurons each frequency has. Right: their phases, spread evenly in a model that has grokked.",
         ),
-        _picture(
+        draw_picture(
             lambda: plots.neuron_spectra(numbers.pictures),
             "Every neuron's spectrum, a row each: the share of its variance that each frequency explains. Bars are "
             "clusters of neurons with one frequency.",
         ),
-        _picture(
+        draw_picture(
             lambda: plots.neuron_grid(numbers.neurons),
             "The neurons that their frequencies explain best, over all pairs of inputs: waves in both of them.",
         ),
@@ -243,6 +249,7 @@ def _neurons(numbers: Numbers) -> Section:
     return Section(id="neurons", title="Neurons", sentences=sentences, pictures=drawn)
 
 
-def _picture(draw: Callable[[], go.Figure], caption: str) -> Picture:
+def draw_picture(draw: Callable[[], go.Figure], caption: str) -> Picture:
+    """A figure as HTML, with its caption."""
     html = draw().to_html(full_html=False, include_plotlyjs=False, auto_play=False, config=FIGURE_CONFIG)
     return Picture(html=html, caption=caption)

@@ -32,6 +32,12 @@ VARIABLES = {
     "neurons": (("neuron", "a", "b"), "", "activation of the neuron"),
     "attention": (("head", "a", "b"), "", "attention from = to a"),
     "logits": (("c", "a", "b"), "logit", "logit"),
+    "logit_components": (("component", "row"), "logit", "norm over classes"),
+    "readout_components": (("neuron", "component"), "weight", "weight of the component"),
+    "score_components": (("head", "component"), "logit", "attention score"),
+    "loss_without": (("frequency", "split"), "nats", "loss under the operation on one frequency"),
+    "loss_alone": (("frequency", "split"), "nats", "loss under the operation on one frequency"),
+    "loss_of_runs": (("seed", "split"), "nats", "loss of each run"),
 }
 COORDS = {
     "split": ["train", "test", "all"],
@@ -39,11 +45,13 @@ COORDS = {
     "parameter": PARAMETERS,
     "matrix": ["W_E", "W_L"],
     "component": COMPONENTS,
+    "row": COMPONENTS,
     "neuron": list(range(5)),
     "head": [0, 1],
     "a": list(range(P)),
     "b": list(range(P)),
     "c": [0, 1, 2],
+    "seed": ["0", "1", "0, perturbed"],
 }
 
 
@@ -77,6 +85,16 @@ def ds() -> xr.Dataset:
         long_name="embedding in the plane of the frequency",
         coords={"epoch": EPOCHS, "frequency": KEYS, "axis": ["cos", "sin"]},
     )
+    result["grokked"] = labels.array(
+        np.array([[np.nan, 3000.0, np.nan], [900.0, 1100.0, 1600.0], [700.0, 500.0, 600.0]]),
+        ("value", "seed"),
+        name="grokked",
+        units="epoch",
+        long_name="grokked",
+        coords={"value": [0.5, 1.0, 2.0], "seed": COORDS["seed"]},
+        horizon=4000,
+    )
+    result["value"].attrs["long_name"] = "weight decay"
     return result
 
 

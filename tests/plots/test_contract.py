@@ -27,6 +27,14 @@ NEEDS = {
     "attention": ["attention"],
     "logits_over_inputs": ["logits"],
     "embedding_circles": ["embedding_circle"],
+    "logit_components": ["logit_components"],
+    "readout_components": ["readout_components"],
+    "score_components": ["score_components"],
+    "effects": ["loss_without", "loss_alone"],
+    # What these draw is put together from several runs, or is whatever a Dataset has over epochs.
+    "compared": [],
+    "over_seeds": [],
+    "grokking_epochs": [],
 }
 
 

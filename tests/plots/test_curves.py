@@ -113,6 +113,7 @@ def test_a_single_snapshot_is_a_point(ds):
         plots.spectrum_over_time,
         plots.logit_fve,
         plots.excluded_by_frequency,
+        plots.compared,
     ):
         for one in (ds.isel(epoch=1), ds.isel(epoch=1, drop=True)):
             assert {trace.mode for trace in draw(one).data} == {"markers"}

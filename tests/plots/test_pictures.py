@@ -18,6 +18,10 @@ WITH_SLIDER = {
     "attention": plots.attention,
     "logits_over_inputs": plots.logits_over_inputs,
     "embedding_circles": plots.embedding_circles,
+    "logit_components": plots.logit_components,
+    "readout_components": plots.readout_components,
+    "score_components": plots.score_components,
+    "effects": plots.effects,
 }
 
 

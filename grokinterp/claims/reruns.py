@@ -1,0 +1,53 @@
+"""What the claims say across runs: read of runs that were made once, since no one run shows it."""
+
+import xarray as xr
+
+from grokinterp import labels
+from grokinterp.claims import published
+from grokinterp.claims.evidence import Evidence, NotAvailableError
+
+
+def n_keys(evidence: Evidence) -> xr.DataArray:
+    """How many keys the runs of the paper's recipe have, by seed; dims (seed,)."""
+    keys = _seeds(evidence)["keys"]
+    return labels.array(
+        [float(len(str(words).split(", "))) for words in keys.values],
+        ("seed",),
+        name="n_keys",
+        units="",
+        long_name="key frequencies",
+        coords={"seed": keys.seed.values},
+    )
+
+
+def memorised(evidence: Evidence) -> xr.DataArray:
+    """When the runs of the paper's recipe had learned their training pairs, to 200 epochs, by seed; dims (seed,)."""
+    accuracy = _seeds(evidence)["train_accuracy"]
+    return (accuracy > 0.99).idxmax("epoch").astype(float)
+
+
+def share_grokked(evidence: Evidence, axis: str) -> xr.DataArray:
+    """The share of small runs that grokked by their horizon, along an axis; dims (value,)."""
+    _require_paper(evidence)
+    return published.across(axis)["grokked"].notnull().mean("seed")
+
+
+def grokked_by_decay(evidence: Evidence) -> xr.DataArray:
+    """The share of small runs that grokked, by weight decay; dims (value,)."""
+    return share_grokked(evidence, "weight_decay")
+
+
+def grokked_by_fraction(evidence: Evidence) -> xr.DataArray:
+    """The share of small runs that grokked, by the fraction trained on; dims (value,)."""
+    return share_grokked(evidence, "fraction")
+
+
+def _seeds(evidence: Evidence) -> xr.Dataset:
+    _require_paper(evidence)
+    return published.seeds()
+
+
+def _require_paper(evidence: Evidence) -> None:
+    if not evidence.is_of_the_paper:
+        msg = "this is about several runs of the paper's recipe."
+        raise NotAvailableError(msg)

@@ -1,0 +1,252 @@
+"""Components at heads, at neurons, and at the streams that go past a block. All of them are edited at '=' alone."""
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from grokinterp import neurons as neurons_
+from grokinterp.interventions import sites
+from grokinterp.interventions.component import Component, draw_others
+from grokinterp.interventions.names import call, of_numbers, of_tensors
+from grokinterp.snapshots import Snapshot, as_snapshot
+
+
+def head(*heads: int, layer: int = -1) -> Component:
+    """What some attention heads bring to '=' (`hook_z`).
+
+    Args:
+        *heads: Which, by number.
+        layer: Of the model; -1 is the last.
+
+    Returns:
+        The component. Its null draws as many other heads of the layer.
+
+    Raises:
+        ValueError: If there is no number; where it is used, if the model has no such head or layer.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> planted = gi.testing.planted_snapshot(7, keys=(1, 3))  # head 0 reads a, head 1 reads b, 2 and 3 nothing
+        >>> ds = gi.interventions.losses(gi.interventions.ablate(head(2, 3)))(planted)
+        >>> bool(abs(ds - gi.progress.losses(planted)).max() < 1e-12)
+        True
+    """
+    wanted = _numbers("heads", heads)
+    return Component(
+        name=call("head", *wanted, layer=layer),
+        site=sites.in_layer(layer, "attn.hook_z"),
+        part=lambda snapshot, x: _only(x, "heads", wanted, dim=2),
+        others=draw_others(
+            "heads",
+            pool=lambda snapshot: range(snapshot.config.n_heads),
+            taken=lambda snapshot: wanted,
+            make=lambda others: head(*others, layer=layer),
+        ),
+        is_described=True,
+    )
+
+
+def neurons(numbers: Iterable[int]) -> Component:
+    """Some neurons of the last layer, after their activation function.
+
+    Args:
+        numbers: Which.
+
+    Returns:
+        The component. Its null draws as many other neurons.
+
+    Raises:
+        ValueError: If there is no number; where it is used, if the model has no such neuron.
+
+    Examples:
+        >>> neurons([3, 0]).name
+        'neurons([0, 3])'
+    """
+    wanted = _numbers("neurons", numbers)
+    return _neurons(call("neurons", of_numbers(wanted)), lambda snapshot: wanted)
+
+
+def cluster(k: int, *, threshold: float = 0.85, of: object = None) -> Component:
+    """The neurons of one frequency, as `neurons.clusters` finds them.
+
+    Args:
+        k: The frequency.
+        threshold: A neuron belongs to the cluster of its best frequency if that explains this share of it.
+        of: The model whose clusters are meant; default: each model's own, so that over training time the cluster
+            grows, from no neurons at first, whose ablation changes nothing. For the same neurons at every epoch pass
+            the last snapshot.
+
+    Returns:
+        The component. Its null draws as many neurons outside the cluster.
+
+    Raises:
+        ValueError: If k is no frequency of the task, or the task has no group.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, section 4.4: clusters of neurons.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> planted = gi.testing.planted_snapshot(7, keys=(1, 3), act_fn="relu")
+        >>> gi.fourier.key_frequencies(gi.interventions.ablate(cluster(3))(planted))
+        (1,)
+    """
+
+    def members(snapshot: Snapshot) -> list[int]:
+        snapshot.basis.check([k])
+        return neurons_.clusters(snapshot, threshold=threshold).get(k, [])
+
+    if of is None:
+        return _neurons(call("cluster", k, threshold=threshold), members)
+    fixed = members(as_snapshot(of))
+    return _neurons(call("cluster", k, threshold=threshold, of=of_numbers(fixed)), lambda snapshot: fixed)
+
+
+def directions(matrix: Float[Tensor, "rest neuron"]) -> Component:
+    """The subspace of the last layer's neurons that some directions span.
+
+    Args:
+        matrix: A direction per row; they need be neither orthogonal nor independent.
+
+    Returns:
+        The component. Its null draws random subspaces of equal dimension, orthogonal to this one.
+
+    Raises:
+        ValueError: Where it is used, if the model has another number of neurons.
+
+    Examples:
+        >>> directions(torch.eye(2, 32)).name
+        'directions(b3fdc3e1a1da)'
+    """
+    return _subspace(call("directions", of_tensors(matrix)), lambda snapshot: matrix.double())
+
+
+def readout(*keys: int) -> Component:
+    """The neurons' directions that the logits of some frequencies are read from: u_k and v_k of W_L, for each key.
+
+    W_L takes u_k to cos(w_k c) and v_k to sin(w_k c). Keeping these alone projects the MLP on them (for five keys on
+    ten directions); ablating them projects it on what the key frequencies of the answer do not read.
+
+    Args:
+        *keys: Frequencies, or irreps.
+
+    Returns:
+        The component. Its null draws random subspaces of equal dimension, orthogonal to this one.
+
+    Raises:
+        ValueError: If there is no key; where it is used, if one is no block of the task's basis.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, section 4.2: W_L is approximated by 10 directions, u_k and v_k.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> gi.fourier.key_frequencies(gi.interventions.ablate(readout(3))(gi.testing.planted_snapshot(7, keys=(1, 3))))
+        (1,)
+    """
+    wanted = _numbers("keys", keys, first=1)
+
+    def u_and_v(snapshot: Snapshot) -> Float64[Tensor, "rest neuron"]:
+        return snapshot.basis.rows(wanted) @ snapshot.W_L.detach().double().T
+
+    return _subspace(call("readout", *wanted), u_and_v)
+
+
+def skip(block: Literal["mlp", "attention"], *, layer: int = -1) -> Component:
+    """The residual stream at '=' that goes past the MLP, or past the attention.
+
+    Without it, what comes after sees only what the block writes. Before the first attention the stream at '=' is the
+    same for all pairs, so that its mean changes nothing.
+
+    Args:
+        block: `mlp` or `attention`.
+        layer: Of the model; -1 is the last.
+
+    Returns:
+        The component. It has no null: there is no other stream to draw.
+
+    Raises:
+        ValueError: If the block is neither; where it is used, if the model has no such layer.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, appendix A.1: the skip connections around the MLP and around attention.
+
+    Examples:
+        >>> skip("mlp").site, skip("mlp").reads
+        ('blocks.-1.hook_mlp_out', 'blocks.-1.hook_resid_mid')
+    """
+    # An edit of hook_resid_mid would, under TransformerLens 4, reach only the MLP; those of what is added to it work.
+    past = {"mlp": ("hook_mlp_out", "hook_resid_mid"), "attention": ("hook_attn_out", "hook_resid_pre")}
+    if block not in past:
+        msg = f"block must be mlp or attention, got {block!r}."
+        raise ValueError(msg)
+    site, reads = (sites.in_layer(layer, hook) for hook in past[block])
+    name = f"skip({block!r}, layer={layer})"
+    return Component(name=name, site=site, reads=reads, part=lambda snapshot, x: x, is_described=True)
+
+
+def _neurons(name: str, members: Callable[[Snapshot], list[int]]) -> Component:
+    return Component(
+        name=name,
+        site=sites.NEURONS,
+        part=lambda snapshot, x: _only(x, "neurons", members(snapshot), dim=2),
+        others=draw_others(
+            "neurons",
+            pool=lambda snapshot: range(snapshot.config.d_mlp),
+            taken=members,
+            make=lambda others: _neurons(call("neurons", of_numbers(others)), lambda snapshot: list(others)),
+        ),
+        is_described=True,
+    )
+
+
+def _only(x: Float[Tensor, "a b ..."], what: str, numbers: list[int], *, dim: int) -> Float[Tensor, "a b ..."]:
+    """X where it is of some numbers along one axis, and zero elsewhere."""
+    n = x.shape[dim]
+    if numbers and max(numbers) >= n:
+        msg = f"{what} must be in 0..{n - 1} of this model, got {max(numbers)}."
+        raise ValueError(msg)
+    index = torch.tensor(numbers, dtype=torch.long)
+    return torch.zeros_like(x).index_copy(dim, index, x.index_select(dim, index))
+
+
+def _subspace(name: str, rows: Callable[[Snapshot], Float64[Tensor, "rest neuron"]]) -> Component:
+    def orthonormal(snapshot: Snapshot) -> Float64[Tensor, "dimension neuron"]:
+        found = rows(snapshot)
+        if found.shape[1] != snapshot.config.d_mlp:
+            msg = f"directions must be rows of {snapshot.config.d_mlp} neurons, got shape {tuple(found.shape)}."
+            raise ValueError(msg)
+        return _orthonormal(found)
+
+    def part(snapshot: Snapshot, x: Tensor) -> Tensor:
+        span = orthonormal(snapshot).to(x.dtype)
+        return x @ span.T @ span
+
+    def others(snapshot: Snapshot, draws: int, rng: np.random.Generator) -> list[Component]:
+        span = orthonormal(snapshot)
+        rank, n = span.shape
+        if 2 * rank > n:
+            msg = f"a control needs {rank} other directions of {n} neurons, got {n - rank}; take fewer."
+            raise ValueError(msg)
+        drawn = (torch.from_numpy(rng.normal(size=(rank, n))) for _ in range(draws))
+        return [directions(random - random @ span.T @ span) for random in drawn]
+
+    return Component(name=name, site=sites.NEURONS, part=part, others=others, is_described=True)
+
+
+def _orthonormal(rows: Float64[Tensor, "rest neuron"]) -> Float64[Tensor, "dimension neuron"]:
+    """Orthonormal rows of the same span. Not by QR, which gives a row for every one, though it be zero or dependent."""
+    _, sizes, directions = torch.linalg.svd(rows, full_matrices=False)
+    return directions[sizes > 1e-9 * sizes.max()]
+
+
+def _numbers(what: str, numbers: Iterable[int], *, first: int = 0) -> list[int]:
+    wanted = sorted({int(i) for i in numbers})
+    if not wanted or wanted[0] < first:
+        msg = f"{what} must be numbers from {first} on, at least one, got {wanted}."
+        raise ValueError(msg)
+    return wanted

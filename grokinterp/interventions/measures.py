@@ -1,0 +1,166 @@
+"""Measures of edited models: what an intervention does, over training time in one call."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+import xarray as xr
+from jaxtyping import Float64
+from torch import Tensor
+
+from grokinterp import labels
+from grokinterp.interventions.component import Component
+from grokinterp.interventions.frequencies import At, frequency
+from grokinterp.interventions.intervention import Intervention
+from grokinterp.interventions.names import call
+from grokinterp.interventions.operations import ablate
+from grokinterp.labels import SPLITS, Split
+from grokinterp.losses import cross_entropy_per_pair
+from grokinterp.snapshots import Measure, Snapshot, measure
+
+
+Operation = Callable[[Component], Intervention]
+
+
+def under(intervention: Intervention, measure: Measure) -> Measure:
+    """Any measure of the model under an intervention.
+
+    Args:
+        intervention: What is done to the model.
+        measure: What is then measured.
+
+    Returns:
+        Measure of the same dims, named `intervened_` and the measure's name.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> without_3 = gi.interventions.ablate(gi.interventions.frequency(3))
+        >>> waves = under(without_3, gi.logits.fve())(gi.testing.planted_snapshot(7, keys=(1, 3)))
+        >>> waves.name, waves.values.round(6).tolist()
+        ('intervened_logit_fve', [1.0, 0.0, 0.0])
+    """
+
+    def compute(snapshot: Snapshot) -> xr.DataArray:
+        return measure(intervention(snapshot))
+
+    compute.__module__ = measure.compute.__module__
+    made = kept_if_described(f"intervened_{measure.name}", compute, intervention, measure.arguments)
+    return replace(made, renamed_from=measure.renamed_from)
+
+
+def losses(intervention: Intervention) -> Measure:
+    """The cross-entropy under an intervention, by split.
+
+    Args:
+        intervention: What is done to the model.
+
+    Returns:
+        Measure giving `intervened_loss`, dims (split,), nats. Where the snapshot does not know its training pairs,
+        `all` is the only split.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> without_keys = gi.interventions.ablate(gi.interventions.frequency(1, 3))
+        >>> losses(without_keys)(gi.testing.planted_snapshot(7, keys=(1, 3))).sel(split="test").item()  # log 7
+        1.945910149...
+    """
+    return under(intervention, _loss)
+
+
+def accuracies(intervention: Intervention) -> Measure:
+    """The share of right answers under an intervention, by split.
+
+    Args:
+        intervention: What is done to the model.
+
+    Returns:
+        Measure giving `intervened_accuracy`, dims (split,), 0 to 1. Where the snapshot does not know its training
+        pairs, `all` is the only split.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> turned = gi.interventions.relocate(3, 2, at=("W_E",))
+        >>> accuracies(turned)(gi.testing.planted_snapshot(7, keys=(1, 3))).sel(split="all").item() < 0.5
+        True
+    """
+    return under(intervention, _accuracy)
+
+
+def effects(keys: Iterable[int] | None = None, *, at: At = "logits", operation: Operation = ablate) -> Measure:
+    """The cross-entropy under an operation on each frequency alone, by split.
+
+    Args:
+        keys: The frequencies, or irreps; default: every one there is.
+        at: `logits`; `neurons` of the last layer; or `W_E`.
+        operation: What is done: `ablate`, `keep_only`, or a function from a component to an intervention.
+
+    Returns:
+        Measure giving `intervened_loss_by_frequency`, dims (frequency, split), nats. Where the snapshot does not know
+        its training pairs, `all` is the only split.
+
+    Raises:
+        ValueError: Where it is used, if a key is no block of the task's basis, or the task has no group.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217, figure 6: the loss without each frequency.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> ds = effects()(gi.testing.planted_snapshot(7, keys=(1, 3)))
+        >>> ds.sel(split="all").values.round(3).tolist()
+        [1.182, 0.529, 1.182]
+    """
+    wanted = None if keys is None else sorted({int(k) for k in keys})
+
+    def compute(snapshot: Snapshot) -> xr.DataArray:
+        blocks = list(snapshot.basis.blocks) if wanted is None else wanted
+        by_frequency = [_loss(operation(frequency(k, at=at))(snapshot)) for k in blocks]
+        return labels.array(
+            torch.tensor([loss.values.tolist() for loss in by_frequency], dtype=torch.float64),
+            ("frequency", "split"),
+            name="loss",
+            units="nats",
+            long_name="loss under the operation on one frequency",
+            coords={"frequency": blocks, "split": _splits(snapshot)},
+        )
+
+    on_each = operation(replace(frequency(1, at=at), name=call("frequency", "k", at=at)))
+    return kept_if_described("intervened_loss_by_frequency", compute, on_each, {"key_frequencies": wanted})
+
+
+def kept_if_described(
+    name: str,
+    compute: Callable[[Snapshot], xr.DataArray],
+    intervention: Intervention,
+    arguments: Mapping[str, Any],
+) -> Measure:
+    """A measure with its intervention's name among its arguments; not for caches if that does not say all of it."""
+    if not intervention.is_described:
+        # A trajectory keeps what functions of this library give; this one is in part a user's.
+        compute.__module__ = "__main__"
+    return Measure(name=name, compute=compute, arguments={"intervention": intervention.name, **arguments})
+
+
+def _splits(snapshot: Snapshot) -> tuple[Split, ...]:
+    return ("all",) if snapshot.is_train is None else SPLITS
+
+
+def _by_split(
+    snapshot: Snapshot, per_pair: Float64[Tensor, "a b"], *, name: str, units: str, long_name: str
+) -> xr.DataArray:
+    splits = _splits(snapshot)
+    means = [per_pair[snapshot.mask(split)].mean().item() for split in splits]
+    return labels.array(means, ("split",), name=name, units=units, long_name=long_name, coords={"split": splits})
+
+
+@measure("loss")
+def _loss(snapshot: Snapshot) -> xr.DataArray:
+    per_pair = cross_entropy_per_pair(snapshot.logits, snapshot.task.table)
+    return _by_split(snapshot, per_pair, name="loss", units="nats", long_name="loss under the intervention")
+
+
+@measure("accuracy")
+def _accuracy(snapshot: Snapshot) -> xr.DataArray:
+    is_right = (snapshot.logits.argmax(dim=-1) == snapshot.task.table).double()
+    return _by_split(snapshot, is_right, name="accuracy", units="", long_name="accuracy under the intervention")

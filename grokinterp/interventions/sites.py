@@ -1,0 +1,136 @@
+"""Where a model can be edited: activations at '=', the embedding of tokens, and the unembedding of classes.
+
+A site is TransformerLens' name of a hook or of one of the two weights. What is edited there is what
+`Snapshot.activation` gives, [a, b, ...], or `W_E` over the operands' tokens, or `W_U` over the answers: neither the
+token '=' nor the class '=' is ever edited. Layers may count from the end: `blocks.-1.mlp.hook_post`.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from grokinterp.models.config import TransformerConfig
+from grokinterp.models.init import Params
+from grokinterp.models.transformer import HOOK_LOGITS as LOGITS
+from grokinterp.models.transformer import hook_names
+from grokinterp.snapshots import Snapshot
+
+
+W_E: Final = "embed.W_E"
+W_U: Final = "unembed.W_U"
+WEIGHTS: Final = (W_E, W_U)
+NEURONS: Final = "blocks.-1.mlp.hook_post"
+
+Change = Callable[[Tensor], Tensor]
+"""From what is at a site to what takes its place."""
+
+
+def in_layer(layer: int, hook: str) -> str:
+    """A hook of a layer as a site.
+
+    Examples:
+        >>> in_layer(-1, "mlp.hook_post")
+        'blocks.-1.mlp.hook_post'
+    """
+    return f"blocks.{layer}.{hook}"
+
+
+def resolve(site: str, config: TransformerConfig) -> str:
+    """The site with its layer counted from the first.
+
+    Raises:
+        ValueError: If the model has no such layer or site.
+
+    Examples:
+        >>> resolve("blocks.-1.mlp.hook_post", TransformerConfig(n_layers=2))
+        'blocks.1.mlp.hook_post'
+    """
+    if site.startswith("blocks."):
+        _, layer, name = site.split(".", maxsplit=2)
+        n = config.n_layers
+        if not -n <= int(layer) < n:
+            msg = f"layer must be in {-n}..{n - 1} for a model of {n} layers, got {layer}."
+            raise ValueError(msg)
+        site = in_layer(int(layer) % n, name)
+    known = (*WEIGHTS, *hook_names(config))
+    if site not in known:
+        msg = f"site must be one of {', '.join(known)}, got {site!r}."
+        raise ValueError(msg)
+    return site
+
+
+def read(snapshot: Snapshot, site: str) -> Float[Tensor, "..."]:
+    """What can be edited at a site, without a forward pass where the snapshot has it already."""
+    resolved = resolve(site, snapshot.config)
+    if resolved == W_E:
+        return snapshot.W_E
+    if resolved == W_U:
+        return snapshot.params[W_U][:, : snapshot.task.n_outputs]
+    if resolved == LOGITS:
+        return snapshot.logits
+    if resolved == resolve(NEURONS, snapshot.config):
+        return snapshot.neurons
+    return snapshot.activation(resolved)
+
+
+def write_weights(snapshot: Snapshot, changes: dict[str, Change]) -> Params:
+    """The parameters with changes of `W_E` and `W_U`; the other parameters are the same tensors."""
+    params = dict(snapshot.params)
+    for site, change in changes.items():
+        params[site] = params[site].clone()
+        without_equals = slice(snapshot.task.n_tokens) if site == W_E else (..., slice(snapshot.task.n_outputs))
+        params[site][without_equals] = change(read(snapshot, site)).to(params[site])
+    return params
+
+
+def hook(snapshot: Snapshot, site: str, change: Change) -> tuple[str, Change]:
+    """The change as one of the activations of TransformerLens: the hook's name, and what to do there.
+
+    The activation is [batch, pos, ...] of all pairs in order. A change of `W_U` must be linear in each row, for it is
+    made to the logits less their bias.
+
+    Raises:
+        ValueError: If the model has no such site, or it is one that TransformerLens' versions edit differently.
+    """
+    answers = slice(snapshot.task.n_outputs)
+    if site == W_E:
+        rows = write_weights(snapshot, {W_E: change})[W_E]
+        return "hook_embed", lambda x: F.embedding(snapshot.tokens, rows).to(_require_all_pairs(snapshot, x))
+    if site == W_U:
+        bias = snapshot.params.get("unembed.b_U")
+        b_U = 0.0 if bias is None else bias[answers]
+        return LOGITS, _at(snapshot, (slice(None), -1, answers), lambda x: change(x - b_U) + b_U)
+    resolved = resolve(site, snapshot.config)
+    if resolved.endswith("hook_resid_mid"):
+        msg = f"{resolved} cannot be edited, which in TransformerLens 4 would reach the MLP alone; edit hook_attn_out."
+        raise ValueError(msg)
+    if resolved.endswith("hook_pattern"):
+        return resolved, _at(snapshot, (slice(None), slice(None), -1), change)
+    return resolved, _at(snapshot, (slice(None), -1, answers) if resolved == LOGITS else (slice(None), -1), change)
+
+
+def _at(snapshot: Snapshot, where: tuple[slice | int, ...], change: Change) -> Change:
+    """The change made to a slice of the activations of all pairs."""
+
+    def make(activation: Tensor) -> Tensor:
+        edited = _require_all_pairs(snapshot, activation).clone()
+        # On the CPU, where the snapshot is; the model may be elsewhere.
+        x = activation[where].cpu().unflatten(0, snapshot.task.shape)
+        edited[where] = change(x).flatten(0, 1).to(activation)
+        return edited
+
+    return make
+
+
+def _require_all_pairs(snapshot: Snapshot, activation: Tensor) -> Tensor:
+    n_pairs = snapshot.task.table.numel()
+    if len(activation) != n_pairs:
+        msg = (
+            f"an intervention edits the batch of all {n_pairs} pairs of {snapshot.task.name} in order, got a batch of "
+            f"{len(activation)}; pass model(snapshot.tokens)."
+        )
+        raise ValueError(msg)
+    return activation

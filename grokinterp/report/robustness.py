@@ -1,0 +1,85 @@
+"""Which findings are robust and which are accidents of rounding or of the seed: the spread over rebuilt runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grokinterp import claims
+from grokinterp.claims import Claim
+from grokinterp.claims.spread import is_by_name, key_of, largest_distance, ratio_or_difference
+from grokinterp.report.findings import number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A quantity over the rebuilt runs.
+
+    Attributes:
+        quantity: What.
+        published: In words.
+        values: Of each run in words.
+        rounding: How far runs from one seed are apart.
+        seeds: How far any two are apart.
+        verdict: What that makes of it.
+    """
+
+    quantity: str
+    published: str
+    values: list[str]
+    rounding: str
+    seeds: str
+    verdict: str
+
+
+def table() -> list[Finding]:
+    """A row per quantity: what each rebuilt run gives, and how far they are apart.
+
+    Points of curves are left out, but for the events in them.
+    """
+    firsts: dict[str, list[Claim]] = {}
+    for claim in claims.claims():
+        if claim.comparison == "spread" and "epoch" not in claim.select and claim.value is not None:
+            firsts.setdefault(key_of(claim, claims.spread_data()["epoch"]), []).append(claim)
+    return [_finding(key, of_key) for key, of_key in firsts.items()]
+
+
+def _finding(key: str, of_key: Sequence[Claim]) -> Finding:
+    claim, runs = of_key[0], claims.spread_data()["runs"]
+    by = ratio_or_difference(claim)
+    by_run = [run["values"].get(key, []) for run in runs]
+    same = [values for run, values in zip(runs, by_run, strict=True) if run["seed"] == 0]
+    rounding, seeds = largest_distance(same, by=by), largest_distance(by_run, by=by)
+    names = is_by_name(claim)
+    return Finding(
+        quantity=claim.quantity if len(of_key) == 1 else claim.definition,
+        published=", ".join(_words(_one(claim)) for claim in of_key),
+        values=[_range(values) for values in by_run],
+        rounding=_apart(rounding.most, by),
+        seeds="" if names else _apart(seeds.most, by),
+        verdict=_verdict(rounding.is_firm, seeds.is_firm or names),
+    )
+
+
+def _verdict(is_firm_to_rounding: bool, is_firm_over_seeds: bool) -> str:  # noqa: FBT001
+    if not is_firm_to_rounding:
+        return "accident of rounding"
+    return "robust" if is_firm_over_seeds else "depends on the seed"
+
+
+def _one(claim: Claim) -> float:
+    assert isinstance(claim.value, (int, float))
+    return float(claim.value)
+
+
+def _words(value: float) -> str:
+    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1 else number(value)
+
+
+def _range(values: Sequence[float]) -> str:
+    if not values:
+        return "not reached"
+    low, high = min(values), max(values)
+    return _words(low) if low == high else f"{_words(low)} to {_words(high)}"
+
+
+def _apart(most: float, by: str) -> str:
+    return f"x{most:.3g}" if by == "ratio" else f"± {most:.2g}"
