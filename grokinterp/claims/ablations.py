@@ -4,7 +4,7 @@ import torch
 import xarray as xr
 
 from grokinterp import attention, interventions, labels, neurons
-from grokinterp.claims.evidence import Evidence, transformer_lens_model
+from grokinterp.claims.subjects import Evidence, transformer_lens_model
 from grokinterp.interventions import Intervention, ablate, frequency, head, keep_only, readout, replace, skip
 from grokinterp.losses import cross_entropy_per_pair
 

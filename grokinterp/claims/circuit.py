@@ -4,8 +4,9 @@ import numpy as np
 import xarray as xr
 
 from grokinterp import attention, fourier, labels, logits, neurons, progress
-from grokinterp.claims.evidence import Evidence, NotAvailableError
+from grokinterp.claims.subjects import Evidence, NotAvailableError
 from grokinterp.losses import cross_entropy_per_pair
+from grokinterp.snapshots import Measure, Snapshot
 
 
 # A singular value below this part of the largest does not count for the rank of W_L.
@@ -16,7 +17,7 @@ _NEURON_CUT = 0.85
 
 def is_key(evidence: Evidence) -> xr.DataArray:
     """Whether each frequency is key, 1 or 0; dims (frequency,)."""
-    blocks = evidence.snapshot.basis.blocks
+    blocks = _with_group(evidence).basis.blocks
     return labels.array(
         [float(k in evidence.keys) for k in blocks],
         ("frequency",),
@@ -126,7 +127,7 @@ def attention_to_equals(evidence: Evidence) -> xr.DataArray:
     return attention.to_equals(evidence.snapshot)
 
 
-def _of_attention(evidence: Evidence, measure) -> xr.DataArray:
+def _of_attention(evidence: Evidence, measure: Measure) -> xr.DataArray:
     try:
         return measure(evidence.snapshot)
     except ValueError as error:
@@ -137,8 +138,12 @@ def _neuron_fve(evidence: Evidence) -> np.ndarray:
     return neurons.fve(_with_group(evidence)).values
 
 
-def _with_group(evidence: Evidence):
-    """The snapshot; without keys, and so without a group, the claims have nothing to say."""
+def _with_group(evidence: Evidence) -> Snapshot:
+    """The snapshot, if its task has a group.
+
+    Raises:
+        NotAvailableError: If it has none, or the model has no keys of it.
+    """
     _ = evidence.keys
     return evidence.snapshot
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import xarray as xr
 
 from grokinterp.claims import ablations, circuit, reruns, training
-from grokinterp.claims.evidence import Evidence, NotAvailableError
+from grokinterp.claims.subjects import Evidence, NotAvailableError
 from grokinterp.claims.files import read_data
 
 
@@ -131,6 +131,9 @@ def by_id(id: str) -> Claim:
 def _claim(group: Mapping[str, Any], entry: Mapping[str, Any]) -> Claim:
     common = {key: value for key, value in group.items() if key != "entries"}
     merged = common | dict(entry)
-    if isinstance(merged["value"], list):
-        merged["value"] = tuple(merged["value"])
+    value = merged["value"]
+    if isinstance(value, list):
+        merged["value"] = tuple(map(float, value))
+    elif value is not None:
+        merged["value"] = float(value)
     return Claim(**merged)

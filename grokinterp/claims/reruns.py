@@ -3,8 +3,8 @@
 import xarray as xr
 
 from grokinterp import labels
-from grokinterp.claims import published
-from grokinterp.claims.evidence import Evidence, NotAvailableError
+from grokinterp.claims import records
+from grokinterp.claims.subjects import Evidence, NotAvailableError
 
 
 def n_keys(evidence: Evidence) -> xr.DataArray:
@@ -29,7 +29,7 @@ def memorised(evidence: Evidence) -> xr.DataArray:
 def share_grokked(evidence: Evidence, axis: str) -> xr.DataArray:
     """The share of small runs that grokked by their horizon, along an axis; dims (value,)."""
     _require_paper(evidence)
-    return published.across(axis)["grokked"].notnull().mean("seed")
+    return records.across(axis)["grokked"].notnull().mean("seed")
 
 
 def grokked_by_decay(evidence: Evidence) -> xr.DataArray:
@@ -44,7 +44,7 @@ def grokked_by_fraction(evidence: Evidence) -> xr.DataArray:
 
 def _seeds(evidence: Evidence) -> xr.Dataset:
     _require_paper(evidence)
-    return published.seeds()
+    return records.seeds()
 
 
 def _require_paper(evidence: Evidence) -> None:

@@ -9,7 +9,7 @@ from itertools import combinations, product
 from typing import Final
 
 from grokinterp.claims.claim import Claim
-from grokinterp.claims.evidence import Evidence, NotAvailableError, evidence
+from grokinterp.claims.subjects import Evidence, NotAvailableError, evidence
 from grokinterp.claims.files import read_data
 from grokinterp.runs.run import Run
 

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from grokinterp import labels, phases
-from grokinterp.claims.evidence import Evidence, NotAvailableError
+from grokinterp.claims.subjects import Evidence, NotAvailableError
 
 
 # What the excluded loss does while the model memorises is over by then, and its rise has not begun before.
@@ -75,7 +75,8 @@ def excluded_loss_3D(evidence: Evidence) -> xr.DataArray:
 
 def excluded_loss_by_key(evidence: Evidence) -> xr.DataArray:
     """The loss without cos and sin(w_k(a+b)) of one key over training, train pairs; dims (epoch, frequency)."""
-    return evidence.curves.excluded_loss_2D_by_key
+    # Other curves have other frequencies, and lie beside it in one Dataset.
+    return evidence.curves.excluded_loss_2D_by_key.sel(frequency=list(evidence.keys))
 
 
 def squared_weights(evidence: Evidence) -> xr.DataArray:
@@ -199,7 +200,7 @@ def _first(holds: xr.DataArray) -> xr.DataArray:
     if not holds.any():
         msg = f"it has not come to that by epoch {int(holds.epoch[-1]) if holds.size else 0}."
         raise NotAvailableError(msg)
-    return _epoch(holds.epoch.values[holds.values.argmax()])
+    return _epoch(float(holds.epoch.values[holds.values.argmax()]))
 
 
 def _epoch(value: float) -> xr.DataArray:

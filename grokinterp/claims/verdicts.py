@@ -7,7 +7,7 @@ from typing import Final, Literal
 import xarray as xr
 
 from grokinterp.claims.claim import Claim, claims
-from grokinterp.claims.evidence import Evidence, NotAvailableError, evidence
+from grokinterp.claims.subjects import Evidence, NotAvailableError, evidence
 from grokinterp.claims.spread import ROUNDING, Tolerance, tolerance
 
 

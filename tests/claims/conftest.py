@@ -1,0 +1,24 @@
+"""A small run of addition, trained once."""
+
+import pytest
+
+import grokinterp as gi
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> gi.Run:
+    """P = 7 for 30 epochs: it memorises nothing, and has all that a run has."""
+    config = gi.RunConfig(
+        task=gi.TaskConfig(p=7),
+        split=gi.SplitConfig(fraction=0.5),
+        model=gi.TransformerConfig(d_model=8, n_heads=2, d_head=4, d_mlp=16),
+        epochs=30,
+        checkpoint_every=10,
+    )
+    return gi.train(config, tmp_path_factory.mktemp("claims") / "tiny", progress=False)
+
+
+@pytest.fixture(scope="session")
+def bundled() -> list[gi.claims.Result]:
+    """Every claim on the bundled run."""
+    return gi.claims.check(gi.load_run("nanda2023"))
