@@ -78,7 +78,7 @@ def loss(evidence: Evidence) -> xr.DataArray:
 
 def logit_fve(evidence: Evidence) -> xr.DataArray:
     """The share of the logits' variance that cos w_k(a+b-c) of the keys explain together."""
-    return logits.fve()(evidence.snapshot).sel(frequency=list(evidence.keys)).sum("frequency", keep_attrs=True)
+    return logits.fve()(_with_group(evidence)).sel(frequency=list(evidence.keys)).sum("frequency", keep_attrs=True)
 
 
 def trig_loss(evidence: Evidence) -> xr.DataArray:

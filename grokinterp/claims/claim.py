@@ -10,8 +10,8 @@ from typing import Any, Final, Literal
 import xarray as xr
 
 from grokinterp.claims import ablations, circuit, reruns, training
-from grokinterp.claims.subjects import Evidence, NotAvailableError
 from grokinterp.claims.files import read_data
+from grokinterp.claims.subjects import Evidence, NotAvailableError
 
 
 Source = Literal["code", "figure", "quoted", "recomputed", "not found"]

@@ -9,8 +9,8 @@ from itertools import combinations, product
 from typing import Final
 
 from grokinterp.claims.claim import Claim
-from grokinterp.claims.subjects import Evidence, NotAvailableError, evidence
 from grokinterp.claims.files import read_data
+from grokinterp.claims.subjects import Evidence, NotAvailableError, evidence
 from grokinterp.runs.run import Run
 
 

@@ -7,8 +7,8 @@ from typing import Final, Literal
 import xarray as xr
 
 from grokinterp.claims.claim import Claim, claims
-from grokinterp.claims.subjects import Evidence, NotAvailableError, evidence
 from grokinterp.claims.spread import ROUNDING, Tolerance, tolerance
+from grokinterp.claims.subjects import Evidence, NotAvailableError, evidence
 
 
 Kind = Literal["firm", "statistical", "not established"]

@@ -80,7 +80,7 @@ def test_published_lines_have_their_vertices() -> None:
 
 
 def test_an_unknown_figure_is_refused() -> None:
-    with pytest.raises(ValueError, match="figure must be one of excluded_loss_2D_full, .*, got 'figure 7'"):
+    with pytest.raises(ValueError, match=r"figure must be one of excluded_loss_2D_full, .*, got 'figure 7'"):
         gi.claims.published("figure 7")
 
 
