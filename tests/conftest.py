@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+import grokinterp as gi
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.init import Params, shapes
 from grokinterp.tasks import Task
@@ -31,6 +32,12 @@ def random_params() -> Callable[..., Params]:
         return params
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def bundled_claims() -> list[gi.claims.Result]:
+    """Every claim on the bundled run, which takes a while."""
+    return gi.claims.check(gi.load_run("nanda2023"))
 
 
 @pytest.fixture

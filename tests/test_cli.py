@@ -182,3 +182,38 @@ def test_an_error_of_torch_is_one_line(
     assert capsys.readouterr().err == (
         "grokinterp: RuntimeError: No working C++ compiler found (`--debug` shows where)\n"
     )
+
+
+def test_reproduce_says_what_does_not_hold_and_writes_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "dossier.html"
+    assert main(["reproduce", "nanda2023", "--out", str(page)]) == 0
+    said = capsys.readouterr().out
+    assert "neurons.polynomials: outside the spread, published 2.48e-07" in said
+    assert "not established: 7" in said
+    assert page.stat().st_size > 1_000_000
+
+
+def test_reproduce_of_another_run_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _train(tmp_path / "run") == 0
+    assert main(["reproduce", "nanda2023", "--run", str(tmp_path / "run")]) == 0
+    assert "firm claims that hold: 0 of 0" in capsys.readouterr().out
+
+
+def test_reproduce_fails_with_a_firm_claim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A claim about the split, asked of a run that was told to have another."""
+    import dataclasses
+
+    from grokinterp.claims import claim
+
+    wrong = dataclasses.replace(gi.claims.by_id("recipe.pairs.train"), value=3831.0)
+    monkeypatch.setattr("grokinterp.claims.verdicts.claims", lambda: (wrong, *claim.claims()[:2]))
+    assert main(["reproduce", "nanda2023"]) == 1
+    said = capsys.readouterr()
+    assert "recipe.pairs.train: fails, published 3831.0, ours 3830" in said.out
+    assert said.err == "grokinterp: 1 firm claims fail: recipe.pairs.train.\n"
+
+
+def test_reproduce_knows_one_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nanda2023" in _refused(["reproduce", "power2022"], capsys)

@@ -107,9 +107,17 @@ def render(found: Evidence, results: Sequence[Result]) -> str:
         spread=robustness.table(),
         runs=[entry["name"] for entry in claims.spread_data()["runs"]],
         spread_epoch=claims.spread_data()["epoch"],
-        figures=list(figures.draw(found)),
+        figures=list(figures.draw(found)) if has_keys(found) else [],
         made_by=run.made_by,
     )
+
+
+def has_keys(found: Evidence) -> bool:
+    """Whether the model has key frequencies, without which there is no figure of the paper to draw."""
+    try:
+        return bool(found.keys)
+    except claims.NotAvailableError:
+        return False
 
 
 def tiles(results: Sequence[Result]) -> dict[str, str]:

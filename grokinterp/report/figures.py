@@ -47,9 +47,13 @@ Entry = tuple[str, Callable[[], go.Figure], str]
 def _figures(found: Evidence) -> Iterator[Entry]:
     yield from _embedding(found)
     yield from _circuit(found)
-    yield from _training(found)
+    yield from _progress(found)
     if found.is_of_the_paper:
-        yield from _across_runs()
+        yield from _over_seeds()
+    yield from _further(found)
+    if found.is_of_the_paper:
+        yield from _across_settings("weight_decay", "Weight decay")
+        yield from _across_settings("p", "Moduli")
 
 
 def _embedding(found: Evidence) -> Iterator[Entry]:
@@ -119,7 +123,7 @@ def _circuit(found: Evidence) -> Iterator[Entry]:
         )
 
 
-def _training(found: Evidence) -> Iterator[Entry]:
+def _progress(found: Evidence) -> Iterator[Entry]:
     curves, is_paper = found.curves, found.is_of_the_paper
     yield (
         "Figure 7: progress measures",
@@ -160,37 +164,36 @@ def _training(found: Evidence) -> Iterator[Entry]:
             _comparison(xr.merge([of_keys, ours[["train_loss", "test_loss"]]]), f"{name}_key", is_paper=is_paper),
             _BESIDE,
         )
-    more = (
-        (
-            "Figure 26: excluded loss of all frequencies, 3D",
-            "excluded_loss_3D_full",
-            ("excluded_loss_3D", "train_loss", "test_loss"),
-        ),
-        (
-            "Excluded accuracy of all frequencies",
-            "excluded_acc_2D_full",
-            ("excluded_accuracy_2D", "train_accuracy", "test_accuracy"),
-        ),
-    )
-    for title, figure, names in more:
-        yield title, _comparison(ours[list(names)], figure, is_paper=is_paper), _BESIDE
-    yield (
-        "Squared weights by matrix",
-        _comparison(_by_matrix(curves.weight_norm), "sum_sq_weight_by_param", is_paper=is_paper),
-        _BESIDE,
-    )
 
 
-def _across_runs() -> Iterator[Entry]:
+def _over_seeds() -> Iterator[Entry]:
     yield (
         "Figure 18: restricted loss over seeds",
         lambda: plots.over_seeds(claims.seeds()[["restricted_loss"]]),
         "All pairs, with the keys that each run has at epoch 16,000.",
     )
-    small = "Three seeds each, p = 59 where p is not what changes, the setting of the preset quick and 3,000 epochs: "
-    small += "not the paper's size."
-    for axis, title in (("fraction", "Figure 20: train fractions"), ("weight_decay", "Weight decay"), ("p", "Moduli")):
-        yield title, lambda axis=axis: plots.grokking_epochs(claims.across(axis)), small
+    yield from _across_settings("fraction", "Figure 20: train fractions")
+
+
+def _further(found: Evidence) -> Iterator[Entry]:
+    is_paper, ours = found.is_of_the_paper, _lines(found.curves)
+    lines = ours[["excluded_loss_3D", "train_loss", "test_loss"]]
+    title = "Figure 26: excluded loss of all frequencies, 3D"
+    yield title, _comparison(lines, "excluded_loss_3D_full", is_paper=is_paper), _BESIDE
+    lines = ours[["excluded_accuracy_2D", "train_accuracy", "test_accuracy"]]
+    title = "Excluded accuracy of all frequencies"
+    yield title, _comparison(lines, "excluded_acc_2D_full", is_paper=is_paper), _BESIDE
+    lines = _by_matrix(found.curves.weight_norm)
+    yield "Squared weights by matrix", _comparison(lines, "sum_sq_weight_by_param", is_paper=is_paper), _BESIDE
+
+
+def _across_settings(axis: str, title: str) -> Iterator[Entry]:
+    yield (
+        title,
+        lambda: plots.grokking_epochs(claims.across(axis)),
+        "Three seeds each of the preset quick for 3,000 epochs, p = 59 where p is not what changes: not the paper's "
+        "size.",
+    )
 
 
 _BESIDE = "Solid is ours; dashed is the published line, as read off the authors' vector graphics."

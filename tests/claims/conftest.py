@@ -16,9 +16,3 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> gi.Run:
         checkpoint_every=10,
     )
     return gi.train(config, tmp_path_factory.mktemp("claims") / "tiny", progress=False)
-
-
-@pytest.fixture(scope="session")
-def bundled() -> list[gi.claims.Result]:
-    """Every claim on the bundled run."""
-    return gi.claims.check(gi.load_run("nanda2023"))

@@ -20,20 +20,20 @@ def verdict_of(asked: gi.claims.Claim, ours: float, *, most: float | None = None
     return verdicts._verdict(asked, kind, allowed, ours)
 
 
-def test_every_firm_claim_holds_on_the_bundled_run(bundled: list[gi.claims.Result]) -> None:
-    firm = [result for result in bundled if result.kind == "firm"]
+def test_every_firm_claim_holds_on_the_bundled_run(bundled_claims: list[gi.claims.Result]) -> None:
+    firm = [result for result in bundled_claims if result.kind == "firm"]
     assert len(firm) > 40
     assert [result.claim.id for result in firm if result.verdict != "holds"] == []
 
 
-def test_the_bundled_run_has_a_number_for_every_claim_that_is_defined(bundled: list[gi.claims.Result]) -> None:
-    without = [result.claim.id for result in bundled if result.ours is None]
+def test_the_bundled_run_has_a_number_for_every_claim_that_is_defined(bundled_claims: list[gi.claims.Result]) -> None:
+    without = [result.claim.id for result in bundled_claims if result.ours is None]
     assert all(id.startswith("unknown.") for id in without)
-    assert {result.verdict for result in bundled} <= {"holds", "outside the spread", "not established"}
+    assert {result.verdict for result in bundled_claims} <= {"holds", "outside the spread", "not established"}
 
 
-def test_few_published_numbers_are_outside_the_spread(bundled: list[gi.claims.Result]) -> None:
-    compared = [result for result in bundled if result.kind == "statistical"]
+def test_few_published_numbers_are_outside_the_spread(bundled_claims: list[gi.claims.Result]) -> None:
+    compared = [result for result in bundled_claims if result.kind == "statistical"]
     outside = [result for result in compared if result.verdict == "outside the spread"]
     assert len(compared) > 100
     assert len(outside) <= 0.05 * len(compared)
@@ -186,9 +186,9 @@ def test_the_papers_setting_is_its_config_whatever_the_machine() -> None:
     assert not gi.claims.evidence(run.snapshot()).is_of_the_paper
 
 
-def test_results_are_a_table(bundled: list[gi.claims.Result]) -> None:
-    ds = gi.claims.dataset(bundled)
-    assert ds.sizes["claim"] == len(bundled)
+def test_results_are_a_table(bundled_claims: list[gi.claims.Result]) -> None:
+    ds = gi.claims.dataset(bundled_claims)
+    assert ds.sizes["claim"] == len(bundled_claims)
     row = ds.sel(claim="attention.to_equals.head0")
     assert row.published.item() == pytest.approx(0.0025)
     assert row.verdict.item() == "holds"
