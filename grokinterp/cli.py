@@ -124,7 +124,8 @@ class Reproduce:
         results = dossier.reproduce(run, self.out)
         for result in results:
             if result.verdict in ("fails", "outside the spread"):
-                print(f"{result.claim.id}: {result.verdict}, published {result.claim.value}, ours {result.ours:.6g}")
+                row = dossier.row(result)
+                print(f"{result.claim.id}: {row.verdict}, published {row.published}, ours {row.ours}")
         for label, count in dossier.tiles(results).items():
             print(f"{label}: {count}")
         if self.out is not None:

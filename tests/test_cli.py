@@ -190,7 +190,7 @@ def test_reproduce_says_what_does_not_hold_and_writes_the_page(
     page = tmp_path / "dossier.html"
     assert main(["reproduce", "nanda2023", "--out", str(page)]) == 0
     said = capsys.readouterr().out
-    assert "neurons.polynomials: outside the spread, published 2.48e-07" in said
+    assert "neurons.polynomials: outside the spread, published 2.48e-7 nats" in said
     assert "not established: 7" in said
     assert page.stat().st_size > 1_000_000
 
@@ -211,7 +211,7 @@ def test_reproduce_fails_with_a_firm_claim(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr("grokinterp.claims.verdicts.claims", lambda: (wrong, *claim.claims()[:2]))
     assert main(["reproduce", "nanda2023"]) == 1
     said = capsys.readouterr()
-    assert "recipe.pairs.train: fails, published 3831.0, ours 3830" in said.out
+    assert "recipe.pairs.train: fails, published 3,831, ours 3,830" in said.out
     assert said.err == "grokinterp: 1 firm claims fail: recipe.pairs.train.\n"
 
 
