@@ -4,19 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Final
 
 from grokinterp import claims
 from grokinterp.claims import Evidence, Result
 from grokinterp.report import figures, robustness
-from grokinterp.report.findings import number
+from grokinterp.report.findings import table_number
 from grokinterp.report.page import render_template
 from grokinterp.runs.layout import write_atomically
 from grokinterp.runs.run import Run
-
-
-# From here on a number's fifth digit is before its point.
-_WHOLE: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,11 +180,7 @@ def row(result: Result) -> Row:
 def _number(value: float | tuple[float, float], unit: str) -> str:
     if isinstance(value, tuple):
         return f"{_number(value[0], '')} to {_number(value[1], unit)}"
-    if float(value).is_integer() and (abs(value) >= 1 or value == 0):
-        return f"{value:,.0f}"
-    # As many digits as the published numbers have.
-    text = f"{value:.5g}" if 1e-3 <= abs(value) < _WHOLE else number(value)
-    return f"{text} {unit}" if unit == "nats" else text
+    return f"{table_number(value)} {unit}" if unit == "nats" else table_number(value)
 
 
 def _difference(result: Result) -> str:

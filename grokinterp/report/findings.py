@@ -258,6 +258,18 @@ def number(value: float) -> str:
     return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
+def table_number(value: float) -> str:
+    """A number for a table of published ones: five digits where they have so many, whole from a thousand on.
+
+    Examples:
+        >>> table_number(4.764052), table_number(3663.005), table_number(56.0), table_number(2.4122e-7)
+        ('4.7641', '3,663', '56', '2.41e-7')
+    """
+    if abs(value) >= 1000 or (value.is_integer() and (abs(value) >= 1 or value == 0)):
+        return f"{value:,.0f}"
+    return f"{value:.5g}" if abs(value) >= 1e-3 else number(value)
+
+
 def words(items: Sequence[object]) -> str:
     """Items with commas and an "and".
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from grokinterp import claims
 from grokinterp.claims import Claim
 from grokinterp.claims.spread import is_by_name, key_of, largest_distance, ratio_or_difference
-from grokinterp.report.findings import number
+from grokinterp.report.findings import table_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def _finding(key: str, of_key: Sequence[Claim]) -> Finding:
     names = is_by_name(claim)
     return Finding(
         quantity=claim.quantity if len(of_key) == 1 else claim.definition,
-        published=", ".join(_words(_one(claim)) for claim in of_key),
+        published=", ".join(table_number(_one(claim)) for claim in of_key),
         values=[_range(values) for values in by_run],
         rounding=_apart(rounding.most, by),
         seeds="" if names else _apart(seeds.most, by),
@@ -70,15 +70,11 @@ def _one(claim: Claim) -> float:
     return float(claim.value)
 
 
-def _words(value: float) -> str:
-    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1 else number(value)
-
-
 def _range(values: Sequence[float]) -> str:
     if not values:
         return "not reached"
     low, high = min(values), max(values)
-    return _words(low) if low == high else f"{_words(low)} to {_words(high)}"
+    return table_number(low) if low == high else f"{table_number(low)} to {table_number(high)}"
 
 
 def _apart(most: float, by: str) -> str:
