@@ -147,14 +147,15 @@ def score_spectrum(snapshot: Snapshot) -> xr.DataArray:
 
 
 def linear_pattern(pattern: Float[Tensor, "*rest pos"]) -> Float[Tensor, "*rest pos"]:
-    """Attention to a, b and '=' with its softmax replaced by the softmax's tangent.
+    """Attention to a, b and '=' with the sigmoid in it replaced by its tangent.
 
-    What does not stay at '=' goes to a by sigmoid(d), d the difference of the scores of a and b. In its place half of
-    it goes to each, and d/4 more to a and less to b; so one of them gets less than nothing where d is beyond 2.
+    What does not stay at '=' goes to a by sigmoid(d), d the difference of the scores of a and b. In place of the
+    sigmoid comes 1/2 + d/4, less half of what stays at '='; where d is beyond 2, one of them gets less than nothing.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217: the softmax, "sigmoid of the difference", replaced by a linear function.
-        Which one is not known; the tangent at 0 is ours.
+        Which one is not known. With 1/2 + d/4 shared by what does not stay at '=', its product, the paper's model has
+        three times the loss.
 
     Examples:
         >>> linear_pattern(torch.tensor([0.5, 0.5, 0.0])).tolist()

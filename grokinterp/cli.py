@@ -123,7 +123,7 @@ class Reproduce:
         run = train(presets.nanda2023(), Path("runs/nanda2023")) if self.path == "train" else load_run(self.path)
         results = dossier.reproduce(run, self.out)
         for result in results:
-            if result.verdict in ("fails", "outside the spread"):
+            if result.verdict in ("fails", "differs"):
                 row = dossier.row(result)
                 print(f"{result.claim.id}: {row.verdict}, published {row.published}, ours {row.ours}")
         for label, count in dossier.tiles(results).items():

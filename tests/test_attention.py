@@ -120,7 +120,7 @@ def test_scores_that_depend_on_more_than_the_token_are_refused(settings: dict) -
         gi.attention.score_components(random_snapshot(**settings))
 
 
-def test_the_linear_pattern_is_the_tangent_of_the_softmax() -> None:
+def test_the_linear_pattern_has_the_tangent_of_the_sigmoid() -> None:
     scores = torch.tensor([[0.3, -0.1, -2.0], [2.5, -1.5, 0.0], [0.0, 0.0, 9.0]], dtype=torch.float64)
     pattern = scores.softmax(dim=-1)
     linear = linear_pattern(pattern)

@@ -89,3 +89,14 @@ def test_what_was_kept_is_what_is_computed(run: gi.Run) -> None:
     snapshot = run.snapshot(9400)
     assert kept.excluded_loss.item() == pytest.approx(gi.progress.excluded_loss(KEYS)(snapshot).item(), rel=1e-5)
     assert kept.gini.values.flatten() == pytest.approx(gi.fourier.gini(snapshot).values, rel=1e-6)
+
+
+def test_every_curve_of_the_claims_is_what_is_computed(run: gi.Run) -> None:
+    """A wrong measure must not hide behind what a right one once kept: before, during and after grokking."""
+    measures = gi.claims.curves_of(KEYS)
+    epochs = [0, 1400, 9400, 12_000, 40_000]
+    kept = gi.trajectory(run, measures, epochs=epochs, progress=False)
+    computed = gi.trajectory(run, measures, epochs=epochs, cache=False, progress=False)
+    for name in kept:
+        # Logits are float32, of which another machine rounds the last digits otherwise; losses of 1e-8 feel that.
+        np.testing.assert_allclose(computed[name].values, kept[name].values, rtol=2e-3, atol=1e-10, err_msg=str(name))

@@ -192,7 +192,7 @@ def _waves(snapshot: gi.Snapshot, keys: tuple[int, ...]) -> Tensor:
     x = torch.arange(p, dtype=torch.float64)
     difference = x[:, None, None] + x[None, :, None] - x[None, None, :]
     waves = [(2 * math.pi * k * difference / p).cos() for k in keys]
-    return sum(wave * (wave * snapshot.logits).sum() / wave.square().sum() for wave in waves)
+    return torch.stack([wave * (wave * snapshot.logits).sum() / wave.square().sum() for wave in waves]).sum(dim=0)
 
 
 @pytest.mark.parametrize("split", ["train", "test", "all"])

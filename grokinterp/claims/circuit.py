@@ -48,6 +48,11 @@ def next_frequency(evidence: Evidence) -> xr.DataArray:
     return _number(float(others.idxmax("frequency")), "frequency")
 
 
+def next_power(evidence: Evidence) -> xr.DataArray:
+    """What `embedding_power` is at the next frequency."""
+    return embedding_power(evidence).sel(frequency=next_frequency(evidence).item(), drop=True)
+
+
 def readout_rank(evidence: Evidence) -> xr.DataArray:
     """How many singular values of W_L are above 1 % of the largest."""
     values = fourier.singular_values(evidence.snapshot).sel(matrix="W_L").values

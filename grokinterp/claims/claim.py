@@ -92,7 +92,7 @@ class Claim:
         Examples:
             >>> import grokinterp as gi
             >>> snap = gi.testing.planted_snapshot(7, keys=(1, 3))
-            >>> gi.claims.by_id("logits.fve").ours(gi.claims.evidence(snap))
+            >>> round(gi.claims.by_id("logits.fve").ours(gi.claims.evidence(snap)), 6)
             1.0
         """
         found = self.measure(evidence)

@@ -93,6 +93,16 @@ def _published_data() -> Mapping[str, Any]:
     return json.loads(read_data("curves.json"))["figures"]
 
 
+@cache
+def _seeds_data() -> Mapping[str, Any]:
+    return json.loads(read_data("seeds.json"))
+
+
+def seed_runs() -> list[Mapping[str, Any]]:
+    """The rebuilt runs: `name`, `keys` and curves of each."""
+    return _seeds_data()["runs"]
+
+
 def seeds() -> xr.Dataset:
     """Runs of the paper's recipe from other seeds, and of its own seed with other rounding, up to epoch 16,000.
 
@@ -100,7 +110,7 @@ def seeds() -> xr.Dataset:
         Dataset over (seed, epoch): `train_loss`, `test_loss`, `train_accuracy`, `test_accuracy`, `restricted_loss`;
         and `keys` over (seed), the key frequencies in words.
     """
-    data = json.loads(read_data("seeds.json"))
+    data = _seeds_data()
     names = {"seed": [run["name"] for run in data["runs"]], "epoch": data["epoch"]}
     variables = {
         name: labels.array(

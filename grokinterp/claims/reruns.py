@@ -9,21 +9,23 @@ from grokinterp.claims.subjects import Evidence, NotAvailableError
 
 def n_keys(evidence: Evidence) -> xr.DataArray:
     """How many keys the runs of the paper's recipe have, by seed; dims (seed,)."""
-    keys = _seeds(evidence)["keys"]
+    _require_paper(evidence)
+    runs = records.seed_runs()
     return labels.array(
-        [float(len(str(words).split(", "))) for words in keys.values],
+        [float(len(run["keys"])) for run in runs],
         ("seed",),
         name="n_keys",
         units="",
         long_name="key frequencies",
-        coords={"seed": keys.seed.values},
+        coords={"seed": [run["name"] for run in runs]},
     )
 
 
 def memorised(evidence: Evidence) -> xr.DataArray:
     """When the runs of the paper's recipe had learned their training pairs, to 200 epochs, by seed; dims (seed,)."""
-    accuracy = _seeds(evidence)["train_accuracy"]
-    return (accuracy > 0.99).idxmax("epoch").astype(float)
+    _require_paper(evidence)
+    has = records.seeds()["train_accuracy"] > 0.99
+    return has.idxmax("epoch").astype(float).where(has.any("epoch"))
 
 
 def share_grokked(evidence: Evidence, axis: str) -> xr.DataArray:
@@ -42,9 +44,14 @@ def grokked_by_fraction(evidence: Evidence) -> xr.DataArray:
     return share_grokked(evidence, "fraction")
 
 
-def _seeds(evidence: Evidence) -> xr.Dataset:
-    _require_paper(evidence)
-    return records.seeds()
+def not_run(_: Evidence) -> xr.DataArray:
+    """Nothing: what was published of such runs was not tried.
+
+    Raises:
+        NotAvailableError: Always.
+    """
+    msg = "not run here."
+    raise NotAvailableError(msg)
 
 
 def _require_paper(evidence: Evidence) -> None:

@@ -24,35 +24,52 @@ _NAMES: Final = ("circuit.is_key", "circuit.next_frequency", "circuit.attention_
 ROUNDING: Final = {"figure": 0.01, "quoted": 0.01, "code": 0.0, "recomputed": 2e-6, "not found": 0.0}
 # Epochs between two points of the published curves, and between two checkpoints.
 CHECKPOINTS: Final = 100.0
-# A claim is firm if rebuilt runs agree about it this well.
-FIRM_RATIO: Final = 1.25
-FIRM_DIFFERENCE: Final = 0.05
+# A claim is firm if rebuilt runs agree about it this well, and decided by them if they differ no more than that.
+_FIRM: Final = {"ratio": 1.25, "difference": 0.05, "name": 0.0}
+_DECIDED: Final = {"ratio": 2.0, "difference": 0.1, "name": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """What a published number may differ from ours by.
+    """What rebuilt runs allow a published number to be.
 
     Attributes:
-        by: `ratio` of the larger to the smaller, or `difference`.
-        most: The largest such between two rebuilt runs, or what rounding allows where that is more.
-        runs: How many rebuilt runs it comes from.
+        by: Numbers are compared by the `ratio` of the larger to the smaller or by their `difference`, and the `name` of
+            a frequency is the same or not.
+        most: The largest distance between two rebuilt runs, or what rounding allows where that is more; of names 0 if
+            all runs have the same, else infinity.
+        low: The smallest value of a rebuilt run, less what rounding allows.
+        high: The largest, and what rounding allows.
+        runs: How many rebuilt runs there are.
         step: The resolution at which the numbers are known; so far apart, they are equal.
     """
 
     by: str
     most: float
+    low: float
+    high: float
     runs: int
     step: float = 0.0
 
     @property
     def is_firm(self) -> bool:
         """Whether rebuilt runs agree well enough for the claim to be asked of each of them."""
-        return self.most <= (FIRM_RATIO if self.by == "ratio" else FIRM_DIFFERENCE)
+        return self.runs > 1 and self.most <= _FIRM[self.by]
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it says something that a number lies among those of rebuilt runs."""
+        return self.runs > 1 and self.most <= _DECIDED[self.by]
 
     def allows(self, published: float, ours: float) -> bool:
         """Whether two numbers are as near as two rebuilt runs."""
+        if self.by == "name":
+            return published == ours
         return abs(published - ours) <= self.step or distance(published, ours, self.by) <= self.most * (1 + 1e-12)
+
+    def contains(self, published: float) -> bool:
+        """Whether a number lies among those of rebuilt runs."""
+        return self.low - self.step <= published <= self.high + self.step
 
 
 def distance(x: float, y: float, by: str) -> float:
@@ -74,8 +91,10 @@ def is_by_name(claim: Claim) -> bool:
     return claim.function in _NAMES
 
 
-def ratio_or_difference(claim: Claim) -> str:
-    """How the claim's numbers are compared."""
+def comparison_of(claim: Claim) -> str:
+    """How the claim's numbers are compared: by ratio, difference or name."""
+    if is_by_name(claim):
+        return "name"
     return "ratio" if claim.unit in _BY_RATIO else "difference"
 
 
@@ -126,25 +145,37 @@ def tolerance(claim: Claim) -> Tolerance:
         >>> gi.claims.tolerance(gi.claims.by_id("loss.all")).by
         'ratio'
     """
-    is_name = is_by_name(claim)
-    runs = [run for run in spread_data()["runs"] if run["seed"] == 0 or not is_name]
+    runs = [run for run in spread_data()["runs"] if run["seed"] == 0 or not is_by_name(claim)]
     by_run = [run["values"].get(key_of(claim, spread_data()["epoch"]), []) for run in runs]
-    by = ratio_or_difference(claim)
-    found = largest_distance(by_run, by=by, rounding=0.0 if is_name else ROUNDING[claim.source])
+    found = spread_over(by_run, by=comparison_of(claim), rounding=ROUNDING[claim.source])
     return replace(found, step=CHECKPOINTS if claim.unit == "epoch" else 0.0)
 
 
-def largest_distance(by_run: Sequence[Sequence[float]], *, by: str, rounding: float = 0.0) -> Tolerance:
-    """The largest distance between a value of one run and one of another, or what rounding allows if that is more.
+def spread_over(by_run: Sequence[Sequence[float]], *, by: str, rounding: float = 0.0) -> Tolerance:
+    """What the values of rebuilt runs allow.
+
+    Args:
+        by_run: Values by run, several where a run has several of a kind; two values of one run are not compared.
+        by: `ratio`, `difference` or `name`.
+        rounding: The share of a published number, or for differences the number, that rounding may have changed.
 
     Examples:
-        >>> largest_distance([[1.0, 2.0], [], [4.0]], by="ratio")
-        Tolerance(by='ratio', most=4.0, runs=2, step=0.0)
+        >>> spread_over([[1.0, 2.0], [], [4.0]], by="ratio").most
+        4.0
     """
     known = [values for values in by_run if values]
-    apart = [distance(x, y, by) for left, right in combinations(known, 2) for x, y in product(left, right)]
-    least = 1 + rounding if by == "ratio" else rounding
-    return Tolerance(by=by, most=max([*apart, least]), runs=len(known))
+    pairs = [(x, y) for left, right in combinations(known, 2) for x, y in product(left, right)]
+    values = [x for values in known for x in values] or [math.nan]
+    low, high = min(values), max(values)
+    if by == "name":
+        most = 0.0 if low == high else math.inf
+        return Tolerance(by=by, most=most, low=low, high=high, runs=len(known))
+    apart = [distance(x, y, by) for x, y in pairs]
+    if by == "ratio":
+        low, high, least = low / (1 + rounding), high * (1 + rounding), 1 + rounding
+    else:
+        low, high, least = low - rounding, high + rounding, rounding
+    return Tolerance(by=by, most=max([*apart, least]), low=low, high=high, runs=len(known))
 
 
 def spread_of(runs: Mapping[str, Run], claims: Sequence[Claim], *, epoch: int) -> dict:

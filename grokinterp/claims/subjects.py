@@ -35,10 +35,11 @@ class Evidence:
 
     @cached_property
     def is_of_the_paper(self) -> bool:
-        """Whether the run has the paper's setting, seed and all, so that the paper's numbers can be asked of it."""
-        if self.run is None:
+        """Whether the run has the paper's setting, seed and length, so that the paper's numbers can be asked of it."""
+        paper = presets.nanda2023()
+        if self.run is None or self.snapshot.epoch is None or self.snapshot.epoch < paper.epochs:
             return False
-        config, paper = self.run.config, presets.nanda2023()
+        config = self.run.config
         how = {"epochs": 1, "engine": "auto", "compile": False, "device": "cpu", "log_every": 1, "checkpoint_every": 1}
         return replace(config, **how) == replace(paper, **how)
 
@@ -103,6 +104,7 @@ def evidence(subject: object, *, epoch: int | None = None) -> Evidence:
 
     Raises:
         TypeError: If it is none of these.
+        ValueError: If an epoch is given for a model alone.
         RunError: If the run has no such checkpoint.
 
     Examples:
@@ -112,6 +114,9 @@ def evidence(subject: object, *, epoch: int | None = None) -> Evidence:
     """
     if isinstance(subject, Run):
         return Evidence(snapshot=subject.snapshot(epoch), run=subject, until=epoch)
+    if epoch is not None:
+        msg = f"epoch={epoch} chooses a checkpoint of a run, got a model alone; leave it out."
+        raise ValueError(msg)
     return Evidence(snapshot=as_snapshot(subject))
 
 

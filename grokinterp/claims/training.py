@@ -5,12 +5,8 @@ import hashlib
 import numpy as np
 import xarray as xr
 
-from grokinterp import labels, phases
+from grokinterp import labels, phases, progress
 from grokinterp.claims.subjects import Evidence, NotAvailableError
-
-
-# What the excluded loss does while the model memorises is over by then, and its rise has not begun before.
-_MEMORISED_BY = 5_000
 
 
 def initial_loss(evidence: Evidence) -> xr.DataArray:
@@ -20,7 +16,7 @@ def initial_loss(evidence: Evidence) -> xr.DataArray:
 
 def initial_squared_norms(evidence: Evidence) -> xr.DataArray:
     """The sum of squares of each matrix before training; dims (parameter,)."""
-    return evidence.curves.weight_norm.sel(epoch=0, drop=True)
+    return progress.weight_norm(evidence.require_run().snapshot(0))
 
 
 def n_pairs(evidence: Evidence) -> xr.DataArray:
@@ -183,7 +179,10 @@ def none(_: Evidence) -> xr.DataArray:
 
 
 def _while_memorising(evidence: Evidence) -> xr.DataArray:
-    return excluded_loss_2D(evidence).sel(epoch=slice(0, _MEMORISED_BY))
+    """Up to the epoch at which half of the test pairs are right; all of it where that has not come."""
+    generalising = evidence.curves.accuracy.sel(split="test") >= 0.5
+    until = generalising.epoch.values[generalising.values.argmax()] if generalising.any() else None
+    return excluded_loss_2D(evidence).sel(epoch=slice(0, until))
 
 
 def _after_memorising(evidence: Evidence) -> xr.DataArray:

@@ -26,7 +26,9 @@ def control(intervention: Intervention, *, draws: int = 20, seed: int = 0, split
 
     The p is that of a permutation test, one-sided: (1 + null losses at least as extreme) / (1 + draws). Extreme is a
     greater loss, but for `keep_only`, which is the better the smaller the loss, and for `patch`, which may do either,
-    and where the loss that is farther from the model's own is the more extreme one. Equal losses count.
+    and where the loss that is farther from the model's own is the more extreme one. Equal losses count. Of a model with
+    several keys the null of one has the others among its draws, and its mean is theirs in part; the null of all keys
+    together has none of them.
 
     Args:
         intervention: What is done to the model.

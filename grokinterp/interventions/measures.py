@@ -33,6 +33,9 @@ def under(intervention: Intervention, measure: Measure) -> Measure:
     Returns:
         Measure of the same dims, named `intervened_` and the measure's name.
 
+    Raises:
+        TypeError: If it is no intervention, but a component for example.
+
     Examples:
         >>> import grokinterp as gi
         >>> without_3 = gi.interventions.ablate(gi.interventions.frequency(3))
@@ -40,6 +43,10 @@ def under(intervention: Intervention, measure: Measure) -> Measure:
         >>> waves.name, waves.values.round(6).tolist()
         ('intervened_logit_fve', [1.0, 0.0, 0.0])
     """
+
+    if not isinstance(intervention, Intervention):
+        msg = f"what is measured must be an intervention such as ablate(head(0)), got {intervention!r}."
+        raise TypeError(msg)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         return measure(intervention(snapshot))

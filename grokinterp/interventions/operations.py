@@ -163,6 +163,10 @@ def _on(
 ) -> Intervention:
     """The intervention of an operation on a component; its null is the operation on others of the component's kind."""
 
+    if not isinstance(component, Component):
+        msg = f"{operation} needs a component such as head(0) or frequency(14), got {component!r}."
+        raise TypeError(msg)
+
     def null(snapshot: Snapshot, draws: int, rng: np.random.Generator) -> list[Intervention]:
         return [again(other) for other in component.others(snapshot, draws, rng)]
 

@@ -120,20 +120,18 @@ def tiles(results: Sequence[Result]) -> dict[str, str]:
 
     Examples:
         >>> tiles([])
-        {'firm claims that hold': '0 of 0', 'statistical claims within the spread': '0 of 0', 'not established': '0',
-        'not available': '0'}
+        {'firm claims that hold': '0 of 0', 'statistical claims that hold': '0 of 0', 'undecided among them': '0',
+        'not established': '0', 'not available': '0'}
     """
-    compared = [result for result in results if result.verdict in ("holds", "fails", "outside the spread")]
-    counts = {
-        kind: (
-            sum(result.kind == kind and result.verdict == "holds" for result in compared),
-            sum(result.kind == kind for result in compared),
-        )
-        for kind in ("firm", "statistical")
-    }
+
+    def count(kind: str, *verdicts: str) -> int:
+        return sum(result.kind == kind and result.verdict in verdicts for result in results)
+
+    statistical = count("statistical", "holds", "differs", "undecided")
     return {
-        "firm claims that hold": "{} of {}".format(*counts["firm"]),
-        "statistical claims within the spread": "{} of {}".format(*counts["statistical"]),
+        "firm claims that hold": f"{count('firm', 'holds')} of {count('firm', 'holds', 'fails')}",
+        "statistical claims that hold": f"{count('statistical', 'holds')} of {statistical}",
+        "undecided among them": str(count("statistical", "undecided")),
         "not established": str(sum(result.verdict == "not established" for result in results)),
         "not available": str(sum(result.verdict == "not available" for result in results)),
     }
@@ -193,9 +191,13 @@ def _difference(result: Result) -> str:
 
 
 def _allowed(result: Result) -> str:
+    """For a firm claim how far apart the two may be; for a statistical one what rebuilt runs have."""
     claim, allowed = result.claim, result.tolerance
-    if allowed is not None and claim.value is not None:
-        apart = f"x{allowed.most:.3g}" if allowed.by == "ratio" else f"± {allowed.most:.2g}"
-        return f"{apart} ({allowed.runs} runs)"
-    words = {"exact": "equal", "rounded": "its digits", "below": "below", "between": "between"}
-    return words.get(claim.comparison, "")
+    if allowed is None or claim.value is None:
+        words = {"exact": "equal", "rounded": "its digits", "below": "below", "between": "between"}
+        return words.get(claim.comparison, "")
+    if allowed.by == "name":
+        return "equal" if allowed.is_firm else "rebuilt runs have others"
+    if result.kind == "statistical":
+        return f"{table_number(allowed.low)} to {table_number(allowed.high)}"
+    return f"x{allowed.most:.3g}" if allowed.by == "ratio" else f"± {allowed.most:.2g}"

@@ -178,7 +178,7 @@ def _over_seeds() -> Iterator[Entry]:
 def _further(found: Evidence) -> Iterator[Entry]:
     is_paper, ours = found.is_of_the_paper, _lines(found.curves)
     lines = ours[["excluded_loss_3D", "train_loss", "test_loss"]]
-    title = "Figure 26: excluded loss of all frequencies, 3D"
+    title = "Figures 23 and 26: excluded loss of all frequencies, 3D"
     yield title, _comparison(lines, "excluded_loss_3D_full", is_paper=is_paper), _BESIDE
     lines = ours[["excluded_accuracy_2D", "train_accuracy", "test_accuracy"]]
     title = "Excluded accuracy of all frequencies"

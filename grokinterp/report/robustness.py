@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from grokinterp import claims
 from grokinterp.claims import Claim
-from grokinterp.claims.spread import is_by_name, key_of, largest_distance, ratio_or_difference
+from grokinterp.claims.spread import Tolerance, comparison_of, key_of, spread_over
 from grokinterp.report.findings import table_number
 
 
@@ -44,25 +44,26 @@ def table() -> list[Finding]:
 
 def _finding(key: str, of_key: Sequence[Claim]) -> Finding:
     claim, runs = of_key[0], claims.spread_data()["runs"]
-    by = ratio_or_difference(claim)
+    by = comparison_of(claim)
     by_run = [run["values"].get(key, []) for run in runs]
     same = [values for run, values in zip(runs, by_run, strict=True) if run["seed"] == 0]
-    rounding, seeds = largest_distance(same, by=by), largest_distance(by_run, by=by)
-    names = is_by_name(claim)
+    rounding, seeds = spread_over(same, by=by), spread_over(by_run, by=by)
     return Finding(
         quantity=claim.quantity if len(of_key) == 1 else claim.definition,
         published=", ".join(table_number(_one(claim)) for claim in of_key),
         values=[_range(values) for values in by_run],
-        rounding=_apart(rounding.most, by),
-        seeds="" if names else _apart(seeds.most, by),
-        verdict=_verdict(rounding.is_firm, seeds.is_firm or names),
+        rounding=_apart(rounding),
+        seeds=_apart(seeds),
+        verdict=_verdict(rounding, seeds),
     )
 
 
-def _verdict(is_firm_to_rounding: bool, is_firm_over_seeds: bool) -> str:  # noqa: FBT001
-    if not is_firm_to_rounding:
+def _verdict(rounding: Tolerance, seeds: Tolerance) -> str:
+    if not rounding.is_firm:
         return "accident of rounding"
-    return "robust" if is_firm_over_seeds else "depends on the seed"
+    if seeds.is_firm:
+        return "robust"
+    return "robust to rounding" if seeds.by == "name" else "depends on the seed"
 
 
 def _one(claim: Claim) -> float:
@@ -77,5 +78,7 @@ def _range(values: Sequence[float]) -> str:
     return table_number(low) if low == high else f"{table_number(low)} to {table_number(high)}"
 
 
-def _apart(most: float, by: str) -> str:
-    return f"x{most:.3g}" if by == "ratio" else f"± {most:.2g}"
+def _apart(found: Tolerance) -> str:
+    if found.by == "name":
+        return "the same" if found.is_firm else "differ"
+    return f"x{found.most:.3g}" if found.by == "ratio" else f"± {found.most:.2g}"

@@ -55,7 +55,9 @@ def test_the_next_frequency_of_the_embedding_is_the_largest_that_is_no_key() -> 
     W_E[:P, -1] += 0.1 * snapshot.basis.rows([7])[0]
     W_E[:P, -2] += 0.2 * snapshot.basis.rows([9])[1]
     other = gi.Snapshot(params={**snapshot.params, "embed.W_E": W_E}, config=snapshot.config, task=snapshot.task)
-    assert circuit.next_frequency(gi.claims.evidence(other)).item() == 9
+    found = gi.claims.evidence(other)
+    assert circuit.next_frequency(found).item() == 9
+    assert circuit.next_power(found).item() == pytest.approx(0.2**2 / 2)
 
 
 def test_the_readout_is_made_of_two_directions_for_each_key(planted: gi.claims.Evidence) -> None:
@@ -87,12 +89,29 @@ def test_neurons_are_counted_by_frequency() -> None:
     assert (circuit.clear_neurons(quadratic).item(), circuit.unclear_neurons(quadratic).item()) == (0, 32)
 
 
-def test_attention_is_that_of_the_measures(planted: gi.claims.Evidence) -> None:
-    snapshot = planted.snapshot
-    assert circuit.attention_to_equals(planted).values == pytest.approx([0, 0, 1 / 3, 1 / 3], abs=1e-12)
-    assert circuit.attention_fve(planted).values == pytest.approx(gi.attention.fve(snapshot).values)
-    assert circuit.attention_frequency(planted).values == pytest.approx(gi.attention.frequency(snapshot).values)
-    assert circuit.score_fve(planted).max().item() == gi.attention.score_spectrum(snapshot).max().item()
+def test_attention_is_that_of_waves_which_were_put_in(planted: gi.claims.Evidence) -> None:
+    snapshot = gi.testing.planted_snapshot(P, KEYS)
+    angle = 2 * math.pi * torch.arange(P, dtype=torch.float64) / P
+    waves = [0.2 * (k * angle).cos() for k in (3, 15)]
+    to_a = torch.stack([0.5 + wave[:, None] - wave[None, :] for wave in waves], dim=-1)
+    vars(snapshot)["attention"] = torch.stack([to_a, 0.9 - to_a, torch.full_like(to_a, 0.1)], dim=-1)
+    found = gi.claims.evidence(snapshot)
+    assert circuit.attention_frequency(found).values.tolist() == [3, 15]
+    assert circuit.attention_fve(found).values == pytest.approx([1, 1])
+    assert circuit.attention_to_equals(found).values == pytest.approx([0.1, 0.1])
+
+
+def test_scores_are_of_one_frequency_where_keys_read_one(untrained: gi.claims.Evidence) -> None:
+    snapshot = untrained.snapshot
+    W_E = snapshot.params["embed.W_E"].clone()
+    W_E[:11] = 0
+    W_E[:11, 0] = snapshot.basis.rows([4])[0]
+    W_E[:11, 1] = 0.5 * snapshot.basis.rows([2])[1]
+    W_K = torch.zeros_like(snapshot.params["blocks.0.attn.W_K"])
+    W_K[0, 0], W_K[1, :2] = 1.0, 1.0
+    params = {**snapshot.params, "embed.W_E": W_E, "blocks.0.attn.W_K": W_K}
+    found = gi.claims.evidence(gi.Snapshot(params=params, config=snapshot.config, task=snapshot.task))
+    assert circuit.score_fve(found).values == pytest.approx([1.0, 0.8])
 
 
 def test_parts_of_a_planted_model_do_what_they_were_planted_for(planted: gi.claims.Evidence) -> None:

@@ -30,6 +30,7 @@ def found() -> gi.claims.Evidence:
     curves = xr.Dataset(
         {
             "loss": (("epoch", "split"), np.stack([test / 100, test], axis=1)),
+            "accuracy": (("epoch", "split"), np.stack([np.ones(len(EPOCHS)), EPOCHS / 10_000], axis=1)),
             "excluded_loss_2D": ("epoch", excluded),
             "restricted_loss": ("epoch", bump(4200, 1e-8, base=3.0)),
             "restricted_accuracy": ("epoch", EPOCHS / 10_000),
@@ -72,6 +73,16 @@ def test_chance_is_that_of_the_task(found: gi.claims.Evidence) -> None:
     curve = training.test_loss(found)
     first = training.test_loss_below_chance(found).item()
     assert curve.sel(epoch=first).item() < math.log(7) < curve.sel(epoch=first - 100).item()
+
+
+def test_phases_end_where_their_rules_say(found: gi.claims.Evidence) -> None:
+    """Excluded loss smallest at 1,300; half of the test pairs at 5,000; weights within 5 % of 10 for good at 2,700."""
+    ends = training.phase_end(found)
+    total = training.squared_weights(found)
+    assert ends.sel(phase="memorization").item() == 1300
+    assert ends.sel(phase="circuit formation").item() == 5000
+    assert ends.sel(phase="cleanup").item() == 5000
+    assert abs(total.sel(epoch=5000).item() - 10) < 0.5
 
 
 def test_an_event_that_has_not_come_is_not_available(found: gi.claims.Evidence) -> None:

@@ -194,3 +194,11 @@ def test_a_frequency_that_cannot_be_moved_is_refused(random_params):
     for intervention in (iv.relocate(1, 4), iv.relocate(4, 1), iv.phase_shift(4, 1.0)):
         with pytest.raises(ValueError, match=message):
             intervention(snap)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_component_or_no_intervention_is_refused():
+    with pytest.raises(TypeError, match=r"ablate needs a component such as head\(0\) or frequency\(14\), got 'head 0'"):
+        gi.interventions.ablate("head 0")
+    with pytest.raises(TypeError, match=r"must be an intervention such as ablate\(head\(0\)\), got Component"):
+        gi.interventions.losses(gi.interventions.head(0))

@@ -103,10 +103,11 @@ def test_claims_with_one_definition_stand_together(results: list[gi.claims.Resul
 
 def test_findings_tell_the_seed_from_its_rounding() -> None:
     by_quantity = {finding.quantity: finding for finding in robustness.table()}
-    assert by_quantity["14 is a key frequency"].verdict == "robust"
+    assert by_quantity["14 is a key frequency"].verdict == "robust to rounding"
     # From the same weights and data, summed in another order, 55 takes its place.
     assert by_quantity["41 is a key frequency"].verdict == "accident of rounding"
-    assert by_quantity["rank of W_L"].verdict == "depends on the seed"
+    assert by_quantity["number of keys"].verdict == "depends on the seed"
+    assert by_quantity["largest total of squared weights"].verdict == "robust"
     counts = next(f for name, f in by_quantity.items() if "best frequency" in name)
     assert counts.verdict == "accident of rounding"
     assert counts.published == "44, 93, 145, 87, 64"
@@ -118,7 +119,10 @@ def test_a_run_of_another_setting_is_drawn_and_not_judged(generalised: gi.Run, t
     assert gi.claims.evidence(generalised).keys
     assert {result.verdict for result in results} <= {"other setting", "not available", "not established"}
     text = page.read_text(encoding="utf-8").replace(get_plotlyjs(), "")
-    assert "is not of the paper&#39;s setting and seed" in text or "is not of the paper's setting and seed" in text
+    assert (
+        "is not of the paper&#39;s setting, seed and length" in text
+        or "is not of the paper's setting, seed and length" in text
+    )
     assert "published (dashed)" not in text
     titles = re.findall(r"<h3>(.+?)</h3>", text)
     assert not any("seeds" in title or "fractions" in title for title in titles)
