@@ -43,7 +43,6 @@ def under(intervention: Intervention, measure: Measure) -> Measure:
         >>> waves.name, waves.values.round(6).tolist()
         ('intervened_logit_fve', [1.0, 0.0, 0.0])
     """
-
     if not isinstance(intervention, Intervention):
         msg = f"what is measured must be an intervention such as ablate(head(0)), got {intervention!r}."
         raise TypeError(msg)

@@ -162,7 +162,6 @@ def _on(
     **arguments: object,
 ) -> Intervention:
     """The intervention of an operation on a component; its null is the operation on others of the component's kind."""
-
     if not isinstance(component, Component):
         msg = f"{operation} needs a component such as head(0) or frequency(14), got {component!r}."
         raise TypeError(msg)
