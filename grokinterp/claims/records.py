@@ -40,7 +40,7 @@ _LINES: Final[Mapping[str, Mapping[str, str]]] = {
     "mod_addition_loss_curve": {"train": "train_loss", "test": "test_loss"},
 }
 AXES: Final[Mapping[str, str]] = {
-    "fraction": "fraction of the pairs trained on",
+    "fraction": "fraction trained on",
     "weight_decay": "weight decay",
     "p": "modulus p",
 }
