@@ -103,6 +103,11 @@ def _circuit(found: Evidence) -> Iterator[Entry]:
         lambda: plots.neuron_clusters(_measured(found, neurons.frequency, neurons.fve, neurons.phase)),
         "How much of each neuron one frequency explains, how many neurons each key has, and their phases.",
     )
+    yield (
+        "The neurons' 2-D Fourier transforms",
+        lambda: plots.neuron_spectra(_measured(found, neurons.spectrum)),
+        "A row per neuron: the share of its variance in the eight products of 1, cos and sin of each frequency.",
+    )
     if clusters:
         k = min(clusters)
         yield (
