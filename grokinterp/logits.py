@@ -201,8 +201,10 @@ def components(snapshot: Snapshot) -> xr.DataArray:
     """
     task = snapshot.task
     of_a, of_b = (task_basis(task, tokens) for tokens in (task.a_tokens, task.b_tokens))
+    # One input after the other: in one go the product of both bases would be made first, p^4 numbers.
+    by_a = torch.einsum("ia,abc->ibc", of_a.matrix, snapshot.logits)
     return labels.array(
-        torch.einsum("ia,jb,abc->ijc", of_a.matrix, of_b.matrix, snapshot.logits).norm(dim=2),
+        torch.einsum("jb,ibc->ijc", of_b.matrix, by_a).norm(dim=2),
         ("component", "row"),
         name="components",
         units="logit",

@@ -184,8 +184,8 @@ def project_pairs(
     x: Float64[Tensor, "a b neuron"], of_a: Float64[Tensor, "component a"], of_b: Float64[Tensor, "block b"]
 ) -> Float64[Tensor, "a b neuron"]:
     """The part of functions of (a, b) that lies in the products of some rows over a with some over b."""
-    coefficients = torch.einsum("ia,jb,abn->ijn", of_a, of_b, x)
-    return torch.einsum("ia,jb,ijn->abn", of_a, of_b, coefficients)
+    coefficients = torch.einsum("jb,ibn->ijn", of_b, torch.einsum("ia,abn->ibn", of_a, x))
+    return torch.einsum("ia,ibn->abn", of_a, torch.einsum("jb,ijn->ibn", of_b, coefficients))
 
 
 def _sum_part(snapshot: Snapshot, x: Float64[Tensor, "a b neuron"], k: int) -> Float64[Tensor, "a b neuron"]:
