@@ -23,6 +23,8 @@ SOURCES: Final[Mapping[Source, str]] = {
     "not found": "no source found",
 }
 Comparison = Literal["exact", "rounded", "below", "between", "spread"]
+# So many values of a model's own can be read in a sentence.
+_FEW: Final = 8
 _MODULES: Final[Mapping[str, ModuleType]] = {
     "circuit": circuit,
     "ablations": ablations,
@@ -99,8 +101,17 @@ class Claim:
         try:
             return float(found.sel(self.select))
         except KeyError as error:
-            msg = f"there is no {', '.join(f'{dim} {label}' for dim, label in self.select.items())}."
+            asked = ", ".join(f"{dim} {label}" for dim, label in self.select.items())
+            msg = f"there is no {asked}{_what_there_is(found)}."
             raise NotAvailableError(msg) from error
+
+
+def _what_there_is(found: xr.DataArray) -> str:
+    """A model's own few values, such as those of its own keys."""
+    if found.ndim != 1 or found.size > _FEW:
+        return ""
+    labels = found[found.dims[0]].values
+    return "; it has " + ", ".join(f"{value:.4g} at {label}" for label, value in zip(labels, found.values, strict=True))
 
 
 @cache

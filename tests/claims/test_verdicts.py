@@ -219,6 +219,8 @@ def test_a_model_that_a_user_trained_is_checked_without_its_run() -> None:
     assert by_id["ablation.heads.zero"].ours == pytest.approx(math.log(31))
     assert by_id["curve.test_loss.2000"].why == "this is about training, and needs a run."
     assert by_id["key.35"].why == "there is no frequency 35."
+    # Where a claim is about another model's keys, its own are told.
+    assert by_id["neurons.k35"].why == "there is no frequency 35; it has 64 at 4, 64 at 15."
     assert by_id["key.14"].verdict == "other setting"
 
 
