@@ -15,10 +15,15 @@ from . import progress as progress
 from . import report as report
 from . import tasks as tasks
 from . import testing as testing
+from .config import AidsConfig as AidsConfig
+from .config import Curriculum as Curriculum
+from .config import LossConfig as LossConfig
 from .config import OptimConfig as OptimConfig
 from .config import RunConfig as RunConfig
+from .config import Schedule as Schedule
 from .config import SplitConfig as SplitConfig
 from .config import TaskConfig as TaskConfig
+from .models.config import MLPConfig as MLPConfig
 from .models.config import TransformerConfig as TransformerConfig
 from .runs.foreign import load_model as load_model
 from .runs.layout import RunError as RunError

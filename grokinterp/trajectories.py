@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 import xarray as xr
 from tqdm.auto import tqdm
 
-from grokinterp.config import to_dict
+from grokinterp.config import RunConfig, from_dict, to_dict
 from grokinterp.labels import DIMENSIONS
 from grokinterp.runs.layout import RunError, write_atomically
 from grokinterp.runs.run import Run, is_bundled
@@ -123,7 +124,7 @@ class _Store:
         self.measure = measure
         self.results: dict[int, xr.DataArray] = {}
         self.is_changed = False
-        self.made_by = json.dumps(_origin(run, measure), sort_keys=True)
+        self.made_by = _origin(run, measure)
         self.is_read_only = is_bundled(run) or not os.access(run.path, os.W_OK)
         # Only the library's own measures have a number by which to tell that they would give the same.
         is_own = isinstance(measure, Measure) and measure.compute.__module__.startswith("grokinterp.")
@@ -137,7 +138,7 @@ class _Store:
                 kept = stored.load()
         except (OSError, ValueError):
             return  # A file that cannot be read is computed and written anew.
-        if kept.attrs.pop("made_by", None) == self.made_by:
+        if _of_this_version(kept.attrs.pop("made_by", "null")) == self.made_by:
             self.results = {int(epoch): kept.sel(epoch=epoch, drop=True) for epoch in kept.epoch.values}
 
     def add(self, epoch: int, snapshot: Snapshot) -> None:
@@ -153,7 +154,7 @@ class _Store:
         """Write what is new."""
         if self.path is None or not self.is_changed or self.is_read_only:
             return
-        stacked = self.over(sorted(self.results)).assign_attrs(made_by=self.made_by)
+        stacked = self.over(sorted(self.results)).assign_attrs(made_by=json.dumps(self.made_by, sort_keys=True))
         write_atomically(self.path, lambda temporary: stacked.to_netcdf(temporary, engine="h5netcdf") and None)
         self.is_changed = False
 
@@ -169,12 +170,22 @@ class _Store:
 
 def _origin(run: Run, measure: AnyMeasure) -> dict[str, Any]:
     """What a cached result depends on: the library's numbers, the run's config and the measure's arguments."""
-    config = {key: value for key, value in to_dict(run.config).items() if key != "epochs"}
+    config = to_dict(replace(run.config, epochs=1))
     arguments = dict(measure.arguments) if isinstance(measure, Measure) else {}
     origin = {"numbers": NUMBERS, "arguments": arguments, "config": config}
     # Two quantities may be given one name, one after the other, and have the same arguments.
     renamed = measure.renamed_from if isinstance(measure, Measure) else None
     return origin if renamed is None else origin | {"measure": renamed}
+
+
+def _of_this_version(made_by: str) -> dict[str, Any] | None:
+    """The origin of a kept result, with those fields of the config that came later; none if it cannot be read."""
+    try:
+        origin = json.loads(made_by)
+        config = from_dict(RunConfig, {**origin["config"], "epochs": 1}, is_older=True)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return origin | {"config": to_dict(config)}
 
 
 def _path(run: Run, measure: Measure) -> Path:

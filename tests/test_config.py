@@ -4,8 +4,21 @@ import json
 import pytest
 import torch
 
-from grokinterp.config import OptimConfig, RunConfig, SplitConfig, TaskConfig, check_device, from_dict, to_dict
-from grokinterp.models.config import TransformerConfig
+from grokinterp.config import (
+    AidsConfig,
+    Curriculum,
+    LossConfig,
+    OptimConfig,
+    RunConfig,
+    Schedule,
+    SplitConfig,
+    TaskConfig,
+    change,
+    check_device,
+    from_dict,
+    to_dict,
+)
+from grokinterp.models.config import MLPConfig, TransformerConfig
 from grokinterp.tasks import operation, paper_split, uniform_split
 
 
@@ -13,7 +26,36 @@ UNUSUAL = RunConfig(
     task=TaskConfig(operation="random", p=7, seed=3),
     split=SplitConfig(fraction=0.5, rule="paper", seed=9),
     model=TransformerConfig(n_layers=2, normalization="LN", biases="all", act_fn="gelu", d_model=32),
-    optim=OptimConfig(lr=2e-3, weight_decay=0.0, betas=(0.8, 0.9), eps=1e-9, warmup_steps=4, batch_size=16),
+    optim=OptimConfig(
+        name="Muon",
+        lr=2e-3,
+        weight_decay=0.0,
+        betas=(0.8, 0.9),
+        eps=1e-9,
+        momentum=0.5,
+        muon_lr=0.1,
+        decay_toward="initial",
+        decay_of=(("embed.*", 0.5),),
+        warmup_steps=4,
+        batch_size=16,
+        lr_schedule=Schedule(kind="cyclic", steps=7, factor=0.3, limit=0.5),
+        weight_decay_schedule=Schedule(kind="linear", factor=10.0),
+        batch_size_schedule=Schedule(kind="plateau"),
+    ),
+    loss=LossConfig(label_smoothing=0.1, dtype="float32"),
+    aids=AidsConfig(
+        dropout=0.1,
+        orthogonal_gradient=True,
+        grokfast="ma",
+        grokfast_decay=0.9,
+        grokfast_window=5,
+        grokfast_gain=1.0,
+        clip_norm=2.0,
+        weight_norm=1.5,
+        label_noise=0.25,
+        frozen=("unembed.*",),
+    ),
+    curriculum=Curriculum(order="operand_size", stages=((0, 0.5), (3, 1.0))),
     epochs=5,
     seed=1,
     engine="full",
@@ -45,7 +87,7 @@ def test_a_config_survives_json(config):
 
 def test_no_field_of_the_unusual_config_has_its_default():
     defaults = RunConfig()
-    for part in ("task", "split", "optim"):
+    for part in ("task", "split", "optim", "aids", "curriculum"):
         for field in dataclasses.fields(getattr(defaults, part)):
             assert getattr(getattr(UNUSUAL, part), field.name) != getattr(getattr(defaults, part), field.name)
 
@@ -86,12 +128,13 @@ def test_keys_must_all_be_there_and_none_besides(path, value, message):
         ("optim.lr", True, "config.optim.lr must be of type float, got True"),
         ("optim.batch_size", 0.5, r"config.optim.batch_size must be of type int or null, got 0\.5"),
         ("optim.batch_size", False, "config.optim.batch_size must be of type int or null, got False"),
-        ("optim.betas", [0.9], r"config.optim.betas must be a list of 2 numbers, got \[0\.9\]"),
-        ("optim.betas", 0.9, r"config.optim.betas must be a list of 2 numbers, got 0\.9"),
+        ("optim.betas", [0.9], r"config.optim.betas must be a list of 2 values, got \[0\.9\]"),
+        ("optim.betas", 0.9, r"config.optim.betas must be a list of 2 values, got 0\.9"),
         ("optim.betas", [0.9, "x"], "config.optim.betas must be of type float, got 'x'"),
         ("task.operation", "add", "task.operation must be one of addition, .*, random or one of custom, got 'add'"),
         ("model.act_fn", None, "config.model.act_fn must be one of relu, gelu, quadratic, got None"),
-        ("model.kind", "mlp", "config.model.kind must be one of transformer, got 'mlp'"),
+        ("model.kind", "mlp", "config.model has an unknown key 'n_heads'; did you mean"),
+        ("model.kind", "rnn", "config.model.kind must be one of transformer, mlp, got 'rnn'"),
         ("model", 5, "config.model must be a table of keys, got 5"),
         ("engine", ["full"], r"config.engine must be one of auto, factored, full, hooked, got \['full'\]"),
     ],
@@ -116,8 +159,32 @@ def test_a_value_of_another_type_is_refused(path, value, message):
         ("optim.eps", 0.0, r"lr and eps must be positive .* eps=0\.0"),
         ("optim.weight_decay", -0.1, r"weight_decay not negative, .* weight_decay=-0\.1"),
         ("optim.weight_decay", float("nan"), "weight_decay not negative, .* weight_decay=nan"),
-        ("optim.betas", [0.9, 1.0], r"betas must be from 0 up to, not including, 1, got betas=\(0\.9, 1\.0\)"),
-        ("optim.betas", [-0.1, 0.9], r"betas must be from 0 up to, not including, 1, got betas=\(-0\.1, 0\.9\)"),
+        ("optim.muon_lr", 0, "lr and eps must be positive .* muon_lr=0"),
+        ("optim.decay_of", [["embed.*", -1.0]], r"weight_decay not negative, .* decay_of=\(\('embed"),
+        ("optim.momentum", 1.0, r"betas and momentum must be .* momentum=1\.0"),
+        ("optim.batch_size_schedule.kind", "linear", "a batch_size_schedule needs a batch_size to begin with"),
+        ("optim.lr_schedule.steps", 0, "a schedule needs steps of at least 1, .* got steps=0"),
+        ("optim.lr_schedule.factor", -1.0, r"a factor and a limit .* factor=-1\.0"),
+        ("optim.lr_schedule.limit", float("inf"), "a factor and a limit .* limit=inf"),
+        ("loss.label_smoothing", 1.0, r"label_smoothing must be from 0 up to, not including, 1, got 1\.0"),
+        ("aids.dropout", 1.0, r"dropout must be from 0 .* got dropout=1\.0"),
+        ("aids.label_noise", -0.1, r"label_noise must be from 0 .* got label_noise=-0\.1"),
+        ("aids.grokfast_decay", 1.0, r"grokfast_decay must be from 0 .* got grokfast_decay=1\.0"),
+        ("aids.grokfast_window", 0, "grokfast_window must be positive and finite, got grokfast_window=0"),
+        ("aids.grokfast_gain", float("nan"), "grokfast_gain must be finite, got nan"),
+        ("aids.clip_norm", 0.0, r"clip_norm must be positive and finite, got clip_norm=0\.0"),
+        ("aids.weight_norm", float("inf"), "weight_norm must be positive and finite, got weight_norm=inf"),
+        ("curriculum.stages", [[0, 1.0]], "a curriculum needs both an order and stages"),
+        (
+            "optim.betas",
+            [0.9, 1.0],
+            r"betas and momentum must be from 0 .* got betas=\(0\.9, 1\.0\)",
+        ),
+        (
+            "optim.betas",
+            [-0.1, 0.9],
+            r"betas and momentum must be from 0 .* got betas=\(-0\.1, 0\.9\)",
+        ),
         ("optim.warmup_steps", -1, "warmup_steps must not be negative .* got warmup_steps=-1"),
         ("optim.batch_size", 0, "batch_size at least 1, .* batch_size=0"),
         ("model.d_mlp", 0, "d_mlp must be at least 1, got d_mlp=0"),
@@ -136,17 +203,84 @@ def test_an_int_is_read_as_the_float_that_a_field_asks_for():
 
 
 def test_the_factored_engine_needs_a_model_that_factors():
-    with pytest.raises(ValueError, match="engine='factored' needs one layer without normalization; use engine='full'"):
+    with pytest.raises(ValueError, match=r"engine=.factored. needs a transformer of one layer .* use engine=.full."):
         RunConfig(engine="factored", model=TransformerConfig(normalization="LN"))
+    with pytest.raises(ValueError, match=r"engine=.factored. needs a transformer of one layer .* use engine=.full."):
+        RunConfig(engine="factored", model=MLPConfig())
     assert RunConfig(engine="factored").model.is_factorable
+
+
+def test_engines_that_do_not_compute_a_model_are_refused():
+    with pytest.raises(ValueError, match="engine='hooked' is TransformerLens' transformer, got a model of kind 'mlp'"):
+        RunConfig(engine="hooked", model=MLPConfig())
+    with pytest.raises(ValueError, match=r"dropout=0\.1 needs engine='full' or 'auto', got engine='hooked'"):
+        RunConfig(engine="hooked", aids=AidsConfig(dropout=0.1))
+
+
+def test_label_smoothing_is_of_the_cross_entropy():
+    with pytest.raises(ValueError, match="label_smoothing is of name='cross_entropy', got name='stablemax'"):
+        LossConfig(name="stablemax", label_smoothing=0.1)
+
+
+def test_a_sequence_has_a_place_for_what_else_is_asked():
+    with pytest.raises(ValueError, match="equals_in_output needs a sequence with '='"):
+        TransformerConfig(sequence="a b", equals_in_output=True)
+    with pytest.raises(ValueError, match="init='paper' is that of one layer"):
+        TransformerConfig(sequence="a op b =", init="paper")
+    assert [TransformerConfig(sequence=s).n_positions for s in ("a b", "a b =", "a op b =")] == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [((1, 1.0),), ((0, 0.5),), ((0, 0.5), (0, 1.0)), ((0, 0.5), (9, 0.0), (10, 1.0)), ((0, 0.2), (5, 0.3), (4, 1.0))],
+)
+def test_stages_begin_at_once_rise_and_end_with_all_pairs(stages):
+    with pytest.raises(ValueError, match="stages must begin at epoch 0, rise in epoch"):
+        Curriculum(order="operand_size", stages=stages)
+
+
+def test_an_mlp_survives_json_and_is_known_by_its_kind():
+    config = RunConfig(model=MLPConfig(inputs="summed", n_layers=1, act_fn="quadratic", biases="none"))
+    assert from_dict(RunConfig, json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_a_config_of_an_older_version_lacks_what_came_later():
+    data = to_dict(UNUSUAL)
+    del data["aids"], data["optim"]["name"], data["model"]["sequence"]
+    older = from_dict(RunConfig, data, is_older=True)
+    assert (older.aids, older.optim.name, older.model.sequence) == (AidsConfig(), "AdamW", "a b =")
+    assert older.optim.betas == (0.8, 0.9)
+    with pytest.raises(ValueError, match="config has an unknown key 'epoch'"):
+        from_dict(RunConfig, data | {"epoch": 1}, is_older=True)
+
+
+def test_fields_are_changed_by_their_dotted_names():
+    changed = change(RunConfig(), {"optim.weight_decay": 2, "optim.lr_schedule.kind": "cosine", "seed": 4})
+    assert (changed.optim.weight_decay, changed.optim.lr_schedule.kind, changed.seed) == (2.0, "cosine", 4)
+    assert change(RunConfig(), {"model": MLPConfig(), "model.d_mlp": 8}).model == MLPConfig(d_mlp=8)
+    assert change(RunConfig(), {}) == RunConfig()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optim.weight_decy": 1.0}, "config.optim has an unknown key 'weight_decy'; did you mean 'weight_decay'"),
+        ({"optm.lr": 1.0}, "config has an unknown key 'optm'; did you mean 'optim'"),
+        ({"optim.lr": "fast"}, "config.optim.lr must be of type float, got 'fast'"),
+        ({"seed.x": 1}, r"config.seed has no parts, got config.seed.x; change seed itself"),
+        ({"optim.lr": -1.0}, r"lr and eps must be positive .* lr=-1\.0"),
+    ],
+)
+def test_changes_are_checked(changes, message):
+    with pytest.raises(ValueError, match=message):
+        change(RunConfig(), changes)
 
 
 @pytest.mark.parametrize(
     ("warmup_steps", "wanted"), [(0, [1.0, 1.0, 1.0, 1.0]), (1, [0.0, 1.0, 1.0, 1.0]), (4, [0.0, 0.25, 0.75, 1.0])]
 )
 def test_the_learning_rate_warms_up_from_zero(warmup_steps, wanted):
-    optim = OptimConfig(lr=2.0, warmup_steps=warmup_steps)
-    assert [optim.learning_rate(step) / 2.0 for step in (0, 1, 3, 100)] == wanted
+    assert [OptimConfig(warmup_steps=warmup_steps).warmup(step) for step in (0, 1, 3, 100)] == wanted
 
 
 def test_a_task_is_built_from_its_config():

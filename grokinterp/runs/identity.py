@@ -45,7 +45,7 @@ def read_identity(path: Path) -> tuple[RunConfig, dict[str, Any]]:
         msg = f"{path} must be of run format {FORMAT}, got {found!r}; read it with the grokinterp that made it."
         raise RunError(msg)
     try:
-        return from_dict(RunConfig, data["config"]), dict(data["made_by"])
+        return from_dict(RunConfig, data["config"], is_older=True), dict(data["made_by"])
     except KeyError as error:
         msg = f"{path} lacks {error}; restore it from a copy."
         raise RunError(msg) from None

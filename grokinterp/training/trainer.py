@@ -124,7 +124,7 @@ class Trainer:
         """One epoch of updates: one of the full batch, or one per mini-batch of a new order."""
         for a, b, labels in self._batches():
             for group in self.optimizer.param_groups:
-                group["lr"] = self.config.optim.learning_rate(self.step)
+                group["lr"] = self.config.optim.lr * self.config.optim.warmup(self.step)
             self.optimizer.zero_grad()
             self.loss(self.params, a, b, labels).backward()
             self.optimizer.step()
@@ -166,7 +166,7 @@ class Trainer:
             "loss": {split: cross_entropy(logits[part], labels[part]).item() for split, part in parts.items()},
             "accuracy": {split: accuracy(logits[part], labels[part]).item() for split, part in parts.items()},
             "squared_weight_norm": sum(p.cpu().double().square().sum().item() for p in self.params.values()),
-            "learning_rate": self.config.optim.learning_rate(self.step),
+            "learning_rate": self.config.optim.lr * self.config.optim.warmup(self.step),
             "seconds": round(self.seconds, 3),
         }
 

@@ -1,0 +1,222 @@
+"""How parameters are updated: the optimizer, its schedules, the loss, and what else is done while training."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How a hyperparameter changes over the updates: a factor on its base value.
+
+    Attributes:
+        kind: `constant`: 1 throughout. `linear`, `cosine`: from 1 to `factor` over `steps` updates, and there from
+            then on. `cyclic`: a triangle, from `factor` up to 1 in `steps` updates, and down again in as many.
+            `plateau`: multiplied by `factor` whenever the train loss has set no new low (by a part in ten thousand)
+            for more than `steps` updates, not past `limit`.
+        steps: Updates.
+        factor: Of the base value; above 1 it grows.
+        limit: Of `plateau` alone: the factor's bound, a lower one where `factor` is below 1, else an upper one.
+
+    Raises:
+        ValueError: If a value is out of its range.
+
+    Source:
+        `cyclic` is torch's CyclicLR in its triangular mode, `plateau` its ReduceLROnPlateau, `cosine` its
+        CosineAnnealingLR up to the minimum.
+
+    Examples:
+        >>> cosine = Schedule(kind="cosine", steps=100, factor=0.0)
+        >>> [round(cosine.at(step), 3) for step in (0, 50, 100, 500)]
+        [1.0, 0.5, 0.0, 0.0]
+    """
+
+    kind: Literal["constant", "linear", "cosine", "cyclic", "plateau"] = "constant"
+    steps: int = 1000
+    factor: float = 0.1
+    limit: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not (self.steps >= 1 and 0 <= self.factor < math.inf and 0 <= self.limit < math.inf):
+            msg = (
+                "a schedule needs steps of at least 1, and a factor and a limit that are finite and not negative, got "
+                f"steps={self.steps}, factor={self.factor}, limit={self.limit}."
+            )
+            raise ValueError(msg)
+
+    def at(self, step: int) -> float:
+        """The factor of an update, counted from 0; that of `plateau` is not a function of it, and is 1 here."""
+        part = min(step / self.steps, 1.0)
+        if self.kind == "linear":
+            return 1 + part * (self.factor - 1)
+        if self.kind == "cosine":
+            return self.factor + (1 - self.factor) * (1 + math.cos(math.pi * part)) / 2
+        if self.kind == "cyclic":
+            height = 1 - abs(step / self.steps % 2 - 1)
+            return self.factor + (1 - self.factor) * height
+        return 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """What an update lowers. Metrics are always the plain cross-entropy in float64, whatever is trained on.
+
+    Attributes:
+        name: `cross_entropy`; or `stablemax`, cross-entropy with s(x) = x + 1 for x >= 0, 1 / (1 - x) below, in
+            place of exp.
+        dtype: In which it is computed. In float32 a softmax collapses: the loss of a pair becomes exactly 0, and so
+            does its gradient, once its logit is ahead by 17 or so.
+        label_smoothing: Share of the target that is spread evenly over all classes, as in torch.
+
+    Raises:
+        ValueError: If the smoothing is not from 0 up to, not including, 1, or not of the cross-entropy.
+
+    Source:
+        Prieto et al. 2025, arXiv:2501.04697 (StableMax, softmax collapse).
+    """
+
+    name: Literal["cross_entropy", "stablemax"] = "cross_entropy"
+    dtype: Literal["float64", "float32"] = "float64"
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            msg = f"label_smoothing must be from 0 up to, not including, 1, got {self.label_smoothing}."
+            raise ValueError(msg)
+        if self.label_smoothing and self.name != "cross_entropy":
+            msg = f"label_smoothing is of name='cross_entropy', got name={self.name!r}."
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """The optimizer, with torch's semantics, and what changes over training.
+
+    Attributes:
+        name: `AdamW`; `SGD`, whose decay is torch's: a part of the gradient; `Muon` for weight matrices (one of them
+            per head), with AdamW for embeddings, unembedding, biases and norms.
+        lr: Learning rate after the warm-up.
+        weight_decay: Decoupled but for SGD; each update takes lr * weight_decay of every weight away.
+        betas: Decay of AdamW's two running means.
+        eps: Added to the root of the second.
+        momentum: Of SGD and Muon.
+        muon_lr: Learning rate of Muon's matrices, whose updates have a length of their own; its schedule is lr's.
+        decay_toward: `zero`, or the `initial` parameters.
+        decay_of: Pairs of a pattern of parameter names and their own weight decay, such as ("embed.*", 0.0); the
+            first that fits decides, `weight_decay` where none does.
+        warmup_steps: Update i has the share min(i / warmup_steps, 1) of lr, so the first has none; 0: no warm-up.
+        batch_size: Pairs per update; none: all of them, the full batch.
+        lr_schedule: Of the learning rates; the warm-up comes on top.
+        weight_decay_schedule: Of all weight decays.
+        batch_size_schedule: Of the batch size, rounded.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    name: Literal["AdamW", "SGD", "Muon"] = "AdamW"
+    lr: float = 1e-3
+    weight_decay: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-8
+    momentum: float = 0.95
+    muon_lr: float = 0.02
+    decay_toward: Literal["zero", "initial"] = "zero"
+    decay_of: tuple[tuple[str, float], ...] = ()
+    warmup_steps: int = 0
+    batch_size: int | None = None
+    lr_schedule: Schedule = field(default_factory=Schedule)
+    weight_decay_schedule: Schedule = field(default_factory=Schedule)
+    batch_size_schedule: Schedule = field(default_factory=Schedule)
+
+    def __post_init__(self) -> None:
+        decays = [self.weight_decay, *(decay for _, decay in self.decay_of)]
+        # JSON files may hold nan and inf.
+        is_finite = all(map(math.isfinite, (self.lr, *decays, self.eps, self.muon_lr)))
+        if not (is_finite and self.lr > 0 and min(decays) >= 0 and self.eps > 0 and self.muon_lr > 0):
+            msg = (
+                "lr and eps must be positive and weight_decay not negative, all of them finite, "
+                f"got lr={self.lr}, muon_lr={self.muon_lr}, eps={self.eps}, weight_decay={self.weight_decay}, "
+                f"decay_of={self.decay_of}."
+            )
+            raise ValueError(msg)
+        if not all(0 <= beta < 1 for beta in (*self.betas, self.momentum)):
+            msg = (
+                "betas and momentum must be from 0 up to, not including, 1, "
+                f"got betas={self.betas}, momentum={self.momentum}."
+            )
+            raise ValueError(msg)
+        if self.warmup_steps < 0 or (self.batch_size is not None and self.batch_size < 1):
+            msg = (
+                "warmup_steps must not be negative and batch_size at least 1, "
+                f"got warmup_steps={self.warmup_steps}, batch_size={self.batch_size}."
+            )
+            raise ValueError(msg)
+        if self.batch_size is None and self.batch_size_schedule.kind != "constant":
+            msg = "a batch_size_schedule needs a batch_size to begin with, got batch_size=None, the full batch."
+            raise ValueError(msg)
+
+    def warmup(self, step: int) -> float:
+        """The share of the learning rate that the warm-up leaves an update, counted from 0.
+
+        Examples:
+            >>> [OptimConfig(warmup_steps=10).warmup(step) for step in (0, 5, 10, 99)]
+            [0.0, 0.5, 1.0, 1.0]
+        """
+        return min(step / self.warmup_steps, 1.0) if self.warmup_steps else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AidsConfig:
+    """What is done to activations, gradients, weights and labels while training, beyond the optimizer. All off here.
+
+    An update takes the gradient, makes it orthogonal to the weights, filters it, clips it, steps, and then scales the
+    weights, in that order.
+
+    Attributes:
+        dropout: Probability with which an entry of the attention pattern, the attention's and the MLP's output, or an
+            MLP's neuron, is dropped; evaluation drops none.
+        orthogonal_gradient: ⊥Grad: take the part of each parameter's gradient along that parameter away, and keep the
+            gradient's length.
+        grokfast: Amplify the slow part of the gradient, a mean over updates: `ema`, exponential, or `ma`, over a
+            window (from when that is full).
+        grokfast_decay: Of `ema`: the share of the mean that stays in an update (the paper's alpha).
+        grokfast_window: Of `ma`: updates (the paper's w).
+        grokfast_gain: What the mean is multiplied by before it is added to the gradient (the paper's lambda).
+        clip_norm: Largest norm of the whole gradient; none: any.
+        weight_norm: Hold the norm of all parameters at this multiple of its initial value; none: let it go.
+        label_noise: Share of the training pairs whose answer is replaced by another one, once, before training.
+        frozen: Patterns of the names of parameters that are not updated, such as "embed.*".
+
+    Raises:
+        ValueError: If a value is out of its range.
+
+    Source:
+        Lee et al. 2024, arXiv:2405.20233 (Grokfast); Prieto et al. 2025, arXiv:2501.04697 (⊥Grad); Liu et al. 2023,
+        arXiv:2210.01117 (Omnigrok: the weight norm held).
+    """
+
+    dropout: float = 0.0
+    orthogonal_gradient: bool = False
+    grokfast: Literal["none", "ema", "ma"] = "none"
+    grokfast_decay: float = 0.98
+    grokfast_window: int = 100
+    grokfast_gain: float = 2.0
+    clip_norm: float | None = None
+    weight_norm: float | None = None
+    label_noise: float = 0.0
+    frozen: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("dropout", "grokfast_decay", "label_noise"):
+            if not 0 <= getattr(self, name) < 1:
+                msg = f"{name} must be from 0 up to, not including, 1, got {name}={getattr(self, name)}."
+                raise ValueError(msg)
+        for name in ("clip_norm", "weight_norm", "grokfast_window"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                msg = f"{name} must be positive and finite, got {name}={value}."
+                raise ValueError(msg)
+        if not math.isfinite(self.grokfast_gain):
+            msg = f"grokfast_gain must be finite, got {self.grokfast_gain}."
+            raise ValueError(msg)

@@ -1,0 +1,100 @@
+"""All that decides a training run."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from grokinterp.config.data import Curriculum, SplitConfig, TaskConfig
+from grokinterp.config.optim import AidsConfig, LossConfig, OptimConfig
+from grokinterp.models.config import ModelConfig, TransformerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """All that decides a training run.
+
+    Attributes:
+        task: What is learned.
+        split: Which pairs are trained on.
+        model: The model's shape and initialisation.
+        optim: The optimizer and its schedules.
+        loss: What an update lowers.
+        aids: What else is done while training.
+        curriculum: Which of the training pairs are shown when.
+        epochs: Passes over the training pairs; an epoch is one update with the full batch.
+        seed: Of the initial parameters, the batches, dropout and the label noise; of the split too, unless that has
+            its own.
+        engine: How logits are computed while training: `factored` (exact and fast, for one layer without
+            normalization), `full` (any model), `hooked` (TransformerLens' own HookedTransformer, version 3),
+            or `auto`: factored where that applies, else full.
+        compile: Whether the loss goes through torch.compile (needs a C++ compiler). Quicker, but its sums have no
+            fixed order, so that equal runs have equal bits only without it.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`.
+        log_every: Epochs between entries of the metrics.
+        checkpoint_every: Epochs between checkpoints, after those early ones that are log-spaced.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    model: ModelConfig = field(default_factory=TransformerConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    aids: AidsConfig = field(default_factory=AidsConfig)
+    curriculum: Curriculum = field(default_factory=Curriculum)
+    epochs: int = 40_000
+    seed: int = 0
+    engine: Literal["auto", "factored", "full", "hooked"] = "auto"
+    compile: bool = False
+    device: str = "cpu"
+    log_every: int = 10
+    checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                msg = f"{name} must be at least 1, got {name}={getattr(self, name)}."
+                raise ValueError(msg)
+        if self.engine == "factored" and not self.model.is_factorable:
+            msg = (
+                "engine='factored' needs a transformer of one layer without normalization, reading 'a b ='; "
+                "use engine='full'."
+            )
+            raise ValueError(msg)
+        if self.engine == "hooked" and self.model.kind != "transformer":
+            msg = (
+                f"engine='hooked' is TransformerLens' transformer, got a model of kind {self.model.kind!r}; use 'full'."
+            )
+            raise ValueError(msg)
+        if self.aids.dropout and self.engine in ("factored", "hooked"):
+            msg = f"dropout={self.aids.dropout} needs engine='full' or 'auto', got engine={self.engine!r}."
+            raise ValueError(msg)
+
+
+def check_device(name: str) -> torch.device:
+    """The device of a name, if it is there.
+
+    Raises:
+        ValueError: If torch does not know or cannot reach it.
+
+    Examples:
+        >>> check_device("cpu")
+        device(type='cpu')
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        msg = f"device must be cpu, cuda, cuda:N or mps, got {name!r}."
+        raise ValueError(msg) from None
+    available = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }.get(device.type, 0)
+    if (device.index or 0) >= available:
+        msg = f"device {name!r} was asked for, but torch finds {available} of its kind here; use device='cpu'."
+        raise ValueError(msg)
+    return device
