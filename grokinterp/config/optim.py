@@ -96,7 +96,8 @@ class OptimConfig:
         name: `AdamW`; `SGD`, whose decay is torch's: a part of the gradient; `Muon` for weight matrices (one of them
             per head), with AdamW for embeddings, unembedding, biases and norms.
         lr: Learning rate after the warm-up.
-        weight_decay: Decoupled but for SGD; each update takes lr * weight_decay of every weight away.
+        weight_decay: Decoupled but for SGD: each update takes lr * weight_decay of every weight away, muon_lr *
+            weight_decay of Muon's matrices.
         betas: Decay of AdamW's two running means.
         eps: Added to the root of the second.
         momentum: Of SGD and Muon.
