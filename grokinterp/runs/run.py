@@ -127,7 +127,8 @@ class Run:
             epoch: One of `epochs`; default: the last.
 
         Returns:
-            A `HookedTransformer` under TransformerLens 3, a `TransformerBridge` under 4.
+            A `HookedTransformer` under TransformerLens 3, a `TransformerBridge` under 4; a `HookedRootModule` that
+            reads the tokens [batch, 2] of a and b for an MLP.
 
         Raises:
             RunError: If there is no such checkpoint, or its file is broken.
