@@ -130,9 +130,7 @@ class Snapshot:
             ValueError: If the model is an MLP.
         """
         if not isinstance(self.config, TransformerConfig):
-            msg = (
-                f"this analysis needs a transformer's attention or positions, got a model of kind {self.config.kind!r}."
-            )
+            msg = f"this analysis needs a transformer, with its attention, got a model of kind {self.config.kind!r}."
             raise ValueError(msg)
         return self.config
 

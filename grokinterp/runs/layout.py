@@ -53,6 +53,11 @@ class Layout:
         return self.root / "resume.safetensors"
 
     @property
+    def start(self) -> Path:
+        """Of a fork: the state of the optimizer and the generator that it began with."""
+        return self.root / "start.safetensors"
+
+    @property
     def analysis(self) -> Path:
         """The folder of cached trajectories."""
         return self.root / "analysis"
@@ -84,7 +89,7 @@ class Layout:
 
     def leftovers(self) -> list[Path]:
         """Temporary files of a trainer that was killed while it wrote."""
-        written = (self.config, self.task, self.split, self.metrics, self.resume)
+        written = (self.config, self.task, self.split, self.metrics, self.resume, self.start)
         in_root = (left for path in written for left in self.root.glob(f".{path.name}.*.tmp"))
         return [*in_root, *self.checkpoints.glob(".*.tmp")]
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from grokinterp.config import RunConfig
-from grokinterp.models import lens, transformer
+from grokinterp.models import forward, lens
+from grokinterp.models.config import TransformerConfig
 from grokinterp.models.factored import factored_logits
 from grokinterp.models.init import Params
 
@@ -21,7 +22,7 @@ def build_engine(config: RunConfig, params: Params) -> tuple[str, Engine]:
         params: Gives the shapes to the engine that builds a model.
 
     Returns:
-        One of `factored`, `full` and `hooked`; and logits at '=' [batch, d_vocab_out] as a function.
+        One of `factored`, `full` and `hooked`; and the logits [batch, d_vocab_out] as a function.
 
     Raises:
         ImportError: If `hooked` is asked for and TransformerLens is not of version 3.
@@ -30,8 +31,8 @@ def build_engine(config: RunConfig, params: Params) -> tuple[str, Engine]:
     name = config.engine
     if name == "auto":
         name = "factored" if model.is_factorable else "full"
-    if name == "hooked":
+    if isinstance(model, TransformerConfig) and name == "hooked":
         return name, lens.hooked_logits(params, model)
-    if name == "factored":
+    if isinstance(model, TransformerConfig) and name == "factored":
         return name, lambda params, a, b: factored_logits(params, model, a, b)
-    return name, lambda params, a, b: transformer.logits(params, model, a, b)
+    return name, lambda params, a, b: forward.logits(params, model, a, b)

@@ -9,8 +9,6 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
 from tqdm.auto import tqdm
 from tqdm.notebook import tqdm_notebook
 
@@ -18,72 +16,61 @@ from grokinterp.config import RunConfig
 from grokinterp.losses import accuracy, cross_entropy
 from grokinterp.models.init import Params, initial_params, shapes
 from grokinterp.runs import metrics, tensors
+from grokinterp.runs.identity import read_fork
 from grokinterp.runs.layout import Layout, RunError
 from grokinterp.runs.opening import disk_errors
-from grokinterp.runs.resume import OptimizerState, ResumePoint, read_resume, write_resume
-from grokinterp.tasks import Task, all_pairs
-from grokinterp.training.engines import Engine, build_engine
+from grokinterp.runs.resume import ResumePoint, read_resume, write_resume
+from grokinterp.tasks import Task
 from grokinterp.training.interrupt import interruption
+from grokinterp.training.learner import Learner
 from grokinterp.training.schedule import is_checkpoint, is_logged
 
 
+Observer = Callable[[int, Params], None]
+"""Called at every logged epoch with the parameters, which it must not change."""
+
+
 class Trainer:
-    """The state that an update changes: parameters, optimizer, generator, and the epoch they belong to."""
+    """The trainer of one run directory: a learner, its epoch, and what is written of it."""
 
     def __init__(
-        self, config: RunConfig, layout: Layout, task: Task, is_train: Bool[Tensor, "a b"], device: torch.device
+        self,
+        config: RunConfig,
+        layout: Layout,
+        task: Task,
+        device: torch.device,
+        *,
+        observe: Observer | None = None,
     ) -> None:
-        self.config, self.layout, self.device = config, layout, device
-        a, b = (tokens.to(device) for tokens in all_pairs(task))
-        labels = task.table.flatten().long().to(device)
-        self.pairs = (a, b, labels)
-        self.is_train = is_train.flatten().to(device)
-        # Column by column. Any order has the same sums but for their rounding, and a run is to have its own bits.
-        column, row = is_train.T.nonzero().to(device).T
-        pair = row * is_train.shape[1] + column
-        self.train_pairs = (a[pair], b[pair], labels[pair])
-
+        self.config, self.layout, self.observe = config, layout, observe
         point = read_resume(layout)
+        fork = read_fork(layout.config)
+        initial = initial_params(config.model, task, seed=config.seed if fork is None else fork.initial_seed)
+        training_set = tensors.read_training_set(layout.split, task)
         params = (
-            initial_params(config.model, task, seed=config.seed)
+            # Copies, since updates are made in place, and decay may lead back to where training began.
+            {name: p.clone() for name, p in initial.items()}
             if point is None
             else tensors.read_params(layout.checkpoint(point.epoch), shapes(config.model, task))
         )
-        self.params: Params = {name: p.to(device).requires_grad_() for name, p in params.items()}
-        self.optimizer = torch.optim.AdamW(
-            self.params.values(),
-            lr=config.optim.lr,
-            betas=config.optim.betas,
-            eps=config.optim.eps,
-            weight_decay=config.optim.weight_decay,
-            fused=True,
-        )
-        self.generator = torch.Generator().manual_seed(config.seed)
-        self.epoch, self.step, self.seconds = 0, 0, 0.0
-        if point is not None:
-            self._go_on_from(point)
+        self._refuse_foreign(point, params)
+        self.learner = Learner(config, task, training_set, params, initial=initial, point=point, device=device)
+        self.is_train = training_set.is_train.flatten().to(device)
+        self.device = device
+        self.epoch, self.seconds = (0, 0.0) if point is None else (point.epoch, point.seconds)
         with disk_errors(layout):
             metrics.keep_metrics_before(layout.metrics, self.epoch)
 
-        self.engine_name, self.logits = build_engine(config, self.params)
-        loss = _loss_of(self.logits)
-        self.loss = torch.compile(loss, dynamic=False) if config.compile else loss
-
-    def _go_on_from(self, point: ResumePoint) -> None:
-        names = list(self.params)
-        if not point.optimizer.keys() <= set(names):
-            unknown = min(point.optimizer.keys() - set(names))
+    def _refuse_foreign(self, point: ResumePoint | None, params: Params) -> None:
+        if point is not None and not point.optimizer.keys() <= params.keys():
+            unknown = min(point.optimizer.keys() - params.keys())
             msg = f"{self.layout.resume} is of another model: it has a state of {unknown!r}; restore it from a copy."
             raise RunError(msg)
-        state = {names.index(name): entry for name, entry in point.optimizer.items()}
-        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        self.generator.set_state(point.generator)
-        self.epoch, self.step, self.seconds = point.epoch, point.step, point.seconds
 
     def fit(self, *, progress: bool) -> None:
         """Train to the last epoch."""
         # Reading rows by index, as TransformerLens does, adds gradients in no fixed order unless told to.
-        ordered = _deterministic(self.device) if self.engine_name == "hooked" else nullcontext()
+        ordered = _deterministic(self.device) if self.learner.engine_name == "hooked" else nullcontext()
         with self._bar(show=progress) as bar, ordered, interruption() as interrupted:
             started = time.perf_counter() - self.seconds
             while True:
@@ -121,23 +108,9 @@ class Trainer:
         )
 
     def _update(self) -> None:
-        """One epoch of updates: one of the full batch, or one per mini-batch of a new order."""
-        for a, b, labels in self._batches():
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config.optim.lr * self.config.optim.warmup(self.step)
-            self.optimizer.zero_grad()
-            self.loss(self.params, a, b, labels).backward()
-            self.optimizer.step()
-            self.step += 1
-
-    def _batches(self) -> Iterator[tuple[Int[Tensor, " batch"], ...]]:
-        size = self.config.optim.batch_size
-        if size is None:
-            yield self.train_pairs
-            return
-        order = torch.randperm(len(self.train_pairs[0]), generator=self.generator).to(self.device)
-        for batch in order.split(size):
-            yield tuple(x[batch] for x in self.train_pairs)
+        """One epoch of updates."""
+        for batch in self.learner.batches(self.epoch):
+            self.learner.update(batch)
 
     def _record(self, bar: tqdm, *, save: bool) -> None:
         """Log and save what this epoch is due, after a look at whether it is worth keeping."""
@@ -151,6 +124,8 @@ class Trainer:
         with disk_errors(self.layout):
             if log:
                 metrics.append_metrics(self.layout.metrics, entry)
+                if self.observe is not None:
+                    self.observe(self.epoch, self.learner.params)
                 bar.set_postfix_str(_in_short(entry), refresh=False)
             if save:
                 self._save()
@@ -158,15 +133,18 @@ class Trainer:
     @torch.no_grad()
     def _evaluate(self) -> dict[str, Any]:
         """An entry of the metrics."""
-        a, b, labels = self.pairs
-        logits = self.logits(self.params, a, b)
+        learner = self.learner
+        a, b, labels = learner.pairs
+        logits = learner.logits(learner.params, a, b)
         parts = {"train": self.is_train, "test": ~self.is_train}
         return {
             "epoch": self.epoch,
             "loss": {split: cross_entropy(logits[part], labels[part]).item() for split, part in parts.items()},
             "accuracy": {split: accuracy(logits[part], labels[part]).item() for split, part in parts.items()},
-            "squared_weight_norm": sum(p.cpu().double().square().sum().item() for p in self.params.values()),
-            "learning_rate": self.config.optim.lr * self.config.optim.warmup(self.step),
+            "squared_weight_norm": sum(p.cpu().double().square().sum().item() for p in learner.params.values()),
+            "learning_rate": learner.optimizer.learning_rate,
+            "weight_decay": learner.optimizer.weight_decay,
+            "batch_size": learner.batch_size,
             "seconds": round(self.seconds, 3),
         }
 
@@ -183,26 +161,17 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a checkpoint, then the state to resume from it: in that order, since the second needs the first."""
-        tensors.write_tensors(self.layout.checkpoint(self.epoch), self.params, {"epoch": self.epoch})
+        learner = self.learner
+        tensors.write_tensors(self.layout.checkpoint(self.epoch), learner.params, {"epoch": self.epoch})
         point = ResumePoint(
             epoch=self.epoch,
-            step=self.step,
+            step=learner.step,
             seconds=self.seconds,
-            generator=self.generator.get_state(),
-            optimizer=self._optimizer_state(),
+            generator=learner.generator.get_state(),
+            optimizer=learner.state(),
+            schedules={name: plateau.state() for name, plateau in learner.plateaus.items()},
         )
         write_resume(self.layout.resume, point)
-
-    def _optimizer_state(self) -> OptimizerState:
-        names = list(self.params)
-        return {names[i]: entry for i, entry in self.optimizer.state_dict()["state"].items()}
-
-
-def _loss_of(engine: Engine) -> Callable[[Params, Tensor, Tensor, Tensor], Tensor]:
-    def loss(params: Params, a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(engine(params, a, b), labels)
-
-    return loss
 
 
 def _in_short(entry: dict[str, Any]) -> str:
