@@ -1,11 +1,11 @@
-"""Cross-entropy, accuracy and margins, always computed in float64.
+"""Cross-entropy, accuracy and margins in float64, and how much a lesser dtype would lose.
 
 After grokking the loss is near 1e-7, below what float32 resolves next to logits of some tens.
 """
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 
@@ -22,10 +22,52 @@ def cross_entropy_per_pair(
     return -log_probs.gather(-1, labels.to(log_probs.device)[..., None])[..., 0]
 
 
-def cross_entropy(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]) -> Float64[Tensor, ""]:
-    """The mean over pairs of `cross_entropy_per_pair`, in nats, float64."""
+def cross_entropy(
+    logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"], label_smoothing: float = 0.0
+) -> Float64[Tensor, ""]:
+    """The mean over pairs of `cross_entropy_per_pair`, in nats, float64.
+
+    Args:
+        logits: Of every class.
+        labels: The right classes.
+        label_smoothing: Share of the target that is spread evenly over all classes, as in torch.
+
+    Examples:
+        >>> logits, labels = torch.tensor([[4.0, 0.0]]), torch.tensor([0])
+        >>> [round(cross_entropy(logits, labels, share).item(), 4) for share in (0.0, 0.1)]
+        [0.0181, 0.2181]
+    """
     logits = _in_float64(logits)
-    return F.cross_entropy(logits.flatten(0, -2), labels.to(logits.device).flatten())
+    labels = labels.to(logits.device).flatten()
+    return F.cross_entropy(logits.flatten(0, -2), labels, label_smoothing=label_smoothing)
+
+
+def stablemax_cross_entropy(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]) -> Float64[Tensor, ""]:
+    """-log(s(z) / sum of s(z)) at the right class, mean over pairs, in nats, float64.
+
+    s(x) = x + 1 for x >= 0 and 1 / (1 - x) below stands where softmax has exp(x), so that no logit outgrows the others.
+
+    Source:
+        Prieto et al. 2025, arXiv:2501.04697, StableMax. Their code divides before it takes the logarithm, and its
+        gradient is NaN where a logit is exactly 1; this one's is not.
+
+    Examples:
+        >>> stablemax_cross_entropy(torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([0])).exp().item()
+        1.5
+    """
+    return cross_entropy(log_stable(_in_float64(logits)), labels)
+
+
+def log_stable(logits: Float[Tensor, "*pairs c"]) -> Float[Tensor, "*pairs c"]:
+    """The logarithm of s, in the dtype of the logits: logits whose softmax is the StableMax of these.
+
+    Examples:
+        >>> log_stable(torch.tensor([2.0, 0.0, -1.0])).exp()
+        tensor([3.0000, 1.0000, 0.5000])
+    """
+    # Clamped, so that the branch not taken has a finite gradient: NaN times 0 is NaN.
+    above, below = logits.clamp(min=0), (-logits).clamp(min=0)
+    return torch.where(logits >= 0, above.log1p(), -below.log1p())
 
 
 def accuracy(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]) -> Float64[Tensor, ""]:
@@ -50,6 +92,41 @@ def margin(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]) -> 
     right = logits.gather(-1, labels[..., None])
     others = logits.scatter(-1, labels[..., None], -torch.inf)
     return right[..., 0] - others.amax(dim=-1)
+
+
+def softmax_collapse(logits: Float[Tensor, "*pairs c"]) -> Float64[Tensor, ""]:
+    """The share of pairs whose largest logit is all of their softmax, in the logits' dtype: sum exp(z - max z) is 1.
+
+    Where that is the right class, its logit has no gradient any more.
+
+    Source:
+        Prieto et al. 2025, arXiv:2501.04697, the code's `softmax_collapse`.
+
+    Examples:
+        >>> logits = torch.tensor([[16.0, 0.0], [17.0, 0.0]])
+        >>> softmax_collapse(logits).item(), softmax_collapse(logits.double()).item()
+        (0.5, 0.0)
+    """
+    total = (logits - logits.amax(dim=-1, keepdim=True)).exp().sum(dim=-1)
+    return _share(total == 1)
+
+
+def zero_losses(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]) -> Float64[Tensor, ""]:
+    """The share of pairs whose cross-entropy is exactly 0 in the logits' dtype.
+
+    Source:
+        Prieto et al. 2025, arXiv:2501.04697, the code's `zero_terms`.
+
+    Examples:
+        >>> zero_losses(torch.tensor([[17.0, 0.0], [17.0, 0.0]]), torch.tensor([0, 1])).item()
+        0.5
+    """
+    losses = F.cross_entropy(logits.flatten(0, -2), labels.to(logits.device).flatten(), reduction="none")
+    return _share(losses == 0)
+
+
+def _share(is_true: Bool[Tensor, "*pairs"]) -> Float64[Tensor, ""]:
+    return is_true.cpu().double().mean()
 
 
 def _in_float64(logits: Float[Tensor, "*pairs c"]) -> Float64[Tensor, "*pairs c"]:

@@ -64,8 +64,8 @@ class LossConfig:
     Attributes:
         name: `cross_entropy`; or `stablemax`, cross-entropy with s(x) = x + 1 for x >= 0, 1 / (1 - x) below, in
             place of exp.
-        dtype: In which it is computed. In float32 a softmax collapses: the loss of a pair becomes exactly 0, and so
-            does its gradient, once its logit is ahead by 17 or so.
+        dtype: In which it is computed. In float32 a softmax collapses: once the right logit is ahead of one other by
+            17 or so, of 112 others by 21, the loss of the pair is exactly 0, and so is its gradient at that logit.
         label_smoothing: Share of the target that is spread evenly over all classes, as in torch.
 
     Raises:
@@ -96,7 +96,8 @@ class OptimConfig:
         name: `AdamW`; `SGD`, whose decay is torch's: a part of the gradient; `Muon` for weight matrices (one of them
             per head), with AdamW for embeddings, unembedding, biases and norms.
         lr: Learning rate after the warm-up.
-        weight_decay: Decoupled but for SGD; each update takes lr * weight_decay of every weight away.
+        weight_decay: Decoupled but for SGD: each update takes lr * weight_decay of every weight away, muon_lr *
+            weight_decay of Muon's matrices.
         betas: Decay of AdamW's two running means.
         eps: Added to the root of the second.
         momentum: Of SGD and Muon.
