@@ -34,5 +34,7 @@ from .snapshots import Snapshot as Snapshot
 from .snapshots import snapshot as snapshot
 from .tasks import Group as Group
 from .tasks import Task as Task
+from .training.fork import fork as fork
 from .training.loop import train as train
+from .training.many import train_many as train_many
 from .trajectories import trajectory as trajectory

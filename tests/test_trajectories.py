@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import grokinterp as gi
-from grokinterp import trajectories
+from grokinterp.runs import kept
 
 
 CONFIG = gi.RunConfig(

@@ -14,11 +14,18 @@ from grokinterp.models.init import Params
 Engine = Callable[[Params, Tensor, Tensor], Tensor]
 
 
+def engine_name(config: RunConfig) -> str:
+    """`factored`, `full` or `hooked`: what a config asks for, or what `auto` means for its model."""
+    if config.engine != "auto":
+        return config.engine
+    return "factored" if config.model.is_factorable else "full"
+
+
 def build_engine(config: RunConfig, params: Params) -> tuple[str, Engine]:
     """The engine a config asks for, and its name.
 
     Args:
-        config: `auto` takes `factored` where that applies, else `full`.
+        config: The run's.
         params: Gives the shapes to the engine that builds a model.
 
     Returns:
@@ -27,10 +34,7 @@ def build_engine(config: RunConfig, params: Params) -> tuple[str, Engine]:
     Raises:
         ImportError: If `hooked` is asked for and TransformerLens is not of version 3.
     """
-    model = config.model
-    name = config.engine
-    if name == "auto":
-        name = "factored" if model.is_factorable else "full"
+    model, name = config.model, engine_name(config)
     if isinstance(model, TransformerConfig) and name == "hooked":
         return name, lens.hooked_logits(params, model)
     if isinstance(model, TransformerConfig) and name == "factored":

@@ -51,13 +51,14 @@ class Learner:
         self.config = config
         self.params: Params = {name: p.to(device).requires_grad_() for name, p in params.items()}
         self.optimizer = Optimizer(self.params, config.optim, initial=initial, frozen=config.aids.frozen)
-        self.grokfast = filters.Grokfast(config.aids)
+        self.grokfast = filters.Grokfast(config.aids) if config.aids.grokfast != "none" else None
         self.plateaus = {name: Plateau(schedule) for name, schedule in _schedules(config).items()}
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step = 0
         if point is not None:
             self._go_on_from(point)
-        self._norm = config.aids.weight_norm and config.aids.weight_norm * filters.norm(initial)
+        multiple = config.aids.weight_norm
+        self._norm = None if multiple is None else multiple * filters.norm(initial).to(device)
         self._device = device
         self._take_pairs(task, training_set)
         self.engine_name, self.logits = build_engine(config, self.params)
@@ -78,7 +79,8 @@ class Learner:
 
     def _go_on_from(self, point: ResumePoint) -> None:
         self.optimizer.load(point.optimizer)
-        self.grokfast.load(point.optimizer)
+        if self.grokfast is not None:
+            self.grokfast.load(point.optimizer)
         for name, plateau in self.plateaus.items():
             if name in point.schedules:
                 plateau.load(point.schedules[name])
@@ -137,25 +139,17 @@ class Learner:
         """
         self._filter_gradients()
         self.optimizer.step(self._lr_factor(), self._factor("weight_decay_schedule"))
-        if self._norm:
-            filters.hold_norm(self.params, self._norm)
+        if self._norm is not None:
+            for name, held in filters.hold_norm(self.params, self._norm).items():
+                self.params[name].copy_(held)
         for plateau in self.plateaus.values():
             plateau.update(loss.item())
         self.step += 1
         self._set_rates()
 
     def _filter_gradients(self) -> None:
-        aids = self.config.aids
-        if not (aids.orthogonal_gradient or aids.grokfast != "none" or aids.clip_norm):
-            return
         grads = {name: p.grad for name, p in self.params.items() if p.grad is not None}
-        if aids.orthogonal_gradient:
-            grads = filters.orthogonal(grads, self.params)
-        if aids.grokfast != "none":
-            grads = self.grokfast(grads)
-        if aids.clip_norm:
-            grads = filters.clip(grads, aids.clip_norm)
-        for name, grad in grads.items():
+        for name, grad in filters.filtered(grads, self.params, self.config.aids, self.grokfast).items():
             self.params[name].grad = grad
 
     def _set_rates(self) -> None:
@@ -171,7 +165,7 @@ class Learner:
     def state(self) -> OptimizerState:
         """What the optimizer and the filters remember, by parameter and by their own names."""
         joined = self.optimizer.state()
-        for name, entry in self.grokfast.state().items():
+        for name, entry in (self.grokfast.state() if self.grokfast is not None else {}).items():
             joined[name] = joined.get(name, {}) | entry
         return joined
 

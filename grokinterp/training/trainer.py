@@ -1,16 +1,12 @@
 """The trainer of one run: updates, metrics and checkpoints, epoch by epoch."""
 
 import math
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, NoReturn
 
 import torch
-from tqdm.auto import tqdm
-from tqdm.notebook import tqdm_notebook
 
 from grokinterp.config import RunConfig
 from grokinterp.losses import accuracy, cross_entropy
@@ -21,8 +17,10 @@ from grokinterp.runs.layout import Layout, RunError
 from grokinterp.runs.opening import disk_errors
 from grokinterp.runs.resume import ResumePoint, read_resume, write_resume
 from grokinterp.tasks import Task
+from grokinterp.training.determinism import deterministic
 from grokinterp.training.interrupt import interruption
 from grokinterp.training.learner import Learner
+from grokinterp.training.lines import bar
 from grokinterp.training.schedule import is_checkpoint, is_logged
 
 
@@ -67,58 +65,67 @@ class Trainer:
             msg = f"{self.layout.resume} is of another model: it has a state of {unknown!r}; restore it from a copy."
             raise RunError(msg)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the last epoch is reached."""
+        return self.epoch == self.config.epochs
+
     def fit(self, *, progress: bool) -> None:
         """Train to the last epoch."""
         # Reading rows by index, as TransformerLens does, adds gradients in no fixed order unless told to.
-        ordered = _deterministic(self.device) if self.learner.engine_name == "hooked" else nullcontext()
-        with self._bar(show=progress) as bar, ordered, interruption() as interrupted:
+        ordered = deterministic(self.device) if self.learner.engine_name == "hooked" else nullcontext()
+        label = self.layout.root.name
+        with bar(label, self.config.epochs, self.epoch, show=progress) as line, ordered, interruption() as interrupted:
             started = time.perf_counter() - self.seconds
             while True:
                 self.seconds = time.perf_counter() - started
                 # Read once: what comes after this line is seen an epoch later, and not between saving and stopping.
                 stop = interrupted.is_set()
-                self._record(bar, save=stop)
-                if self.epoch == self.config.epochs:
+                entry = self.record(save=stop)
+                if entry is not None:
+                    line.set_postfix_str(_in_short(entry), refresh=False)
+                if self.is_done:
                     break
                 if stop:
-                    msg = f"stopped at epoch {self.epoch}; train the same config into {self.layout.root} to go on."
-                    raise KeyboardInterrupt(msg)
-                self._update()
-                self.epoch += 1
-                bar.update()
-            with disk_errors(self.layout):
-                self.layout.finished.touch()
+                    self.stop()
+                self.advance()
+                line.update()
+            self.finish()
             if interrupted.is_set():
                 msg = f"stopped after the last epoch; {self.layout.root} is finished."
                 raise KeyboardInterrupt(msg)
 
-    def _bar(self, *, show: bool) -> tqdm:
-        """A line for people: at once in a terminal or a notebook, else once a minute."""
-        is_watched = sys.stderr.isatty() or issubclass(tqdm, tqdm_notebook)
-        interval = 0.1 if is_watched else 60.0
-        return tqdm(
-            total=self.config.epochs,
-            initial=self.epoch,
-            desc=self.layout.root.name,
-            unit="epoch",
-            disable=not show,
-            dynamic_ncols=is_watched,
-            mininterval=interval,
-            maxinterval=max(interval, 10.0),
-        )
+    def stop(self) -> NoReturn:
+        """Tell that training was interrupted.
 
-    def _update(self) -> None:
+        Raises:
+            KeyboardInterrupt: Always.
+        """
+        msg = f"stopped at epoch {self.epoch}; train the same config into {self.layout.root} to go on."
+        raise KeyboardInterrupt(msg)
+
+    def advance(self) -> None:
         """One epoch of updates."""
         for batch in self.learner.batches(self.epoch):
             self.learner.update(batch)
+        self.epoch += 1
 
-    def _record(self, bar: tqdm, *, save: bool) -> None:
-        """Log and save what this epoch is due, after a look at whether it is worth keeping."""
+    def finish(self) -> None:
+        """Mark the run as finished."""
+        with disk_errors(self.layout):
+            self.layout.finished.touch()
+
+    def record(self, *, save: bool) -> dict[str, Any] | None:
+        """Log and save what this epoch is due, after a look at whether it is worth keeping.
+
+        Returns:
+            The entry of the metrics, where there is one.
+        """
         config = self.config
         log = is_logged(self.epoch, config.log_every, config.epochs)
         save = save or is_checkpoint(self.epoch, config.checkpoint_every, config.epochs)
         if not (log or save):
-            return
+            return None
         entry = self._evaluate()
         self._check_finite(entry)
         with disk_errors(self.layout):
@@ -126,9 +133,9 @@ class Trainer:
                 metrics.append_metrics(self.layout.metrics, entry)
                 if self.observe is not None:
                     self.observe(self.epoch, self.learner.params)
-                bar.set_postfix_str(_in_short(entry), refresh=False)
             if save:
                 self._save()
+        return entry if log else None
 
     @torch.no_grad()
     def _evaluate(self) -> dict[str, Any]:
@@ -178,17 +185,3 @@ def _in_short(entry: dict[str, Any]) -> str:
     """An entry for the progress bar, train before test."""
     loss, acc = entry["loss"], entry["accuracy"]
     return f"loss {loss['train']:.2e} train {loss['test']:.2e} test, accuracy {acc['train']:.2f} {acc['test']:.2f}"
-
-
-@contextmanager
-def _deterministic(device: torch.device) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
-    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    if device.type == "cuda":
-        # Without it cuBLAS refuses to work in a fixed order.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(mode=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(mode=before, warn_only=only_warns)
