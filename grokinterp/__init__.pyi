@@ -13,6 +13,7 @@ from . import plots as plots
 from . import presets as presets
 from . import progress as progress
 from . import report as report
+from . import several as several
 from . import tasks as tasks
 from . import testing as testing
 from .config import AidsConfig as AidsConfig

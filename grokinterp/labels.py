@@ -47,6 +47,7 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "split": "part of the pairs",
     "matrix": "weight matrix",
     "parameter": "parameter of the model",
+    "operation": "operation that is learned",
     "event": "event in training",
     "phase": "phase of training",
     "statistic": "statistic of a control",
