@@ -12,7 +12,7 @@ from torch import Tensor
 from grokinterp.config import RunConfig
 from grokinterp.runs import tensors
 from grokinterp.runs.identity import differences, environment, read_identity, write_identity
-from grokinterp.runs.layout import Layout, RunError
+from grokinterp.runs.layout import Layout, RunBusyError, RunError
 from grokinterp.tasks import Task
 
 
@@ -21,7 +21,8 @@ def only_trainer(layout: Layout) -> Iterator[None]:
     """Make the directory, and hold its lock; what a killed trainer was writing is removed.
 
     Raises:
-        RunError: If another trainer holds the lock, or the directory cannot be written.
+        RunBusyError: If another trainer holds the lock.
+        RunError: If the directory cannot be written.
     """
     lock = FileLock(layout.lock, timeout=0)
     with disk_errors(layout):
@@ -30,7 +31,7 @@ def only_trainer(layout: Layout) -> Iterator[None]:
             lock.acquire()
         except Timeout:
             msg = f"another trainer is at work in {layout.root}; wait for it, or choose another directory."
-            raise RunError(msg) from None
+            raise RunBusyError(msg) from None
     try:
         with disk_errors(layout):
             for path in layout.leftovers():
