@@ -53,6 +53,7 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "statistic": "statistic of a control",
     "draw": "random draw",
     "seed": "seed of the run",
+    "run": "run of a sweep",
     "value": "value of the setting",
 }
 

@@ -12,6 +12,10 @@ class RunError(RuntimeError):
     """A run directory that is broken, foreign, in use or cannot be written."""
 
 
+class RunBusyError(RunError):
+    """A run directory that another trainer is at work in."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """The paths of a run directory.

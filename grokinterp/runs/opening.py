@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from grokinterp.config import RunConfig
 from grokinterp.runs import tensors
 from grokinterp.runs.identity import Fork, differences, environment, read_fork, read_identity, write_identity
-from grokinterp.runs.layout import Layout, RunError
+from grokinterp.runs.layout import Layout, RunBusyError, RunError
 from grokinterp.runs.tensors import TrainingSet
 from grokinterp.tasks import Task
 
@@ -20,7 +20,8 @@ def only_trainer(layout: Layout) -> Iterator[None]:
     """Make the directory, and hold its lock; what a killed trainer was writing is removed.
 
     Raises:
-        RunError: If another trainer holds the lock, or the directory cannot be written.
+        RunBusyError: If another trainer holds the lock.
+        RunError: If the directory cannot be written.
     """
     lock = FileLock(layout.lock, timeout=0)
     with disk_errors(layout):
@@ -29,7 +30,7 @@ def only_trainer(layout: Layout) -> Iterator[None]:
             lock.acquire()
         except Timeout:
             msg = f"another trainer is at work in {layout.root}; wait for it, or choose another directory."
-            raise RunError(msg) from None
+            raise RunBusyError(msg) from None
     try:
         with disk_errors(layout):
             for path in layout.leftovers():
