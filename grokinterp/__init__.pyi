@@ -13,6 +13,8 @@ from . import plots as plots
 from . import presets as presets
 from . import progress as progress
 from . import report as report
+from . import several as several
+from . import sweeps as sweeps
 from . import tasks as tasks
 from . import testing as testing
 from .config import AidsConfig as AidsConfig
@@ -32,7 +34,12 @@ from .runs.run import load_run as load_run
 from .snapshots import Measure as Measure
 from .snapshots import Snapshot as Snapshot
 from .snapshots import snapshot as snapshot
+from .sweeps import collect as collect
+from .sweeps import grid as grid
+from .sweeps import sweep as sweep
 from .tasks import Group as Group
 from .tasks import Task as Task
+from .training.fork import fork as fork
 from .training.loop import train as train
+from .training.many import train_many as train_many
 from .trajectories import trajectory as trajectory

@@ -47,11 +47,13 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "split": "part of the pairs",
     "matrix": "weight matrix",
     "parameter": "parameter of the model",
+    "operation": "operation that is learned",
     "event": "event in training",
     "phase": "phase of training",
     "statistic": "statistic of a control",
     "draw": "random draw",
     "seed": "seed of the run",
+    "run": "run of a sweep",
     "value": "value of the setting",
 }
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from grokinterp.config import OptimConfig, RunConfig, SplitConfig, TaskConfig
-from grokinterp.models.config import TransformerConfig
+from grokinterp.config import LossConfig, OptimConfig, RunConfig, SplitConfig, TaskConfig
+from grokinterp.models.config import MLPConfig, TransformerConfig
 
 
 def nanda2023() -> RunConfig:
@@ -60,8 +60,52 @@ def transformer_lens_demo() -> RunConfig:
     )
 
 
+def power2022() -> RunConfig:
+    """Modular division at p = 97 with mini-batches, as grokking was first described: two layers with LayerNorm.
+
+    Source:
+        Power et al. 2022, arXiv:2201.02177, appendix A.1.2: a decoder of 2 layers, width 128 and 4 heads that reads
+        'a / b =', AdamW with learning rate 1e-3, decay 1, betas .9 and .98, warm-up over 10 updates, batches of 512,
+        half of the pairs. They trained for 100,000 updates; 4,656 training pairs are ten batches, so that 1,000 epochs
+        are 10,000 updates, past the end of grokking here. Differs: learned positions, LayerNorm before each block and
+        not after it, and GELU.
+    """
+    return RunConfig(
+        task=TaskConfig(operation="division", p=97),
+        split=SplitConfig(fraction=0.5),
+        model=TransformerConfig(
+            n_layers=2, normalization="LN", biases="all", act_fn="gelu", sequence="a op b =", init="hooked_transformer"
+        ),
+        optim=OptimConfig(lr=1e-3, weight_decay=1.0, betas=(0.9, 0.98), warmup_steps=10, batch_size=512),
+        epochs=1_000,
+        seed=0,
+        checkpoint_every=50,
+    )
+
+
+def mlp_onehot() -> RunConfig:
+    """A perceptron 194-128-128-97 on one-hot pairs: grokking without attention, in a minute or two on a CPU.
+
+    Source:
+        A setting that several public projects share: p = 97, half of the pairs, torch's initialisation, AdamW with
+        learning rate 1e-3 and decay 1 at torch's betas, the loss in float32.
+    """
+    return RunConfig(
+        task=TaskConfig(operation="addition", p=97),
+        split=SplitConfig(fraction=0.5),
+        model=MLPConfig(inputs="onehot", n_layers=2, d_mlp=128),
+        optim=OptimConfig(lr=1e-3, weight_decay=1.0, betas=(0.9, 0.999)),
+        loss=LossConfig(dtype="float32"),
+        epochs=5_000,
+        seed=0,
+        checkpoint_every=50,
+    )
+
+
 PRESETS: Final[Mapping[str, Callable[[], RunConfig]]] = {
     "nanda2023": nanda2023,
     "quick": quick,
+    "power2022": power2022,
+    "mlp_onehot": mlp_onehot,
     "transformer_lens_demo": transformer_lens_demo,
 }

@@ -13,12 +13,13 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from grokinterp.basis import Basis, task_basis
-from grokinterp.models import lens, transformer
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models import forward, lens
+from grokinterp.models.config import ModelConfig, Sequence, TransformerConfig
 from grokinterp.models.factored import FactoredActivations, factored_activations
+from grokinterp.models.hooks import Hook
 from grokinterp.models.init import Params, shapes
-from grokinterp.models.weights import for_task
-from grokinterp.tasks import Task, all_pairs, operation
+from grokinterp.models.weights import addition_of, for_task
+from grokinterp.tasks import Task, all_pairs
 
 
 R = TypeVar("R")
@@ -35,7 +36,7 @@ class Snapshot:
         is_train: True at the pairs it was trained on; None where that is not known.
         epoch: Updates of the full batch it has seen; None where that is not known.
         hook: Edits of activations, made in every forward pass; None for the model as its parameters say. It is
-            called as that of `transformer.logits`, with the batch of all pairs in order.
+            called as that of `models.forward.logits`, with the batch of all pairs in order.
 
     Raises:
         ValueError: If the parameters do not have the shapes that config and task ask for, or the split is none of the
@@ -43,11 +44,11 @@ class Snapshot:
     """
 
     params: Params
-    config: TransformerConfig
+    config: ModelConfig
     task: Task
     is_train: Bool[Tensor, "a b"] | None = None
     epoch: int | None = None
-    hook: transformer.Hook | None = None
+    hook: Hook | None = None
 
     def __post_init__(self) -> None:
         wanted = shapes(self.config, self.task)
@@ -69,19 +70,24 @@ class Snapshot:
 
     @cached_property
     def logits(self) -> Float64[Tensor, "a b c"]:
-        """The logits at '=' of every pair, without the class '=' that training may have had."""
+        """The logits at the last position of every pair, without the class '=' that training may have had."""
         flat = self._at_equals.logits[:, : self.task.n_outputs].double()
         return flat.reshape(*self.task.shape, -1)
 
     @cached_property
     def neurons(self) -> Float[Tensor, "a b neuron"]:
-        """The last layer's MLP activations at '=' (`hook_post`) of every pair."""
+        """The last layer's MLP activations (`hook_post`) of every pair; a transformer's at the last position."""
         return self._at_equals.neurons.reshape(*self.task.shape, -1)
 
     @cached_property
     def attention(self) -> Float[Tensor, "a b head pos"]:
-        """The last layer's attention from '=' to the three positions, for every pair."""
-        return self._at_equals.pattern.reshape(*self.task.shape, self.config.n_heads, 3)
+        """The last layer's attention from the last position, '=' as a rule, to every position, for every pair.
+
+        Raises:
+            ValueError: If the model is an MLP.
+        """
+        config = self.require_transformer()
+        return self._at_equals.pattern.reshape(*self.task.shape, config.n_heads, config.n_positions)
 
     @cached_property
     def product_means(self) -> Float64[Tensor, "s c"]:
@@ -98,17 +104,35 @@ class Snapshot:
 
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
-        """The embedding of the operands' tokens, without that of '='."""
-        return self.params["embed.W_E"][: self.task.n_tokens]
+        """The embedding of the operands' tokens, without that of '='.
+
+        An MLP on one-hot inputs has two for each token, its row of the first layer as a and that as b; they stand side
+        by side.
+        """
+        if "embed.W_E" in self.params:
+            return self.params["embed.W_E"][: self.task.n_tokens]
+        return torch.cat(self.params["blocks.0.mlp.W_in"].chunk(2), dim=1)
 
     @property
     def W_L(self) -> Float[Tensor, "neuron c"]:
-        """The neuron-logit map W_out W_U of the last layer, without the class '='.
+        """The neuron-logit map of the last layer, without the class '=': W_out W_U, or W_U of an MLP.
 
         Papers that multiply from the left write its transpose.
         """
-        W_out = self.params[f"blocks.{self.config.n_layers - 1}.mlp.W_out"]
-        return W_out @ self.params["unembed.W_U"][:, : self.task.n_outputs]
+        W_U = self.params["unembed.W_U"][:, : self.task.n_outputs]
+        W_out = self.params.get(f"blocks.{self.config.n_layers - 1}.mlp.W_out")
+        return W_U if W_out is None else W_out @ W_U
+
+    def require_transformer(self) -> TransformerConfig:
+        """The config of a transformer.
+
+        Raises:
+            ValueError: If the model is an MLP.
+        """
+        if not isinstance(self.config, TransformerConfig):
+            msg = f"this analysis needs a transformer, with its attention, got a model of kind {self.config.kind!r}."
+            raise ValueError(msg)
+        return self.config
 
     @property
     def basis(self) -> Basis:
@@ -120,14 +144,15 @@ class Snapshot:
         return _basis_of(self.task)
 
     def activation(self, name: str) -> Float[Tensor, "a b ..."]:
-        """An activation at '=' by its TransformerLens hook name, for every pair; as edited, if `hook` edits it.
+        """An activation by its TransformerLens hook name, for every pair; as edited, if `hook` edits it.
 
-        A pattern [batch, head, query, key] gives [a, b, head, key]; any other [batch, pos, ...] gives [a, b, ...].
+        That of a transformer is the one at the last position: a pattern [batch, head, query, key] gives
+        [a, b, head, key], any other [batch, pos, ...] gives [a, b, ...].
 
         Raises:
             ValueError: If the model has no such hook.
         """
-        names = transformer.hook_names(self.config)
+        names = forward.hook_names(self.config)
         if name not in names:
             msg = f"hook must be one of {', '.join(names)}, got {name!r}."
             raise ValueError(msg)
@@ -136,8 +161,8 @@ class Snapshot:
 
     @property
     def tokens(self) -> Int[Tensor, "batch pos"]:
-        """The sequences [a, b, '='] of all pairs in order, for a TransformerLens model to read."""
-        return transformer.with_equals(self.params, *all_pairs(self.task))
+        """The sequences, such as [a, b, '='], of all pairs in order, for a TransformerLens model to read."""
+        return forward.tokens(self.params, self.config, *all_pairs(self.task))
 
     def mask(self, split: str) -> Bool[Tensor, "a b"]:
         """True at the pairs of `train`, `test` or `all`.
@@ -157,12 +182,14 @@ class Snapshot:
 
     @cached_property
     def _at_equals(self) -> FactoredActivations:
-        if self.hook is None and self.config.is_factorable:
+        if self.hook is None and isinstance(self.config, TransformerConfig) and self.config.is_factorable:
             with torch.no_grad():
                 return factored_activations(self.params, self.config, *all_pairs(self.task))
         last = f"blocks.{self.config.n_layers - 1}"
-        logits, (pattern, neurons) = self._forward(f"{last}.attn.hook_pattern", f"{last}.mlp.hook_post")
-        return FactoredActivations(pattern, neurons, logits)
+        has_attention = isinstance(self.config, TransformerConfig)
+        names = [f"{last}.mlp.hook_post", *([f"{last}.attn.hook_pattern"] if has_attention else [])]
+        logits, (neurons, *patterns) = self._forward(*names)
+        return FactoredActivations(patterns[0] if patterns else torch.empty(len(logits), 0, 0), neurons, logits)
 
     def _forward(self, *names: str) -> tuple[Tensor, list[Tensor]]:
         """The logits and some activations at '=' of a forward pass with `hook`, which computes every position."""
@@ -171,11 +198,11 @@ class Snapshot:
         def see(name: str, activation: Tensor) -> Tensor:
             activation = activation if self.hook is None else self.hook(name, activation)
             if name in names:
-                seen[name] = activation[:, :, -1] if name.endswith("hook_pattern") else activation[:, -1]
+                seen[name] = forward.at_answer(self.config, name, activation)
             return activation
 
         with torch.no_grad():
-            logits = transformer.logits(self.params, self.config, *all_pairs(self.task), see)
+            logits = forward.logits(self.params, self.config, *all_pairs(self.task), see)
         return logits, [seen[name] for name in names]
 
 
@@ -185,15 +212,17 @@ def snapshot(
     task: Task | None = None,
     is_train: Bool[Tensor, "a b"] | None = None,
     epoch: int | None = None,
+    sequence: Sequence = "a b =",
 ) -> Snapshot:
     """A snapshot of a TransformerLens model, ours or trained elsewhere.
 
     Args:
-        model: A `HookedTransformer` or `TransformerBridge` that reads [a, b, '='], '=' the last token. Its
-            weights are copied.
-        task: What it was trained on; default: addition modulo d_vocab - 1.
+        model: A `HookedTransformer` or `TransformerBridge`, or what `run.model()` gives of an MLP. Its weights are
+            copied.
+        task: What it was trained on; default: addition modulo the number of operands' tokens.
         is_train: True at the pairs it was trained on, where losses by split are wanted.
         epoch: For labels.
+        sequence: What a transformer reads; '=' and the operation's token are the last ones of its vocabulary.
 
     Returns:
         The snapshot.
@@ -202,8 +231,8 @@ def snapshot(
         TypeError: If it is no TransformerLens model.
         ValueError: If the model is of a kind that this library does not read, or does not fit the task.
     """
-    params, config, d_vocab = lens.from_transformer_lens(model)
-    task = operation("addition", d_vocab - 1) if task is None else task
+    params, config = lens.from_transformer_lens(model, sequence)
+    task = addition_of(params, config) if task is None else task
     return Snapshot(params=params, config=for_task(params, config, task), task=task, is_train=is_train, epoch=epoch)
 
 

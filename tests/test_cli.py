@@ -90,7 +90,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, capsys: pytest.Capture
         (["train", "--config", "README.md", "--out", "x"], "README.md must be JSON"),
         (["train", "quick", "--out", "x", "--optim.lr", "inf"], "all of them finite, got lr=inf"),
         (["fly"], "fly"),
-        ([], "train, analyz"),
+        ([], "train, sweep, analyz"),
         (["keys", "nanda2023", "--rule", "phase"], "phase"),
     ],
 )

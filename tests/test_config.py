@@ -283,6 +283,21 @@ def test_the_learning_rate_warms_up_from_zero(warmup_steps, wanted):
     assert [OptimConfig(warmup_steps=warmup_steps).warmup(step) for step in (0, 1, 3, 100)] == wanted
 
 
+@pytest.mark.parametrize(("theirs", "ours"), [("sub", "subtraction"), ("mult", "multiplication"), ("div", "division")])
+def test_a_word_near_one_of_the_choices_leads_to_it(theirs: str, ours: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"config\.task\.operation must be .* got '{theirs}'; did you mean '{ours}'\?"
+    ):
+        change(RunConfig(), {"task.operation": theirs})
+    with pytest.raises(ValueError, match=r"config\.split\.rule must be .*, custom, got 'zzz'\.$"):
+        change(RunConfig(), {"split.rule": "zzz"})
+
+
+def test_a_task_in_s5_can_be_named_in_a_config_whatever_its_modulus():
+    config = change(RunConfig(), {"task.operation": "s5", "task.p": 97})
+    assert config.task.build().shape == (120, 120)
+
+
 def test_a_task_is_built_from_its_config():
     built = TaskConfig(operation="random", p=7, seed=3).build()
     assert torch.equal(built.table, operation("random", 7, seed=3).table)

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from grokinterp import labels
 from grokinterp.basis import fourier_basis
-from grokinterp.models import lens, transformer
+from grokinterp.models import forward, lens
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.init import initial_params
 from grokinterp.snapshots import Measure, Snapshot, as_snapshot, snapshot
@@ -36,7 +36,7 @@ def test_what_is_read_is_that_of_a_single_pair(config, task, random_params):
     assert snap.attention.shape == (n_a, n_b, 3, 3)
     last = f"blocks.{config.n_layers - 1}"
     for i, j in ((0, 0), (2, 5), (6, 1)):
-        cache = transformer.activations(snap.params, config, task.a_tokens[i : i + 1], task.b_tokens[j : j + 1])
+        cache = forward.activations(snap.params, config, task.a_tokens[i : i + 1], task.b_tokens[j : j + 1])
         wanted = cache["unembed.hook_out"][0, -1, :7].double()
         assert_close(snap.logits[i, j], wanted, atol=1e-5, rtol=1e-5)
         assert_close(snap.neurons[i, j], cache[f"{last}.mlp.hook_post"][0, -1], atol=1e-5, rtol=1e-5)
@@ -46,8 +46,8 @@ def test_what_is_read_is_that_of_a_single_pair(config, task, random_params):
 @each_config
 def test_activations_are_those_at_equals_by_their_names(config, random_params):
     snap = Snapshot(params=random_params(config, TASK), config=config, task=TASK)
-    cache = transformer.activations(snap.params, config, *all_pairs(TASK))
-    for name in transformer.hook_names(config):
+    cache = forward.activations(snap.params, config, *all_pairs(TASK))
+    for name in forward.hook_names(config):
         found = snap.activation(name)
         wanted = cache[name][:, :, -1] if name.endswith("pattern") else cache[name][:, -1]
         assert_close(found, wanted.unflatten(0, (7, 7)), atol=0, rtol=0)
@@ -235,8 +235,8 @@ def test_a_split_of_numbers_is_refused(unchecked, random_params):
 def test_a_deep_model_takes_one_forward_pass(monkeypatch, random_params):
     config = CONFIGS["two layers, LN"]
     passes = []
-    forward = transformer.logits
-    monkeypatch.setattr(transformer, "logits", lambda *args: passes.append(1) or forward(*args))
+    logits = forward.logits
+    monkeypatch.setattr(forward, "logits", lambda *args: passes.append(1) or logits(*args))
     snap = Snapshot(params=random_params(config, TASK), config=config, task=TASK)
     assert snap.logits.shape + snap.neurons.shape + snap.attention.shape == (7, 7, 7, 7, 7, 10, 7, 7, 3, 3)
     assert len(passes) == 1

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import grokinterp as gi
-from grokinterp import trajectories
+from grokinterp.runs import kept
 
 
 CONFIG = gi.RunConfig(
@@ -97,7 +97,7 @@ def test_an_interrupted_trajectory_goes_on(run: gi.Run, monkeypatch: pytest.Monk
 
 def test_a_cache_of_other_numbers_is_not_used(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     gi.trajectory(run, [gi.progress.losses], progress=False)
-    monkeypatch.setattr(trajectories, "NUMBERS", 0)
+    monkeypatch.setattr(kept, "NUMBERS", 0)
     visited = _count_forwards(monkeypatch)
     gi.trajectory(run, [gi.progress.losses], progress=False)
     assert visited == list(run.epochs)

@@ -15,7 +15,7 @@ class TaskConfig:
 
     Attributes:
         operation: By name; `custom` stands for a Task that was handed to `train` itself.
-        p: The modulus.
+        p: The modulus; without a meaning for the operations in S_5, which read 120 permutations whatever it is.
         seed: Of the answers of `random`.
 
     Raises:

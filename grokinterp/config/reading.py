@@ -124,7 +124,7 @@ def _read(hint: Any, value: Any, where: str, *, is_older: bool = False) -> Any:
         return float(value)
     elif _accepts(hint, value):
         return value
-    msg = f"{where} must be {_describe(hint)}, got {value!r}."
+    msg = f"{where} must be {_describe(hint)}, got {value!r}{_suggestion(hint, value)}."
     raise ValueError(msg)
 
 
@@ -149,6 +149,18 @@ def _accepts(hint: Any, value: Any) -> bool:
     if hint is type(None):
         return value is None
     return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+
+
+def _suggestion(hint: Any, value: Any) -> str:
+    """The end of an error: the choice whose spelling is nearest to a word that is none of them."""
+    near = difflib.get_close_matches(value, _words(hint), n=1, cutoff=0.4) if isinstance(value, str) else []
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _words(hint: Any) -> list[str]:
+    if typing.get_origin(hint) is Literal:
+        return [choice for choice in typing.get_args(hint) if isinstance(choice, str)]
+    return [word for part in typing.get_args(hint) for word in _words(part)]
 
 
 def _describe(hint: Any) -> str:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from grokinterp.interventions import sites
 from grokinterp.models import lens
-from grokinterp.models.transformer import Hook, hook_names
+from grokinterp.models.forward import hook_names
+from grokinterp.models.hooks import Hook
 from grokinterp.snapshots import Snapshot, as_snapshot
 
 

@@ -8,14 +8,15 @@ token '=' nor the class '=' is ever edited. Layers may count from the end: `bloc
 from collections.abc import Callable
 from typing import Final
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models.config import MLPConfig, ModelConfig
+from grokinterp.models.forward import hook_names
+from grokinterp.models.hooks import HOOK_LOGITS as LOGITS
 from grokinterp.models.init import Params
-from grokinterp.models.transformer import HOOK_LOGITS as LOGITS
-from grokinterp.models.transformer import hook_names
 from grokinterp.snapshots import Snapshot
 
 
@@ -23,6 +24,7 @@ W_E: Final = "embed.W_E"
 W_U: Final = "unembed.W_U"
 WEIGHTS: Final = (W_E, W_U)
 NEURONS: Final = "blocks.-1.mlp.hook_post"
+_FIRST_LAYER: Final = "blocks.0.mlp.W_in"
 
 Change = Callable[[Tensor], Tensor]
 """From what is at a site to what takes its place."""
@@ -38,14 +40,15 @@ def in_layer(layer: int, hook: str) -> str:
     return f"blocks.{layer}.{hook}"
 
 
-def resolve(site: str, config: TransformerConfig) -> str:
+def resolve(site: str, config: ModelConfig) -> str:
     """The site with its layer counted from the first.
 
     Raises:
         ValueError: If the model has no such layer or site.
 
     Examples:
-        >>> resolve("blocks.-1.mlp.hook_post", TransformerConfig(n_layers=2))
+        >>> import grokinterp as gi
+        >>> resolve("blocks.-1.mlp.hook_post", gi.TransformerConfig(n_layers=2))
         'blocks.1.mlp.hook_post'
     """
     if site.startswith("blocks."):
@@ -80,6 +83,11 @@ def write_weights(snapshot: Snapshot, changes: dict[str, Change]) -> Params:
     """The parameters with changes of `W_E` and `W_U`; the other parameters are the same tensors."""
     params = dict(snapshot.params)
     for site, change in changes.items():
+        if site not in params:
+            # An MLP on one-hot inputs: its tokens' two rows stand side by side in `Snapshot.W_E`.
+            rows = change(read(snapshot, site)).to(params[_FIRST_LAYER])
+            params[_FIRST_LAYER] = torch.cat(rows.chunk(2, dim=1))
+            continue
         params[site] = params[site].clone()
         without_equals = slice(snapshot.task.n_tokens) if site == W_E else (..., slice(snapshot.task.n_outputs))
         params[site][without_equals] = change(read(snapshot, site)).to(params[site])
@@ -96,20 +104,25 @@ def hook(snapshot: Snapshot, site: str, change: Change) -> tuple[str, Change]:
         ValueError: If the model has no such site, or it is one that TransformerLens' versions edit differently.
     """
     answers = slice(snapshot.task.n_outputs)
+    # An MLP's activations have no positions.
+    last = (slice(None),) if isinstance(snapshot.config, MLPConfig) else (slice(None), -1)
+    if site == W_E and "hook_embed" not in hook_names(snapshot.config):
+        msg = f"a model of one-hot inputs has no hook of {W_E}; intervene on its Snapshot."
+        raise ValueError(msg)
     if site == W_E:
         rows = write_weights(snapshot, {W_E: change})[W_E]
         return "hook_embed", lambda x: F.embedding(snapshot.tokens, rows).to(_require_all_pairs(snapshot, x))
     if site == W_U:
         bias = snapshot.params.get("unembed.b_U")
         b_U = 0.0 if bias is None else bias[answers]
-        return LOGITS, _at(snapshot, (slice(None), -1, answers), lambda x: change(x - b_U) + b_U)
+        return LOGITS, _at(snapshot, (*last, answers), lambda x: change(x - b_U) + b_U)
     resolved = resolve(site, snapshot.config)
     if resolved.endswith("hook_resid_mid"):
         msg = f"{resolved} cannot be edited, which in TransformerLens 4 would reach the MLP alone; edit hook_attn_out."
         raise ValueError(msg)
     if resolved.endswith("hook_pattern"):
         return resolved, _at(snapshot, (slice(None), slice(None), -1), change)
-    return resolved, _at(snapshot, (slice(None), -1, answers) if resolved == LOGITS else (slice(None), -1), change)
+    return resolved, _at(snapshot, (*last, answers) if resolved == LOGITS else last, change)
 
 
 def _at(snapshot: Snapshot, where: tuple[slice | int, ...], change: Change) -> Change:

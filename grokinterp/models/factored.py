@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from grokinterp.models.config import TransformerConfig
+from grokinterp.models.hooks import ACTIVATIONS
 from grokinterp.models.init import Params
-from grokinterp.models.transformer import ACTIVATIONS
 
 
 class FactoredActivations(NamedTuple):
@@ -52,8 +52,9 @@ def factored_activations(
     """
     if not config.is_factorable:
         msg = (
-            "the factored forward needs one layer without normalization, got "
-            f"n_layers={config.n_layers}, normalization={config.normalization!r}; use transformer.logits."
+            "the factored forward needs one layer without normalization, reading 'a b =', got "
+            f"n_layers={config.n_layers}, normalization={config.normalization!r}, sequence={config.sequence!r}; "
+            "use transformer.logits."
         )
         raise ValueError(msg)
     weight = {name.rsplit(".", 1)[-1]: tensor for name, tensor in params.items()}

@@ -1,4 +1,4 @@
-"""Initial parameters: those of HookedTransformer and those of the paper, bit for bit from a seed.
+"""Initial parameters: those of HookedTransformer, of the paper and of torch's layers, bit for bit from a seed.
 
 The order of the draws matters: the same seed in another order gives another model.
 """
@@ -9,29 +9,41 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models.config import EXTRA_TOKENS, MLPConfig, ModelConfig, TransformerConfig
 from grokinterp.tasks.operations import Task
 
 
 Params = dict[str, Tensor]
 
 
-def d_vocab_out(config: TransformerConfig, task: Task) -> int:
+def d_vocab(config: ModelConfig, task: Task) -> int:
+    """Input tokens of the model: the operands', and those that its sequence has besides."""
+    return task.n_tokens + (len(EXTRA_TOKENS[config.sequence]) if isinstance(config, TransformerConfig) else 0)
+
+
+def d_vocab_out(config: ModelConfig, task: Task) -> int:
     """Output classes of the model: the task's, and '=' where the config asks for it."""
-    return task.n_outputs + config.equals_in_output
+    return task.n_outputs + (isinstance(config, TransformerConfig) and config.equals_in_output)
 
 
-def shapes(config: TransformerConfig, task: Task) -> dict[str, tuple[int, ...]]:
+def shapes(config: ModelConfig, task: Task) -> dict[str, tuple[int, ...]]:
     """Shape of every parameter by its TransformerLens name, in the order of `HookedTransformer`'s own.
 
     Examples:
         >>> from grokinterp.tasks.operations import operation
         >>> shapes(TransformerConfig(biases="mlp"), operation("addition", 113))["blocks.0.attn.W_Q"]
         (4, 128, 32)
+        >>> shapes(MLPConfig(), operation("addition", 97))["blocks.0.mlp.W_in"]
+        (194, 128)
     """
+    if isinstance(config, MLPConfig):
+        return _mlp_shapes(config, task)
     d, h, k, m = config.d_model, config.n_heads, config.d_head, config.d_mlp
     out = d_vocab_out(config, task)
-    result: dict[str, tuple[int, ...]] = {"embed.W_E": (task.d_vocab, d), "pos_embed.W_pos": (3, d)}
+    result: dict[str, tuple[int, ...]] = {
+        "embed.W_E": (d_vocab(config, task), d),
+        "pos_embed.W_pos": (config.n_positions, d),
+    }
     for layer in range(config.n_layers):
         block = {
             "ln1.w": (d,), "ln1.b": (d,), "ln2.w": (d,), "ln2.b": (d,),
@@ -44,6 +56,17 @@ def shapes(config: TransformerConfig, task: Task) -> dict[str, tuple[int, ...]]:
     return {name: shape for name, shape in result.items() if _is_present(name, config)}
 
 
+def _mlp_shapes(config: MLPConfig, task: Task) -> dict[str, tuple[int, ...]]:
+    n, d, m = task.n_tokens, config.d_model, config.d_mlp
+    result: dict[str, tuple[int, ...]] = {} if config.inputs == "onehot" else {"embed.W_E": (n, d)}
+    width = {"onehot": 2 * n, "concatenated": 2 * d, "summed": d}[config.inputs]
+    for layer in range(config.n_layers):
+        result |= {f"blocks.{layer}.mlp.W_in": (width, m), f"blocks.{layer}.mlp.b_in": (m,)}
+        width = m
+    result |= {"unembed.W_U": (m, task.n_outputs), "unembed.b_U": (task.n_outputs,)}
+    return {name: shape for name, shape in result.items() if config.biases == "all" or ".b_" not in name}
+
+
 def _is_present(name: str, config: TransformerConfig) -> bool:
     *_, module, parameter = name.split(".")
     if module.startswith("ln"):
@@ -53,7 +76,7 @@ def _is_present(name: str, config: TransformerConfig) -> bool:
     return config.biases == "all" or (config.biases == "mlp" and module == "mlp")
 
 
-def initial_params(config: TransformerConfig, task: Task, *, seed: int) -> Params:
+def initial_params(config: ModelConfig, task: Task, *, seed: int) -> Params:
     """The parameters before training, float32.
 
     Examples:
@@ -63,6 +86,8 @@ def initial_params(config: TransformerConfig, task: Task, *, seed: int) -> Param
         0.071178
     """
     generator = torch.Generator().manual_seed(seed)
+    if isinstance(config, MLPConfig):
+        return _torch(config, task, generator)
     draw = {"hooked_transformer": _hooked_transformer, "paper": _paper}[config.init]
     drawn = draw(config, task, generator)
     params = {}
@@ -85,7 +110,7 @@ def _hooked_transformer(config: TransformerConfig, task: Task, generator: torch.
 def _paper(config: TransformerConfig, task: Task, generator: torch.Generator) -> Params:
     """The draws of Nanda et al. 2023: their order (K before Q) and their layout, turned to TransformerLens'."""
     d, h, k, m = config.d_model, config.n_heads, config.d_head, config.d_mlp
-    v, out = task.d_vocab, d_vocab_out(config, task)
+    v, out = d_vocab(config, task), d_vocab_out(config, task)
 
     def draw(*shape: int, fan: int) -> Tensor:
         return torch.randn(*shape, generator=generator) / math.sqrt(fan)
@@ -107,3 +132,19 @@ def _paper(config: TransformerConfig, task: Task, generator: torch.Generator) ->
         "unembed.W_U": W_U,
     }
     return {name: tensor.contiguous() for name, tensor in drawn.items()}
+
+
+def _torch(config: MLPConfig, task: Task, generator: torch.Generator) -> Params:
+    """The draws of torch.nn.Embedding and, in the layout [out, in] and with its bias after it, torch.nn.Linear."""
+    params = {}
+    for name, shape in shapes(config, task).items():
+        if name == "embed.W_E":
+            params[name] = torch.empty(shape).normal_(generator=generator)
+        elif ".W_" in name:
+            bound = 1 / math.sqrt(shape[0])
+            weights = torch.empty(shape[::-1])
+            torch.nn.init.kaiming_uniform_(weights, a=math.sqrt(5), generator=generator)
+            params[name] = weights.T.contiguous()
+        else:
+            params[name] = torch.empty(shape).uniform_(-bound, bound, generator=generator)
+    return params

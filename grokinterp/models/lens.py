@@ -13,9 +13,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models import forward
+from grokinterp.models.config import MLPConfig, ModelConfig, Sequence, TransformerConfig
+from grokinterp.models.hooks import ACTIVATIONS
 from grokinterp.models.init import Params
-from grokinterp.models.transformer import ACTIVATIONS, logits, with_equals
 from grokinterp.models.weights import read_weights
 
 
@@ -24,47 +25,52 @@ def has_hooked_transformer() -> bool:
     return int(version("transformer-lens").split(".")[0]) < 4
 
 
-def to_transformer_lens(params: Params, config: TransformerConfig) -> Any:
+def to_transformer_lens(params: Params, config: ModelConfig) -> Any:
     """A TransformerLens model with copies of these weights, equal in its logits and hooks.
+
+    An MLP becomes a `HookedRootModule` that reads the tokens [batch, 2] of a and b.
 
     Args:
         params: By TransformerLens name.
         config: The model's.
 
     Returns:
-        A `HookedTransformer` under TransformerLens 3, a `TransformerBridge` under 4; on the CPU, with frozen
-        gradients of none of its weights.
+        A `HookedTransformer` under TransformerLens 3, a `TransformerBridge` under 4; a `HookedRootModule` for an MLP.
+        On the CPU, with frozen gradients of none of its weights.
 
     Raises:
         ValueError: If the activation function has no counterpart: `quadratic` under version 4.
     """
-    if has_hooked_transformer():
-        return _to_hooked_transformer(params, config)
-    return _to_bridge(params, config)
+    if isinstance(config, MLPConfig):
+        return _to_hooked_mlp(params, config)
+    return _to_hooked_transformer(params, config) if has_hooked_transformer() else _to_bridge(params, config)
 
 
-def from_transformer_lens(model: Any) -> tuple[Params, TransformerConfig, int]:
-    """Weights (copied to the CPU) and config of a TransformerLens model, and its number of input tokens.
+def from_transformer_lens(model: Any, sequence: Sequence = "a b =") -> tuple[Params, ModelConfig]:
+    """Weights (copied to the CPU) and config of a TransformerLens model.
 
     Biases that are zero throughout are left out, so that a model without them stays one.
 
     Args:
-        model: A `HookedTransformer` or a `TransformerBridge`.
+        model: A `HookedTransformer` or a `TransformerBridge`, or what `to_transformer_lens` made of an MLP.
+        sequence: What it reads; no weight tells.
 
     Returns:
-        Parameters by TransformerLens name; the config; d_vocab.
+        Parameters by TransformerLens name; the config.
 
     Raises:
         TypeError: If it is no TransformerLens model.
         ValueError: If it has another kind of attention, normalization or MLP than this library reads, or does not
             compute what its weights say, as with a hook that was left on.
     """
+    if isinstance(getattr(model, "cfg", None), MLPConfig):
+        return {name: p.detach().cpu().clone() for name, p in model.named_parameters()}, model.cfg
     if not hasattr(model, "run_with_cache") or not hasattr(model, "W_E"):
         msg = f"model must be a Snapshot, HookedTransformer or TransformerBridge, got {type(model).__name__}."
         raise TypeError(msg)
     cfg = model.cfg
-    _check_is_read(cfg)
-    weights = {"embed.W_E": model.W_E, "pos_embed.W_pos": model.W_pos[:3]}
+    _check_is_read(cfg, sequence)
+    weights = {"embed.W_E": model.W_E, "pos_embed.W_pos": model.W_pos}
     for layer, block in enumerate(model.blocks):
         if cfg.normalization_type is not None:
             weights |= _norms(f"blocks.{layer}.ln1", block.ln1) | _norms(f"blocks.{layer}.ln2", block.ln2)
@@ -75,13 +81,13 @@ def from_transformer_lens(model: Any) -> tuple[Params, TransformerConfig, int]:
     if cfg.normalization_type is not None:
         weights |= _norms("ln_final", model.ln_final)
     weights |= {"unembed.W_U": model.W_U, "unembed.b_U": model.b_U}
-    params, config = read_weights(weights, _activation(model, cfg))
+    params, config = read_weights(weights, _activation(model, cfg), sequence)
     _check_computes_the_same(model, params, config)
-    return params, config, len(params["embed.W_E"])
+    return params, config
 
 
 def hooked_logits(params: Params, config: TransformerConfig) -> Callable[[Params, Tensor, Tensor], Tensor]:
-    """TransformerLens' own forward pass as a function of (parameters, a, b), giving the logits at '='.
+    """TransformerLens' own forward pass as a function of (parameters, a, b), giving the logits at the last position.
 
     Raises:
         ImportError: Under version 4, whose models `torch.func.functional_call` overwrites.
@@ -91,10 +97,10 @@ def hooked_logits(params: Params, config: TransformerConfig) -> Callable[[Params
         raise ImportError(msg)
     model = _to_hooked_transformer(params, config).to(next(iter(params.values())).device, print_details=False)
 
-    def at_equals(params: Params, a: Tensor, b: Tensor) -> Tensor:
-        return torch.func.functional_call(model, params, (with_equals(params, a, b),))[:, -1]
+    def at_answer(params: Params, a: Tensor, b: Tensor) -> Tensor:
+        return torch.func.functional_call(model, params, (forward.tokens(params, config, a, b),))[:, -1]
 
-    return at_equals
+    return at_answer
 
 
 def _sizes(params: Params, config: TransformerConfig) -> dict[str, Any]:
@@ -106,7 +112,7 @@ def _sizes(params: Params, config: TransformerConfig) -> dict[str, Any]:
         "d_mlp": config.d_mlp,
         "d_vocab": len(params["embed.W_E"]),
         "d_vocab_out": params["unembed.W_U"].shape[1],
-        "n_ctx": 3,
+        "n_ctx": config.n_positions,
         "act_fn": "relu" if config.act_fn == "quadratic" else config.act_fn,
         # TransformerLens' own default is LayerNorm, so None has to be said.
         "normalization_type": None if config.normalization == "none" else "LN",
@@ -129,6 +135,47 @@ def _to_hooked_transformer(params: Params, config: TransformerConfig) -> Any:
     zeros = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     model.load_state_dict(buffers | zeros | {name: p.detach() for name, p in params.items()})
     return model
+
+
+def _to_hooked_mlp(params: Params, config: MLPConfig) -> Any:
+    import transformer_lens
+    from transformer_lens import hook_points
+
+    # The class has moved between versions; where it was, the later ones warn.
+    root = getattr(transformer_lens, "HookedRootModule", None) or hook_points.HookedRootModule
+
+    class HookedMLP(root):
+        """The MLP with TransformerLens' hook points; its parameters and hooks have the names that they have here."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.cfg = config
+            for name, parameter in params.items():
+                _place(self, name).register_parameter(name.rpartition(".")[2], torch.nn.Parameter(parameter.clone()))
+            for name in forward.hook_names(config):
+                _place(self, name).add_module(name.rpartition(".")[2], hook_points.HookPoint())
+            self.setup()
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            """The logits [batch, d_vocab_out] of the tokens [batch, 2] of a and b."""
+            return forward.logits(
+                dict(self.named_parameters()),
+                config,
+                tokens[:, 0],
+                tokens[:, 1],
+                lambda name, x: self.hook_dict[name](x),
+            )
+
+    return HookedMLP()
+
+
+def _place(root: torch.nn.Module, name: str) -> torch.nn.Module:
+    """The module that a dotted name lies in, made if it is not there."""
+    for part in name.split(".")[:-1]:
+        if not hasattr(root, part):
+            root.add_module(part, torch.nn.Module())
+        root = getattr(root, part)
+    return root
 
 
 def _to_bridge(params: Params, config: TransformerConfig) -> Any:
@@ -172,7 +219,7 @@ def _bridge_weight(name: str, params: Params, like: Tensor) -> Tensor:
     return rearrange(weight, "head k d -> d (head k)") if part == "o" else weight.T
 
 
-def _check_is_read(cfg: Any) -> None:
+def _check_is_read(cfg: Any, sequence: Sequence) -> None:
     wanted = {
         "normalization_type": (None, "LN"),
         "positional_embedding_type": ("standard",),
@@ -194,18 +241,19 @@ def _check_is_read(cfg: Any) -> None:
         if found not in accepted:
             msg = f"model.cfg.{name} must be {' or '.join(map(repr, accepted))} for this library, got {found!r}."
             raise ValueError(msg)
-    if cfg.n_ctx < 3:
-        msg = f"the model must read three tokens, a, b and '=', got n_ctx={cfg.n_ctx}."
+    wanted_tokens = len(sequence.split())
+    if cfg.n_ctx < wanted_tokens:
+        msg = f"a model of {sequence!r} must read {wanted_tokens} tokens, got n_ctx={cfg.n_ctx}; pass its sequence."
         raise ValueError(msg)
 
 
 def _check_computes_the_same(model: Any, params: Params, config: TransformerConfig) -> None:
     """Some pairs through the model itself: no list of settings is long enough to know every other kind."""
-    a = torch.arange(min(len(params["embed.W_E"]) - 1, 16))
+    a = torch.arange(min(len(params["embed.W_E"]) + 2 - config.n_positions, 16))
     b = a.flip(0)
     with torch.no_grad():
-        wanted = model(with_equals(params, a, b).to(model.W_E.device))[:, -1].cpu().double()
-        found = logits(params, config, a, b).double()
+        wanted = model(forward.tokens(params, config, a, b).to(model.W_E.device))[:, -1].cpu().double()
+        found = forward.logits(params, config, a, b).double()
     # Far above the rounding of the model's numbers, far below what another computation would change.
     off, size = (found - wanted).abs().max().item(), wanted.abs().max().item()
     if not off <= 3 * math.sqrt(torch.finfo(params["embed.W_E"].dtype).eps) * max(size, 1e-3):

@@ -1,12 +1,10 @@
-"""Forward passes as pure functions of (parameters, tokens): all positions with hooks, or factored.
+"""The transformer's forward pass as a pure function of (parameters, a, b): all positions, with hooks.
 
 Parameters carry TransformerLens' names and shapes; biases and norms that a dictionary lacks are absent from
 the model. Activations carry TransformerLens' hook names.
 """
 
 import math
-from collections.abc import Callable
-from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -14,24 +12,9 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models.config import EXTRA_TOKENS, TransformerConfig
+from grokinterp.models.hooks import ACTIVATIONS, HOOK_LOGITS, Hook, no_hook
 from grokinterp.models.init import Params
-
-
-Hook = Callable[[str, Tensor], Tensor]
-"""Called with a hook's name and its activation; what it returns takes the activation's place."""
-
-HOOK_LOGITS: Final = "unembed.hook_out"
-
-ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
-    "relu": F.relu,
-    "gelu": F.gelu,
-    "quadratic": torch.square,
-}
-
-
-def _no_hook(_: str, activation: Tensor) -> Tensor:
-    return activation
 
 
 def logits(
@@ -39,9 +22,9 @@ def logits(
     config: TransformerConfig,
     a: Int[Tensor, " batch"],
     b: Int[Tensor, " batch"],
-    hook: Hook = _no_hook,
+    hook: Hook = no_hook,
 ) -> Float[Tensor, "batch d_vocab_out"]:
-    """The logits at '=', computed at every position and layer as TransformerLens does.
+    """The logits at the last position, computed at every position and layer as TransformerLens does.
 
     Args:
         params: By TransformerLens name.
@@ -53,7 +36,7 @@ def logits(
     Returns:
         Logits of the output classes, in the dtype of the parameters.
     """
-    tokens = with_equals(params, a, b)
+    tokens = sequences(params, config, a, b)
     # F.embedding and not W_E[tokens]: its backward adds in a fixed order, so that equal runs have equal bits.
     embed = hook("hook_embed", F.embedding(tokens, params["embed.W_E"]))
     pos = hook("hook_pos_embed", params["pos_embed.W_pos"].expand_as(embed))
@@ -63,24 +46,6 @@ def logits(
     residual = hook("unembed.hook_in", _layer_norm(params, "ln_final", residual))
     out = residual @ params["unembed.W_U"] + params.get("unembed.b_U", 0.0)
     return hook(HOOK_LOGITS, out)[:, -1]
-
-
-def activations(
-    params: Params, config: TransformerConfig, a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]
-) -> dict[str, Tensor]:
-    """Every activation by its TransformerLens hook name: the cache of `run_with_cache`.
-
-    Returns:
-        Tensors shaped as TransformerLens' are: [batch, pos, ...], patterns [batch, head, query, key].
-    """
-    cache: dict[str, Tensor] = {}
-
-    def record(name: str, activation: Tensor) -> Tensor:
-        cache[name] = activation
-        return activation
-
-    logits(params, config, a, b, record)
-    return cache
 
 
 def hook_names(config: TransformerConfig) -> tuple[str, ...]:
@@ -95,10 +60,20 @@ def hook_names(config: TransformerConfig) -> tuple[str, ...]:
     return ("hook_embed", "hook_pos_embed", *blocks, "unembed.hook_in", HOOK_LOGITS)
 
 
-def with_equals(params: Params, a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]) -> Int[Tensor, "batch pos"]:
-    """The sequences [a, b, '=']; '=' is the last token that has an embedding."""
-    equals = torch.full_like(a, len(params["embed.W_E"]) - 1)
-    return torch.stack([a, b, equals], dim=1)
+def sequences(
+    params: Params, config: TransformerConfig, a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]
+) -> Int[Tensor, "batch pos"]:
+    """What is read of each pair, such as [a, b, '=']; the tokens beside the operands' are the last of the vocabulary.
+
+    Examples:
+        >>> params = {"embed.W_E": torch.zeros(6 + 2, 1)}
+        >>> sequences(params, TransformerConfig(sequence="a op b ="), torch.tensor([3]), torch.tensor([4]))
+        tensor([[3, 7, 4, 6]])
+    """
+    extra = EXTRA_TOKENS[config.sequence]
+    first = len(params["embed.W_E"]) - len(extra)
+    tokens = {"a": a, "b": b} | {word: torch.full_like(a, first + i) for i, word in enumerate(extra)}
+    return torch.stack([tokens[word] for word in config.sequence.split()], dim=1)
 
 
 def _block(params: Params, config: TransformerConfig, block: str, residual: Tensor, hook: Hook) -> Tensor:

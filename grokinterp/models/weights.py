@@ -6,16 +6,16 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models.config import EXTRA_TOKENS, ActFn, ModelConfig, Sequence, TransformerConfig
 from grokinterp.models.init import Params
-from grokinterp.tasks.operations import Task
+from grokinterp.tasks.operations import Task, operation
 
 
 Biases = Literal["none", "mlp", "all"]
 
 
 def read_weights(
-    weights: dict[str, Float[Tensor, "..."]], act_fn: Literal["relu", "gelu", "quadratic"]
+    weights: dict[str, Float[Tensor, "..."]], act_fn: ActFn, sequence: Sequence = "a b ="
 ) -> tuple[Params, TransformerConfig]:
     """The parameters (copied to the CPU) and the config that their shapes imply.
 
@@ -25,6 +25,7 @@ def read_weights(
     Args:
         weights: By TransformerLens name, as in a HookedTransformer's state dict.
         act_fn: Which no shape tells.
+        sequence: What the model reads, which none tells either.
 
     Returns:
         Parameters, in the library's order; and the config.
@@ -43,7 +44,8 @@ def read_weights(
         found = ", ".join(sorted(params)[:4])
         msg = f"weights must have TransformerLens' names, but {missing[0]} is missing; got {found}, ..."
         raise ValueError(msg)
-    params["pos_embed.W_pos"] = params["pos_embed.W_pos"][:3]
+    # A model may have room for more positions than are read.
+    params["pos_embed.W_pos"] = params["pos_embed.W_pos"][: len(sequence.split())].clone()
     biases = _biases(params)
     kept = {"none": (), "mlp": (".mlp.",), "all": ("",)}[biases]
     params = {name: p for name, p in params.items() if ".b_" not in name or any(part in name for part in kept)}
@@ -57,12 +59,21 @@ def read_weights(
         act_fn=act_fn,
         normalization="LN" if "ln_final.w" in params else "none",
         biases=biases,
-        equals_in_output=params["unembed.W_U"].shape[1] == len(params["embed.W_E"]),
+        sequence=sequence,
+        equals_in_output=sequence != "a b" and params["unembed.W_U"].shape[1] == _n_operands(params, sequence) + 1,
     )
     return params, config
 
 
-def for_task(params: Params, config: TransformerConfig, task: Task) -> TransformerConfig:
+def addition_of(params: Params, config: ModelConfig) -> Task:
+    """Addition modulo the number of operands' tokens: what a model of which nothing else is known has learned."""
+    if isinstance(config, TransformerConfig):
+        return operation("addition", _n_operands(params, config.sequence))
+    rows = params["blocks.0.mlp.W_in" if config.inputs == "onehot" else "embed.W_E"]
+    return operation("addition", len(rows) // 2 if config.inputs == "onehot" else len(rows))
+
+
+def for_task(params: Params, config: ModelConfig, task: Task) -> ModelConfig:
     """The config of these weights as a model of a task: '=' is a class if there is one class more than the answers.
 
     Example:
@@ -72,7 +83,13 @@ def for_task(params: Params, config: TransformerConfig, task: Task) -> Transform
         >>> for_task({"unembed.W_U": torch.zeros(8, 6)}, TransformerConfig(), six_answers_to_25_pairs).equals_in_output
         False
     """
+    if not isinstance(config, TransformerConfig):
+        return config
     return replace(config, equals_in_output=params["unembed.W_U"].shape[1] == task.n_outputs + 1)
+
+
+def _n_operands(params: Params, sequence: Sequence) -> int:
+    return len(params["embed.W_E"]) - len(EXTRA_TOKENS[sequence])
 
 
 def _biases(params: Params) -> Biases:

@@ -3,17 +3,18 @@
 import pickle
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from grokinterp.models.weights import for_task, read_weights
+from grokinterp.models.config import ActFn, Sequence
+from grokinterp.models.weights import addition_of, for_task, read_weights
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.tensors import read_tensors
 from grokinterp.snapshots import Snapshot
-from grokinterp.tasks import Task, operation
+from grokinterp.tasks import Task
 
 
 def load_model(
@@ -21,16 +22,18 @@ def load_model(
     *,
     task: Task | None = None,
     is_train: Bool[Tensor, "a b"] | None = None,
-    act_fn: Literal["relu", "gelu", "quadratic"] = "relu",
+    act_fn: ActFn = "relu",
+    sequence: Sequence = "a b =",
 ) -> Snapshot:
     """A snapshot of a model whose state dict lies in a file.
 
     Args:
         path: A `.safetensors` file, or a `.pt` or `.pth` file of tensors alone, which is read with
             `weights_only=True`; its state dict may lie under the key `model` or `state_dict`.
-        task: What the model was trained on; default: addition modulo d_vocab - 1.
+        task: What the model was trained on; default: addition modulo the number of operands' tokens.
         is_train: True at the pairs it was trained on, where losses by split are wanted.
         act_fn: Its activation function, which weights do not tell.
+        sequence: What it reads, which they do not tell either.
 
     Returns:
         The snapshot.
@@ -47,8 +50,8 @@ def load_model(
     """
     path = Path(path)
     weights = read_tensors(path)[0] if path.suffix == ".safetensors" else _read_pt(path)
-    params, config = read_weights(weights, act_fn)
-    task = operation("addition", len(params["embed.W_E"]) - 1) if task is None else task
+    params, config = read_weights(weights, act_fn, sequence)
+    task = addition_of(params, config) if task is None else task
     return Snapshot(params=params, config=for_task(params, config, task), task=task, is_train=is_train)
 
 

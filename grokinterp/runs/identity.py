@@ -1,6 +1,7 @@
 """config.json: which config a directory holds, and what made it."""
 
 import platform
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,41 @@ def environment(config: RunConfig) -> dict[str, str | int]:
     }
 
 
-def write_identity(path: Path, config: RunConfig, made_by: dict[str, str | int]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Fork:
+    """Where a run was begun from that is not its own initial parameters.
+
+    Attributes:
+        run: The parent's directory.
+        epoch: Of the parent's checkpoint that it begins with; epochs are counted on from there.
+        initial_seed: Of the initial parameters that the first run of the line began with.
+    """
+
+    run: str
+    epoch: int
+    initial_seed: int
+
+
+def write_identity(
+    path: Path, config: RunConfig, made_by: dict[str, str | int], forked_from: Fork | None = None
+) -> None:
     """Write config.json."""
-    write_json(path, {"format": FORMAT, "config": to_dict(config), "made_by": made_by})
+    fork = {} if forked_from is None else {"forked_from": asdict(forked_from)}
+    write_json(path, {"format": FORMAT, "config": to_dict(config), "made_by": made_by, **fork})
+
+
+def read_fork(path: Path) -> Fork | None:
+    """Where the run was forked from, if it was.
+
+    Raises:
+        RunError: If the file is missing or broken.
+    """
+    data = read_json(path).get("forked_from")
+    try:
+        return None if data is None else Fork(**data)
+    except TypeError:
+        msg = f"{path} must say of what run and epoch it is a fork, got {data!r}; restore it from a copy."
+        raise RunError(msg) from None
 
 
 def read_identity(path: Path) -> tuple[RunConfig, dict[str, Any]]:

@@ -12,6 +12,10 @@ class RunError(RuntimeError):
     """A run directory that is broken, foreign, in use or cannot be written."""
 
 
+class RunBusyError(RunError):
+    """A run directory that another trainer is at work in."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """The paths of a run directory.
@@ -53,6 +57,11 @@ class Layout:
         return self.root / "resume.safetensors"
 
     @property
+    def start(self) -> Path:
+        """Of a fork: the state of the optimizer and the generator that it began with."""
+        return self.root / "start.safetensors"
+
+    @property
     def analysis(self) -> Path:
         """The folder of cached trajectories."""
         return self.root / "analysis"
@@ -84,7 +93,7 @@ class Layout:
 
     def leftovers(self) -> list[Path]:
         """Temporary files of a trainer that was killed while it wrote."""
-        written = (self.config, self.task, self.split, self.metrics, self.resume)
+        written = (self.config, self.task, self.split, self.metrics, self.resume, self.start)
         in_root = (left for path in written for left in self.root.glob(f".{path.name}.*.tmp"))
         return [*in_root, *self.checkpoints.glob(".*.tmp")]
 

@@ -6,13 +6,12 @@ from contextlib import contextmanager
 
 import torch
 from filelock import FileLock, Timeout
-from jaxtyping import Bool
-from torch import Tensor
 
 from grokinterp.config import RunConfig
 from grokinterp.runs import tensors
-from grokinterp.runs.identity import differences, environment, read_identity, write_identity
-from grokinterp.runs.layout import Layout, RunError
+from grokinterp.runs.identity import Fork, differences, environment, read_fork, read_identity, write_identity
+from grokinterp.runs.layout import Layout, RunBusyError, RunError
+from grokinterp.runs.tensors import TrainingSet
 from grokinterp.tasks import Task
 
 
@@ -21,7 +20,8 @@ def only_trainer(layout: Layout) -> Iterator[None]:
     """Make the directory, and hold its lock; what a killed trainer was writing is removed.
 
     Raises:
-        RunError: If another trainer holds the lock, or the directory cannot be written.
+        RunBusyError: If another trainer holds the lock.
+        RunError: If the directory cannot be written.
     """
     lock = FileLock(layout.lock, timeout=0)
     with disk_errors(layout):
@@ -30,7 +30,7 @@ def only_trainer(layout: Layout) -> Iterator[None]:
             lock.acquire()
         except Timeout:
             msg = f"another trainer is at work in {layout.root}; wait for it, or choose another directory."
-            raise RunError(msg) from None
+            raise RunBusyError(msg) from None
     try:
         with disk_errors(layout):
             for path in layout.leftovers():
@@ -53,14 +53,14 @@ def disk_errors(layout: Layout) -> Iterator[None]:
         raise RunError(msg) from error
 
 
-def open_run(layout: Layout, config: RunConfig, task: Task, is_train: Bool[Tensor, "a b"]) -> bool:
+def open_run(layout: Layout, config: RunConfig, task: Task, training_set: TrainingSet | None) -> bool:
     """Make the directory this run's, or check that it is.
 
     Args:
         layout: Of the directory.
         config: The run's.
         task: What is learned.
-        is_train: The split of a new run; one that is there already keeps its own.
+        training_set: Of a new run; one that is there already keeps its own.
 
     Returns:
         Whether it is to be trained: not when it has reached the config's epochs already.
@@ -69,7 +69,11 @@ def open_run(layout: Layout, config: RunConfig, task: Task, is_train: Bool[Tenso
         RunError: If the directory holds another run, or cannot be written.
     """
     if not layout.config.exists():
-        _begin(layout, config, task, is_train)
+        if layout.epochs():
+            msg = f"{layout.root} holds checkpoints but no {layout.config.name}; choose another directory."
+            raise RunError(msg)
+        assert training_set is not None
+        begin_run(layout, config, task, training_set)
         return True
     known, made_by = read_identity(layout.config)
     _refuse_other(layout, config, known, task)
@@ -80,19 +84,23 @@ def open_run(layout: Layout, config: RunConfig, task: Task, is_train: Bool[Tenso
     with disk_errors(layout):
         layout.finished.unlink(missing_ok=True)
         if known.epochs != config.epochs:
-            write_identity(layout.config, config, made_by)
+            write_identity(layout.config, config, made_by, read_fork(layout.config))
     return True
 
 
-def _begin(layout: Layout, config: RunConfig, task: Task, is_train: Tensor) -> None:
-    if layout.epochs():
-        msg = f"{layout.root} holds checkpoints but no {layout.config.name}; choose another directory."
-        raise RunError(msg)
+def begin_run(
+    layout: Layout, config: RunConfig, task: Task, training_set: TrainingSet, forked_from: Fork | None = None
+) -> None:
+    """Make a directory a run's.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
     with disk_errors(layout):
         tensors.write_task(layout.task, task)
-        tensors.write_tensors(layout.split, {"is_train": is_train})
+        tensors.write_training_set(layout.split, training_set, task)
         # Last, since it is by this file that a directory is known as a run.
-        write_identity(layout.config, config, environment(config))
+        write_identity(layout.config, config, environment(config), forked_from)
 
 
 def _refuse_other(layout: Layout, config: RunConfig, known: RunConfig, task: Task) -> None:

@@ -1,6 +1,7 @@
 """What a run needs besides its last parameters to be trained on: the states of the optimizer and the generator."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 from pathlib import Path
 
 import torch
@@ -22,7 +23,9 @@ class ResumePoint:
         step: Updates so far.
         seconds: Time trained so far.
         generator: State of the generator that orders the batches.
-        optimizer: State of the optimizer, by parameter and by its own names; empty before the first update.
+        optimizer: State of the optimizer and of gradient filters, by parameter and by their own names; empty before
+            the first update.
+        schedules: State of those schedules that are no function of the update's number, JSON values by name.
     """
 
     epoch: int
@@ -30,6 +33,7 @@ class ResumePoint:
     seconds: float
     generator: Tensor
     optimizer: OptimizerState
+    schedules: dict[str, Any] = field(default_factory=dict)
 
 
 def write_resume(path: Path, point: ResumePoint) -> None:
@@ -40,8 +44,14 @@ def write_resume(path: Path, point: ResumePoint) -> None:
         "step": point.step,
         "seconds": point.seconds,
         "generator": point.generator.tolist(),
+        "schedules": point.schedules,
     }
     write_tensors(path, tensors, about)
+
+
+def read_start(layout: Layout) -> ResumePoint | None:
+    """Where a fork began, or None for a run from initial parameters."""
+    return _read(layout.start) if layout.start.exists() else None
 
 
 def read_resume(layout: Layout) -> ResumePoint | None:
@@ -56,7 +66,11 @@ def read_resume(layout: Layout) -> ResumePoint | None:
             msg = f"{layout.root} lacks the {layout.resume.name} that training goes on from; choose another directory."
             raise RunError(msg)
         return None
-    tensors, about = read_tensors(layout.resume)
+    return _read(layout.resume)
+
+
+def _read(path: Path) -> ResumePoint:
+    tensors, about = read_tensors(path)
     optimizer: OptimizerState = {}
     for key, tensor in tensors.items():
         name, _, entry = key.rpartition("/")
@@ -68,7 +82,8 @@ def read_resume(layout: Layout) -> ResumePoint | None:
             seconds=about["seconds"],
             generator=torch.tensor(about["generator"], dtype=torch.uint8),
             optimizer=optimizer,
+            schedules=about.get("schedules", {}),
         )
     except KeyError as error:
-        msg = f"{layout.resume} must hold what training goes on from, but lacks {error}; restore it from a copy."
+        msg = f"{path} must hold what training goes on from, but lacks {error}; restore it from a copy."
         raise RunError(msg) from None

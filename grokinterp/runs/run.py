@@ -1,5 +1,7 @@
 """A run on disk, as a read-only handle."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -16,7 +18,7 @@ from grokinterp.config import RunConfig
 from grokinterp.models import lens
 from grokinterp.models.init import Params, shapes
 from grokinterp.runs import metrics, tensors
-from grokinterp.runs.identity import read_identity
+from grokinterp.runs.identity import Fork, read_fork, read_identity
 from grokinterp.runs.layout import Layout, RunError
 from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import Task
@@ -26,6 +28,8 @@ from grokinterp.tasks import Task
 _SCALARS: Final = {
     "squared_weight_norm": ("weight^2", "sum of squared weights"),
     "learning_rate": ("", "learning rate"),
+    "weight_decay": ("", "weight decay"),
+    "batch_size": ("", "pairs per update"),
     "seconds": ("s", "time trained"),
 }
 
@@ -61,9 +65,19 @@ class Run:
         return tensors.read_task(self.layout.task)
 
     @cached_property
+    def forked_from(self) -> Fork | None:
+        """The run and the epoch that it was begun from; none for a run from initial parameters."""
+        return read_fork(self.layout.config)
+
+    @cached_property
+    def training_set(self) -> tensors.TrainingSet:
+        """The pairs that were trained on, and what was asked of them, label noise included."""
+        return tensors.read_training_set(self.layout.split, self.task)
+
+    @property
     def is_train(self) -> Bool[Tensor, "a b"]:
         """True at the pairs that were trained on."""
-        return tensors.read_split(self.layout.split, self.task)
+        return self.training_set.is_train
 
     @property
     def epochs(self) -> tuple[int, ...]:
@@ -81,8 +95,10 @@ class Run:
 
         Returns:
             Dataset over `epoch`: `loss` (nats; over all classes trained on, '=' included where the model has
-            it) and `accuracy` over (epoch, split: train, test), `squared_weight_norm`, `learning_rate`,
-            `seconds`. The first entry is of epoch 0, before any update.
+            it) and `accuracy` over (epoch, split: train, test), both of the answers that were asked for in
+            training; `squared_weight_norm`; `learning_rate`, `weight_decay` and `batch_size` of the update that comes
+            next, as the optimizer had them; `seconds`. The first entry is of epoch 0, before any update. What an
+            older version did not log is NaN.
 
         Raises:
             RunError: If nothing was logged, or the file is broken.
@@ -127,12 +143,42 @@ class Run:
             epoch: One of `epochs`; default: the last.
 
         Returns:
-            A `HookedTransformer` under TransformerLens 3, a `TransformerBridge` under 4.
+            A `HookedTransformer` under TransformerLens 3, a `TransformerBridge` under 4; a `HookedRootModule` that
+            reads the tokens [batch, 2] of a and b for an MLP.
 
         Raises:
             RunError: If there is no such checkpoint, or its file is broken.
         """
         return lens.to_transformer_lens(self.params(epoch), self.config.model)
+
+    def fork(
+        self,
+        epoch: int,
+        path: str | Path,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        is_train: Bool[Tensor, "a b"] | None = None,
+        fresh_optimizer: bool = False,
+        progress: bool = True,
+    ) -> "Run":
+        """A new run from a checkpoint, with something changed. See `grokinterp.training.fork.fork`.
+
+        Args:
+            epoch: One of `epochs`.
+            path: Of the new run.
+            changes: Values of the config by dotted name, such as {"optim.weight_decay": 0.0}.
+            is_train: Another set of training pairs.
+            fresh_optimizer: Whether to begin with an optimizer that remembers nothing.
+            progress: Whether to show a progress bar.
+
+        Returns:
+            The new run, trained to the last epoch of its config.
+        """
+        from grokinterp.training.fork import fork
+
+        return fork(
+            self, epoch, path, changes, is_train=is_train, fresh_optimizer=fresh_optimizer, progress=progress
+        )
 
     def _known(self, epoch: int | None) -> int:
         """An epoch that has a checkpoint; by default the last."""
@@ -191,7 +237,7 @@ def _by_split(entries: list[dict[str, Any]], name: str, units: str) -> xr.DataAr
 
 
 def _scalar(entries: list[dict[str, Any]], name: str, units: str, long_name: str) -> xr.DataArray:
-    values = np.array([entry[name] for entry in entries], dtype=float)
+    values = np.array([entry.get(name, math.nan) for entry in entries], dtype=float)
     coords = {"epoch": _epochs(entries)}
     return labels.array(values, ("epoch",), name=name, units=units, long_name=long_name, coords=coords)
 

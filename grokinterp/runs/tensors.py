@@ -1,11 +1,12 @@
-"""A run's tensors on disk, all of them safetensors: parameters, task and split."""
+"""A run's tensors on disk, all of them safetensors: parameters, task and training set."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -133,15 +134,45 @@ def _as_label(label: Any) -> Any:
     return tuple(_as_label(x) for x in label) if isinstance(label, list) else label
 
 
-def read_split(path: Path, task: Task) -> Bool[Tensor, "a b"]:
-    """True at the pairs that were trained on.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingSet:
+    """The pairs that are trained on, and what is asked of them.
+
+    Attributes:
+        is_train: True at the pairs.
+        answers: What is asked at each pair: the task's table, but for label noise.
+        difficulty: Of each pair, from 0 to 1, by which a curriculum shows them; none without one.
+    """
+
+    is_train: Bool[Tensor, "a b"]
+    answers: Int[Tensor, "a b"]
+    difficulty: Float64[Tensor, "a b"] | None = None
+
+
+def write_training_set(path: Path, training_set: TrainingSet, task: Task) -> None:
+    """Write the split and, where they are not the task's own, answers and difficulty: none is ever derived again."""
+    tensors = {"is_train": training_set.is_train}
+    if not torch.equal(training_set.answers, task.table):
+        tensors["answers"] = training_set.answers
+    if training_set.difficulty is not None:
+        tensors["difficulty"] = training_set.difficulty
+    write_tensors(path, tensors)
+
+
+def read_training_set(path: Path, task: Task) -> TrainingSet:
+    """The training set that `write_training_set` wrote.
 
     Raises:
         RunError: If the file is broken or holds no split of the task.
     """
-    is_train = read_tensors(path)[0].get("is_train")
-    if is_train is None or is_train.shape != task.shape:
-        found = None if is_train is None else tuple(is_train.shape)
-        msg = f"{path} must hold is_train of shape {task.shape}, got {found}; restore it from a copy."
-        raise RunError(msg)
-    return is_train.bool()
+    tensors = read_tensors(path)[0]
+    for name in ("is_train", *(tensors.keys() & {"answers", "difficulty"})):
+        found = tuple(tensors[name].shape) if name in tensors else None
+        if found != task.shape:
+            msg = f"{path} must hold {name} of shape {task.shape}, got {found}; restore it from a copy."
+            raise RunError(msg)
+    return TrainingSet(
+        is_train=tensors["is_train"].bool(),
+        answers=tensors.get("answers", task.table),
+        difficulty=tensors.get("difficulty"),
+    )

@@ -2,6 +2,7 @@
 
 from grokinterp.tasks.groups import Group
 from grokinterp.tasks.operations import OPERATIONS, Operation, Task, from_group, from_table, operation
+from grokinterp.tasks.several import several
 from grokinterp.tasks.split import all_pairs, paper_split, uniform_split
 
 
@@ -15,5 +16,6 @@ __all__ = [
     "from_table",
     "operation",
     "paper_split",
+    "several",
     "uniform_split",
 ]

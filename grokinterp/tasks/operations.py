@@ -1,7 +1,9 @@
 """What is learned: a binary operation as a table, its tokens, and its group if it has one."""
 
+import difflib
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 import torch
@@ -21,12 +23,19 @@ Operation = Literal[
     "x2+xy+y2",
     "x2+xy+y2+x",
     "x3+xy",
+    "x3+xy+y2",
     "x3+xy2+y",
+    "addition_or_subtraction",
+    "addition_or_multiplication",
+    "division_or_subtraction",
+    "s5",
+    "s5_conjugate",
+    "s5_xyx",
     "random",
 ]
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 
-_POLYNOMIALS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
+_FORMULAS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
     "addition": lambda x, y: x + y,
     "subtraction": lambda x, y: x - y,
     "multiplication": lambda x, y: x * y,
@@ -34,7 +43,25 @@ _POLYNOMIALS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
     "x2+xy+y2": lambda x, y: x**2 + x * y + y**2,
     "x2+xy+y2+x": lambda x, y: x**2 + x * y + y**2 + x,
     "x3+xy": lambda x, y: x**3 + x * y,
+    "x3+xy+y2": lambda x, y: x**3 + x * y + y**2,
     "x3+xy2+y": lambda x, y: x**3 + x * y**2 + y,
+    "addition_or_subtraction": lambda x, y: torch.where(x % 2 == 0, x + y, x - y),
+    "addition_or_multiplication": lambda x, y: torch.where(x % 2 == 0, x + y, x * y),
+}
+# What the operations in S_5 are called there.
+IN_S5: Final[dict[Operation, str]] = {"s5": "product", "s5_conjugate": "x y x^-1", "s5_xyx": "x y x"}
+# What other projects call these operations, where spelling alone would not lead to ours.
+_OTHER_NAMES: Final[dict[str, Operation]] = {
+    "+": "addition",
+    "-": "subtraction",
+    "*": "multiplication",
+    "/": "division",
+    "+-": "addition_or_subtraction",
+    "+*": "addition_or_multiplication",
+    "mul": "multiplication",
+    "composition": "s5",
+    "permutation": "s5",
+    "s5aba": "s5_xyx",
 }
 
 
@@ -147,32 +174,47 @@ class Task:
 
 
 def operation(name: Operation, p: int, *, seed: int = 0) -> Task:
-    """An operation on the residues modulo p, by name.
+    """An operation on the residues modulo p, or in S_5, by name.
 
     Division takes no zero divisor b, so its table has p - 1 columns. Multiplication and division have the
-    group of units as their structure where p is prime; addition and subtraction have Z_p for every p.
+    group of units as their structure where p is prime; addition and subtraction have Z_p for every p, and
+    the product in S_5 that group.
+
+    | name | answer |
+    |---|---|
+    | `x3+xy2+y` | x^3 + x y^2 + y, and so for the other polynomials |
+    | `addition_or_subtraction` | x + y if x is even, else x - y |
+    | `addition_or_multiplication` | x + y if x is even, else x y |
+    | `division_or_subtraction` | x / y if y is odd, else x - y |
+    | `s5`, `s5_conjugate`, `s5_xyx` | x y, x y x^-1, x y x for permutations x and y of five things |
+    | `random` | every answer is drawn |
 
     Args:
-        name: One of `OPERATIONS`; `x3+xy2+y` reads x^3 + x y^2 + y, and `random` draws every answer.
-        p: The modulus.
+        name: One of `OPERATIONS`.
+        p: The modulus; without a meaning in S_5, whose 120 permutations are the tokens.
         seed: Of the answers of `random`; nothing else uses it.
 
     Returns:
         The task.
 
     Raises:
-        ValueError: If the name is unknown, p below 2, or p not prime for division.
+        ValueError: If the name is unknown (the nearest one is named), p below 2, or there is no quotient modulo p.
 
     Source:
-        Power et al. 2022, arXiv:2201.02177, appendix A.1.1 (the polynomials and division, at p = 97).
+        Power et al. 2022, arXiv:2201.02177, appendix A.1.1, at p = 97; not among them are `x3+xy+y2`, and the
+        conditions on x, which are in their code, `grok/data.py` of openai/grok. Differs: that code applies the left
+        one of two permutations first, ours the right one, so that its tables are ours with each permutation
+        written as its inverse.
 
     Examples:
         >>> operation("division", 5).table[3].tolist()
         [3, 4, 1, 2]
     """
     if name not in OPERATIONS:
-        msg = f"operation must be one of {', '.join(OPERATIONS)}, got {name!r}."
+        msg = f"operation must be one of {', '.join(OPERATIONS)}, got {name!r}{_suggestion(name)}."
         raise ValueError(msg)
+    if name in IN_S5:
+        return _in_s5(name)
     if p < 2:
         msg = f"p must be at least 2, got p={p}."
         raise ValueError(msg)
@@ -183,13 +225,20 @@ def operation(name: Operation, p: int, *, seed: int = 0) -> Task:
             msg = f"p must be prime for division, got p={p}; use multiplication or a prime p."
             raise ValueError(msg)
         y = x[1:]
-        inverses = torch.tensor([pow(int(value), -1, p) for value in y])
-        table = x[:, None] * inverses[None, :] % p
+        table = x[:, None] * _inverses(p)[y] % p
+    elif name == "division_or_subtraction":
+        if any(math.gcd(odd, p) > 1 for odd in range(1, p, 2)):
+            msg = (
+                f"p must be prime or a power of 2 for division_or_subtraction, which divides by every odd y, got "
+                f"p={p}; use addition_or_subtraction or a prime p."
+            )
+            raise ValueError(msg)
+        table = torch.where(y % 2 == 1, x[:, None] * _inverses(p)[y], x[:, None] - y) % p
     elif name == "random":
         generator = torch.Generator().manual_seed(seed)
         table = torch.randint(p, (p, p), generator=generator)
     else:
-        table = _POLYNOMIALS[name](x[:, None], y[None, :]) % p
+        table = _FORMULAS[name](x[:, None], y[None, :]) % p
     if name in ("addition", "subtraction"):
         group, elements = groups.cyclic(p), x
     elif name in ("multiplication", "division") and _is_prime(p):
@@ -242,6 +291,34 @@ def from_table(table: Int[Tensor, "a b"], *, name: str) -> Task:
         a_tokens=torch.arange(table.shape[0]),
         b_tokens=torch.arange(table.shape[1]),
     )
+
+
+def _in_s5(name: Operation) -> Task:
+    """One of the three operations on the permutations of five things."""
+    product = from_group(groups.symmetric(5))
+    if name == "s5":
+        return product
+    group, x = product.require_group()
+    right = group.inverses if name == "s5_conjugate" else x
+    return replace(
+        product,
+        name=f"{IN_S5[name]} in {group.name}",
+        table=group.table[group.table, right[:, None]],
+        group=None,
+        elements=None,
+    )
+
+
+def _suggestion(name: str) -> str:
+    """The end of an error: which of our names an unknown one may stand for."""
+    near = difflib.get_close_matches(name.lower().replace("_", ""), OPERATIONS, n=1, cutoff=0.4)
+    near = [_OTHER_NAMES[name]] if name in _OTHER_NAMES else near
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _inverses(p: int) -> Int[Tensor, " p"]:
+    """The inverse of each residue, 0 where it has none."""
+    return torch.tensor([pow(x, -1, p) if math.gcd(x, p) == 1 else 0 for x in range(p)])
 
 
 def _is_prime(n: int) -> bool:

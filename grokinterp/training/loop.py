@@ -1,18 +1,35 @@
 """Training: from a config to a run directory, at any time resumable."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from jaxtyping import Bool
+from torch import Tensor
+
 from grokinterp.config import RunConfig, check_device
+from grokinterp.models.init import Params
+from grokinterp.runs.kept import KeptMeasure
 from grokinterp.runs.layout import Layout
 from grokinterp.runs.opening import only_trainer, open_run
 from grokinterp.runs.run import Run, load_run
-from grokinterp.runs.tensors import read_split, read_task
+from grokinterp.snapshots import Measure, Snapshot
 from grokinterp.tasks import Task
+from grokinterp.training.beginning import Order, task_of, training_set_of
 from grokinterp.training.memory import keep_freed_memory
-from grokinterp.training.trainer import Trainer
+from grokinterp.training.trainer import Observer, Trainer
 
 
-def train(config: RunConfig, path: str | Path, *, task: Task | None = None, progress: bool = True) -> Run:
+def train(
+    config: RunConfig,
+    path: str | Path,
+    *,
+    task: Task | None = None,
+    is_train: Bool[Tensor, "a b"] | None = None,
+    order: Order | None = None,
+    monitors: Sequence[Measure] = (),
+    progress: bool = True,
+) -> Run:
     """Train a model, keeping checkpoints and metrics in a directory; train on if it already holds this run.
 
     A run that was stopped, or killed, goes on from its last checkpoint and ends with the same bits as one that
@@ -22,8 +39,13 @@ def train(config: RunConfig, path: str | Path, *, task: Task | None = None, prog
         config: All that decides the run. A directory that holds it with fewer epochs is trained on to these; one
             that has reached them is returned as it is.
         path: The run directory, made if it is not there.
-        task: A task of your own, for a config with `TaskConfig(operation="custom")`; a run that has one
-            already needs it no more.
+        task: A task of your own, for a config with `TaskConfig(operation="custom")`.
+        is_train: Training pairs of your own, for one with `SplitConfig(rule="custom")`.
+        order: What makes a pair difficult, for one with `Curriculum(order="custom", ...)`: a function of the tokens
+            of a [a, 1] and of b [1, b] that gives [a, b] numbers from 0 to 1. A run that has task, pairs or order
+            already needs them no more.
+        monitors: Measures, such as those of `gi.monitors`, that are taken at every logged epoch and not at
+            checkpoints alone. `trajectory` finds them.
         progress: Whether to show a progress bar; where no one watches, it writes once a minute.
 
     Returns:
@@ -33,7 +55,8 @@ def train(config: RunConfig, path: str | Path, *, task: Task | None = None, prog
         RunError: If the directory holds another config, another trainer is at work in it, the loss is not
             finite, or the disk is full. What was written before stays, and can be resumed.
         ValueError: If the config cannot be: an operation that is not defined for p, an empty part of the
-            split, a device that is not there, a task where the config has its own.
+            split, a device that is not there, a task where the config has its own, a monitor that is no measure of
+            the library.
         ImportError: If the config asks for the engine `hooked` and TransformerLens is not of version 3.
         KeyboardInterrupt: After the checkpoint that Ctrl-C asks for.
 
@@ -44,25 +67,63 @@ def train(config: RunConfig, path: str | Path, *, task: Task | None = None, prog
         >>> run.epochs
         (0, 1, 2, 3)
     """
+    with prepared(config, path, task=task, is_train=is_train, order=order, monitors=monitors) as trainer:
+        if trainer is not None:
+            trainer.fit(progress=progress)
+    return load_run(path)
+
+
+@contextmanager
+def prepared(
+    config: RunConfig,
+    path: str | Path,
+    *,
+    task: Task | None = None,
+    is_train: Bool[Tensor, "a b"] | None = None,
+    order: Order | None = None,
+    monitors: Sequence[Measure] = (),
+) -> Iterator[Trainer | None]:
+    """The trainer of a run directory, which is held for it alone; None if nothing is left to train. As `train`."""
     device = check_device(config.device)
     layout = Layout(Path(path))
-    task = _task_of(config, task, layout)
-    is_train = config.split.build(task, config.seed)
+    task = task_of(config, task, layout)
+    is_new = not layout.config.exists()
+    training_set = training_set_of(config, task, is_train=is_train, order=order) if is_new else None
     with only_trainer(layout):
-        if open_run(layout, config, task, is_train):
-            is_train = read_split(layout.split, task)
-            keep_freed_memory()
-            Trainer(config, layout, task, is_train, device).fit(progress=progress)
-    return load_run(layout.root)
+        if not open_run(layout, config, task, training_set):
+            yield None
+            return
+        keep_freed_memory()
+        kept = _kept(Run(layout.root), monitors)
+        trainer = Trainer(config, layout, task, device, observe=_observer(Run(layout.root), kept) if kept else None)
+        try:
+            yield trainer
+        finally:
+            for measure in kept:
+                measure.save()
 
 
-def _task_of(config: RunConfig, task: Task | None, layout: Layout) -> Task:
-    """The config's task, or the one handed over, or the one that the run has from the time when it was."""
-    if config.task.operation != "custom":
-        if task is not None:
-            msg = f"a task of your own needs TaskConfig(operation='custom'), got operation={config.task.operation!r}."
+def _kept(run: Run, monitors: Sequence[Measure]) -> list[KeptMeasure]:
+    kept = [KeptMeasure(run, measure, cache=True) for measure in monitors]
+    for measure in kept:
+        if measure.path is None:
+            msg = (
+                f"a monitor must be a measure of the library, whose results are kept, got {measure.measure!r}; take "
+                "your own over the checkpoints, with gi.trajectory."
+            )
             raise ValueError(msg)
-        return config.task.build()
-    if task is None and layout.task.exists():
-        return read_task(layout.task)
-    return config.task.build() if task is None else task
+    return kept
+
+
+def _observer(run: Run, kept: list[KeptMeasure]) -> Observer:
+    """What takes the measures of an epoch."""
+
+    def observe(epoch: int, params: Params) -> None:
+        on_cpu = {name: p.detach().cpu().clone() for name, p in params.items()}
+        snapshot = Snapshot(
+            params=on_cpu, config=run.config.model, task=run.task, is_train=run.is_train, epoch=epoch
+        )
+        for measure in kept:
+            measure.add(epoch, snapshot)
+
+    return observe

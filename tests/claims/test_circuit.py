@@ -1,5 +1,6 @@
 """Each claim's function about a trained model, on planted models whose answer is known."""
 
+import itertools
 import math
 
 import pytest
@@ -33,11 +34,13 @@ def planted() -> gi.claims.Evidence:
 
 @pytest.fixture(scope="module")
 def untrained(random_params) -> gi.claims.Evidence:
-    """A model of all kinds of logits, whose largest functions of the product count as keys."""
+    """A model of all kinds of logits, a mean of each class among them; 2 and 5 are its keys by decree."""
     config = gi.TransformerConfig(d_model=16, n_heads=2, d_head=8, d_mlp=24, biases="mlp", equals_in_output=True)
     task = gi.TaskConfig(p=11).build()
     params = random_params(config, task, dtype=torch.float64)
-    return gi.claims.evidence(gi.Snapshot(params=params, config=config, task=task))
+    found = gi.claims.evidence(gi.Snapshot(params=params, config=config, task=task))
+    vars(found)["keys"] = (2, 5)
+    return found
 
 
 def test_keys_are_the_planted_ones(planted: gi.claims.Evidence) -> None:
@@ -68,6 +71,19 @@ def test_the_readout_is_made_of_two_directions_for_each_key(planted: gi.claims.E
     assert circuit.readout_rank(planted).item() == 4
     assert circuit.readout_outside_keys(planted).item() == pytest.approx(0, abs=1e-9)
     assert circuit.readout_fve(planted).values.flatten() == pytest.approx([1.0] * 4)
+
+
+@pytest.mark.parametrize(("values", "rank"), [((1.0, 0.5, 0.005), 2), ((3.0, 0.033, 0.027), 2), ((1.0, 1.0, 1.0), 3)])
+def test_a_direction_of_the_readout_counts_from_a_hundredth_of_the_largest(
+    values: tuple[float, ...], rank: int
+) -> None:
+    snapshot = gi.testing.planted_snapshot(P, KEYS)
+    W_out = torch.zeros_like(snapshot.params["blocks.0.mlp.W_out"])
+    W_U = torch.zeros_like(snapshot.params["unembed.W_U"])
+    W_out[:3, :3], W_U[:3, :3] = torch.tensor(values).diag(), torch.eye(3)
+    params = {**snapshot.params, "blocks.0.mlp.W_out": W_out, "unembed.W_U": W_U}
+    other = gi.Snapshot(params=params, config=snapshot.config, task=snapshot.task)
+    assert circuit.readout_rank(gi.claims.evidence(other)).item() == rank
 
 
 def test_the_logits_are_their_waves(planted: gi.claims.Evidence) -> None:
@@ -178,6 +194,36 @@ def test_edits_are_those_of_the_residual_stream(untrained: gi.claims.Evidence, e
     past = {"skip_mlp_zeroed": torch.zeros_like(middle), "skip_mlp_mean": middle.mean(dim=(0, 1))}.get(edit, middle)
     expected = loss_of(((past + written) @ W["W_U"])[..., :11])
     assert getattr(ablations, edit)(untrained).item() == pytest.approx(expected)
+
+
+def test_the_products_of_a_key_s_waves_are_kept_without_the_mean(untrained: gi.claims.Evidence) -> None:
+    """Written out: the logits' coefficients on 1, cos and sin of each key of a, times those of b, but for 1 times 1."""
+    logits, x = untrained.snapshot.logits, torch.arange(11, dtype=torch.float64)
+    assert logits.mean(dim=(0, 1)).abs().min() > 0.01
+    kept = torch.zeros_like(logits)
+    for k in untrained.keys:
+        angle = 2 * math.pi * k * x / 11
+        waves = [torch.ones_like(x) / 11**0.5, angle.cos() * (2 / 11) ** 0.5, angle.sin() * (2 / 11) ** 0.5]
+        for of_a, of_b in list(itertools.product(waves, waves))[1:]:
+            product = of_a[:, None] * of_b[None, :]
+            kept += product[:, :, None] * (product[:, :, None] * logits).sum(dim=(0, 1))
+    assert ablations.key_components(untrained).item() == pytest.approx(loss_of(kept))
+
+
+@pytest.mark.parametrize("edit", ["readout_alone", "without_readout"])
+def test_neurons_are_projected_on_the_readout_s_directions_without_their_mean(
+    untrained: gi.claims.Evidence, edit: str
+) -> None:
+    """Written out: the least-squares part of each pair's neurons in u_k and v_k, and what is left of them."""
+    snapshot, x = untrained.snapshot, torch.arange(11, dtype=torch.float64)
+    waves = [wave(2 * math.pi * k * x / 11) for k in untrained.keys for wave in (torch.cos, torch.sin)]
+    directions = torch.stack([snapshot.W_L @ wave for wave in waves], dim=1)
+    assert snapshot.neurons.mean(dim=(0, 1)).max() > 0.01
+    flat = snapshot.neurons.flatten(0, 1).T
+    along = (directions @ torch.linalg.lstsq(directions, flat).solution).T.reshape(snapshot.neurons.shape)
+    left = along if edit == "readout_alone" else snapshot.neurons - along
+    logits = snapshot.logits + (left - snapshot.neurons) @ snapshot.W_L
+    assert getattr(ablations, edit)(untrained).item() == pytest.approx(loss_of(logits))
 
 
 def test_a_model_without_keys_has_none_of_these() -> None:

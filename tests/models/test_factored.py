@@ -5,8 +5,8 @@ from torch.testing import assert_close
 from grokinterp.losses import cross_entropy
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.factored import factored_activations, factored_logits
+from grokinterp.models.forward import activations, logits
 from grokinterp.models.init import Params, initial_params
-from grokinterp.models.transformer import activations, logits
 from grokinterp.tasks import Task, all_pairs, operation
 
 
@@ -95,8 +95,9 @@ def test_parameters_may_be_stacked_under_vmap(random_params):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"n_layers": 2}, "needs one layer without normalization, got n_layers=2, normalization='none'"),
-        ({"normalization": "LN"}, "got n_layers=1, normalization='LN'; use transformer.logits"),
+        ({"n_layers": 2}, "needs one layer without normalization, reading 'a b =', got n_layers=2"),
+        ({"sequence": "a b"}, "sequence='a b'; use transformer.logits"),
+        ({"normalization": "LN"}, "got n_layers=1, normalization='LN', sequence='a b ='; use transformer.logits"),
     ],
 )
 def test_a_model_that_does_not_factor_is_refused(kwargs, message, random_params):

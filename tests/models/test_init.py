@@ -147,8 +147,8 @@ def test_the_seed_alone_decides(config):
         ({"d_model": 0}, "d_model must be at least 1, got d_model=0"),
         ({"n_layers": -1}, "n_layers must be at least 1, got n_layers=-1"),
         ({"init": "paper", "n_layers": 2}, "init='paper' is that of one layer"),
-        ({"init": "paper", "normalization": "LN"}, "without normalization or attention biases; use 'hooked_transf"),
-        ({"init": "paper", "biases": "all"}, "without normalization or attention biases; use 'hooked_transformer'"),
+        ({"init": "paper", "normalization": "LN"}, "without normalization or attention biases, reading 'a b ='"),
+        ({"init": "paper", "biases": "all"}, "attention biases, reading 'a b ='; use 'hooked_transformer'"),
     ],
 )
 def test_a_model_that_cannot_be_is_refused(kwargs, message):

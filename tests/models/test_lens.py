@@ -11,9 +11,10 @@ import torch
 from torch.testing import assert_close
 
 from grokinterp.models import lens
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models.config import MLPConfig, TransformerConfig
+from grokinterp.models.forward import activations, hook_names, logits
+from grokinterp.models.forward import tokens as tokens_of
 from grokinterp.models.init import initial_params
-from grokinterp.models.transformer import activations, hook_names, logits, with_equals
 from grokinterp.tasks import all_pairs, operation
 
 
@@ -25,6 +26,8 @@ CONFIGS = {
     "all biases": TransformerConfig(**SMALL, biases="all", act_fn="gelu"),
     "two layers, LN": TransformerConfig(**SMALL, n_layers=2, normalization="LN", biases="all"),
     "LN, no biases": TransformerConfig(**SMALL, normalization="LN"),
+    "operands alone": TransformerConfig(**SMALL, sequence="a b"),
+    "with the operation": TransformerConfig(**SMALL, sequence="a op b =", equals_in_output=True),
 }
 each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 needs_hooked_transformer = pytest.mark.skipif(
@@ -60,7 +63,7 @@ def test_logits_are_equal_on_all_pairs(config, random_params):
     params = random_params(config, TASK)
     a, b = all_pairs(TASK)
     with torch.no_grad():
-        theirs = lens.to_transformer_lens(params, config)(with_equals(params, a, b))[:, -1]
+        theirs = lens.to_transformer_lens(params, config)(tokens_of(params, config, a, b))[:, -1]
     ours = logits(params, config, a, b)
     assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
     assert ours.std() > 0.1
@@ -71,7 +74,7 @@ def test_logits_are_equal_on_all_pairs_of_the_paper_s_model():
     config = TransformerConfig(biases="mlp", equals_in_output=True, init="paper")
     params, (a, b) = initial_params(config, task, seed=0), all_pairs(task)
     with torch.no_grad():
-        theirs = lens.to_transformer_lens(params, config)(with_equals(params, a, b))[:, -1]
+        theirs = lens.to_transformer_lens(params, config)(tokens_of(params, config, a, b))[:, -1]
         ours = logits(params, config, a, b)
     assert_close(theirs, ours, atol=1e-5, rtol=0)
 
@@ -80,7 +83,7 @@ def test_logits_are_equal_on_all_pairs_of_the_paper_s_model():
 def test_every_hook_fires_and_is_cached_with_equal_values(config, random_params):
     params = random_params(config, TASK)
     a, b = all_pairs(TASK)
-    model, tokens = lens.to_transformer_lens(params, config), with_equals(params, a, b)
+    model, tokens = lens.to_transformer_lens(params, config), tokens_of(params, config, a, b)
     fired = []
 
     def look(activation: torch.Tensor, hook: Any) -> torch.Tensor:
@@ -99,7 +102,7 @@ def test_every_hook_fires_and_is_cached_with_equal_values(config, random_params)
 def test_every_hook_is_editable_and_an_edit_does_the_same_to_both(config, random_params):
     params = random_params(config, TASK)
     a, b = all_pairs(TASK)
-    model, tokens = lens.to_transformer_lens(params, config), with_equals(params, a, b)
+    model, tokens = lens.to_transformer_lens(params, config), tokens_of(params, config, a, b)
     plain = logits(params, config, a, b)
     for name in hook_names(config):
 
@@ -149,9 +152,8 @@ def test_weights_are_read_under_their_names(config, random_params):
 @each_config
 def test_the_way_back_gives_the_same_parameters_and_config(config, random_params):
     params = random_params(config, TASK)
-    found, found_config, d_vocab = lens.from_transformer_lens(lens.to_transformer_lens(params, config))
+    found, found_config = lens.from_transformer_lens(lens.to_transformer_lens(params, config), config.sequence)
     assert found_config == config
-    assert d_vocab == 12
     assert list(found) == list(params)
     assert all(torch.equal(found[name], params[name]) for name in params)
     # A bridge shows transposed views; products of those round differently, and files cannot hold them.
@@ -163,7 +165,7 @@ def test_the_model_holds_copies(config, random_params):
     params = random_params(config, TASK)
     before = {name: p.clone() for name, p in params.items()}
     model = lens.to_transformer_lens(params, config)
-    found, _, _ = lens.from_transformer_lens(model)
+    found, _ = lens.from_transformer_lens(model, config.sequence)
     with torch.no_grad():
         for p in model.parameters():
             p.add_(1.0)
@@ -185,7 +187,7 @@ def test_float64_is_kept(random_params):
     params = random_params(config, TASK, dtype=torch.float64)
     a, b = all_pairs(TASK)
     with torch.no_grad():
-        theirs = lens.to_transformer_lens(params, config)(with_equals(params, a, b))[:, -1]
+        theirs = lens.to_transformer_lens(params, config)(tokens_of(params, config, a, b))[:, -1]
     assert_close(theirs, logits(params, config, a, b), atol=1e-10, rtol=1e-10)
 
 
@@ -208,13 +210,13 @@ def test_building_a_model_does_not_seed_python_s_random(monkeypatch, random_para
 @pytest.mark.parametrize("normalization_type", [None, "LN"])
 def test_a_model_built_with_transformer_lens_itself_is_read(normalization_type):
     model = native_model(normalization_type=normalization_type)
-    params, config, d_vocab = lens.from_transformer_lens(model)
-    assert (d_vocab, config.biases, config.equals_in_output) == (12, "none", False)
+    params, config = lens.from_transformer_lens(model)
+    assert (len(params["embed.W_E"]), config.biases, config.equals_in_output) == (12, "none", False)
     assert config.normalization == ("none" if normalization_type is None else "LN")
     assert params["pos_embed.W_pos"].shape == (3, 16)
     a, b = all_pairs(TASK)
     with torch.no_grad():
-        theirs = model(with_equals(params, a, b))[:, -1]
+        theirs = model(tokens_of(params, config, a, b))[:, -1]
     assert_close(logits(params, config, a, b), theirs, atol=1e-5, rtol=1e-5)
 
 
@@ -225,7 +227,7 @@ def test_the_quadratic_activation_has_a_hooked_transformer(random_params):
     a, b = all_pairs(TASK)
     model = lens.to_transformer_lens(params, config)
     with torch.no_grad():
-        assert_close(model(with_equals(params, a, b))[:, -1], logits(params, config, a, b), atol=1e-5, rtol=1e-5)
+        assert_close(model(tokens_of(params, config, a, b))[:, -1], logits(params, config, a, b), atol=1e-5, rtol=1e-5)
     assert lens.from_transformer_lens(model)[1] == config
 
 
@@ -287,7 +289,7 @@ def test_what_is_no_transformer_lens_model_is_refused(model):
         ("eps", 1e-6, "model.cfg.eps must be 1e-05 for this library, got 1e-06"),
         ("attn_scale", 3.0, "model.cfg.attn_scale must be "),
         ("act_fn", "silu", "model.cfg.act_fn must be 'relu' or 'gelu' for this library, got 'silu'"),
-        ("n_ctx", 2, "the model must read three tokens, a, b and '=', got n_ctx=2"),
+        ("n_ctx", 2, "a model of 'a b =' must read 3 tokens, got n_ctx=2; pass its sequence"),
     ],
 )
 def test_a_model_of_another_kind_is_refused(name, value, message, random_params):
@@ -305,7 +307,7 @@ def test_a_model_with_a_hook_left_on_is_refused(random_params):
     with pytest.raises(ValueError, match=r"differ by .*; is a hook left on \(model\.reset_hooks\(\)\)"):
         lens.from_transformer_lens(model)
     model.reset_hooks()
-    assert len(lens.from_transformer_lens(model)) == 3
+    assert len(lens.from_transformer_lens(model)) == 2
 
 
 @needs_hooked_transformer
@@ -327,3 +329,31 @@ def test_another_activation_put_in_by_hand_is_noticed(random_params):
     model.blocks[0].mlp.act_fn = torch.tanh
     with pytest.raises(ValueError, match="its MLP, attention or normalization of another kind"):
         lens.from_transformer_lens(model)
+
+
+MLPS = {
+    "onehot": MLPConfig(d_mlp=6),
+    "concatenated": MLPConfig(inputs="concatenated", d_model=4, n_layers=1, d_mlp=6, act_fn="quadratic"),
+    "summed": MLPConfig(inputs="summed", d_model=4, n_layers=3, d_mlp=6, act_fn="gelu", biases="none"),
+}
+
+
+@pytest.mark.parametrize("config", MLPS.values(), ids=MLPS)
+def test_an_mlp_has_transformer_lens_hooks_and_comes_back(config, random_params):
+    params, (a, b) = random_params(config, TASK), all_pairs(TASK)
+    model = lens.to_transformer_lens(params, config)
+    ours = activations(params, config, a, b)
+    with torch.no_grad():
+        theirs, cache = model.run_with_cache(torch.stack([a, b], dim=1))
+        edited = model.run_with_hooks(
+            torch.stack([a, b], dim=1), fwd_hooks=[("blocks.0.mlp.hook_post", lambda x, hook: 0 * x)]
+        )
+    assert set(cache) == set(hook_names(config))
+    assert all(torch.equal(cache[name], ours[name]) for name in cache)
+    assert torch.equal(theirs, logits(params, config, a, b))
+    assert len(edited.unique(dim=0)) == 1
+    assert len(theirs.unique(dim=0)) > 1
+    found, found_config = lens.from_transformer_lens(model)
+    assert found_config == config
+    assert list(found) == list(params)
+    assert all(torch.equal(found[name], params[name]) for name in params)

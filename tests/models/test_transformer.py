@@ -5,7 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from grokinterp.models.config import TransformerConfig
-from grokinterp.models.transformer import activations, hook_names, logits, with_equals
+from grokinterp.models.forward import activations
+from grokinterp.models.transformer import hook_names, logits, sequences
 from grokinterp.tasks import all_pairs, operation
 
 
@@ -16,8 +17,11 @@ CONFIGS = [
     TransformerConfig(**SMALL, biases="mlp", act_fn="quadratic", equals_in_output=True),
     TransformerConfig(**SMALL, biases="all", act_fn="gelu"),
     TransformerConfig(**SMALL, n_layers=2, normalization="LN", biases="all"),
+    TransformerConfig(**SMALL, sequence="a b"),
+    TransformerConfig(**SMALL, sequence="a op b =", biases="mlp"),
 ]
-each_config = pytest.mark.parametrize("config", CONFIGS, ids=["none", "quadratic", "gelu", "two layers, LN"])
+IDS = ["none", "quadratic", "gelu", "two layers, LN", "operands alone", "with the operation"]
+each_config = pytest.mark.parametrize("config", CONFIGS, ids=IDS)
 
 
 def oracle(params, config, tokens: list[int]) -> torch.Tensor:
@@ -62,7 +66,9 @@ def test_the_forward_is_its_definition(config, random_params):
     params = random_params(config, TASK, dtype=torch.float64)
     a, b = all_pairs(TASK)
     found = logits(params, config, a, b)
-    wanted = torch.stack([oracle(params, config, [x, y, 5]) for x, y in zip(a.tolist(), b.tolist(), strict=True)])
+    read = {"a b =": lambda x, y: [x, y, 5], "a b": lambda x, y: [x, y], "a op b =": lambda x, y: [x, 6, y, 5]}
+    each = [read[config.sequence](x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+    wanted = torch.stack([oracle(params, config, tokens) for tokens in each])
     assert_close(found, wanted, atol=1e-11, rtol=1e-11)
     assert found.std() > 0.1
 
@@ -84,11 +90,11 @@ def test_every_hook_is_seen_once_in_order(config, random_params):
 def test_activations_have_the_shapes_of_transformer_lens(config, random_params):
     cache = activations(random_params(config, TASK), config, *all_pairs(TASK))
     assert tuple(cache) == hook_names(config)
-    classes = 6 if config.equals_in_output else 5
-    kinds = {"hook_pattern": (2, 3, 3), "hook_pre": (3, 7), "hook_post": (3, 7), "unembed.hook_out": (3, classes)}
-    kinds |= {f"hook_{x}": (3, 2, 4) for x in "qkvz"}
+    classes, n = 6 if config.equals_in_output else 5, config.n_positions
+    kinds = {"hook_pattern": (2, n, n), "hook_pre": (n, 7), "hook_post": (n, 7), "unembed.hook_out": (n, classes)}
+    kinds |= {f"hook_{x}": (n, 2, 4) for x in "qkvz"}
     for name, activation in cache.items():
-        wanted = next((shape for end, shape in kinds.items() if name.endswith(end)), (3, 6))
+        wanted = next((shape for end, shape in kinds.items() if name.endswith(end)), (n, 6))
         assert activation.shape == (25, *wanted), name
 
 
@@ -112,16 +118,28 @@ def test_attention_is_causal_and_sums_to_one(config, random_params):
     cache, other = activations(params, config, a, b), activations(params, config, a, (b + 1) % 5)
     for layer in range(config.n_layers):
         pattern = cache[f"blocks.{layer}.attn.hook_pattern"]
-        assert_close(pattern.sum(dim=-1), torch.ones(25, 2, 3), atol=1e-6, rtol=0)
+        assert_close(pattern.sum(dim=-1), torch.ones(25, 2, config.n_positions), atol=1e-6, rtol=0)
         assert (pattern.triu(1) == 0).all()
         name = f"blocks.{layer}.hook_resid_post"
-        assert torch.equal(cache[name][:, 0], other[name][:, 0])
-        assert not torch.equal(cache[name][:, 1], other[name][:, 1])
+        of_b = config.sequence.split().index("b")
+        assert torch.equal(cache[name][:, :of_b], other[name][:, :of_b])
+        assert not torch.equal(cache[name][:, of_b], other[name][:, of_b])
 
 
 def test_equals_is_the_last_token():
-    tokens = with_equals({"embed.W_E": torch.zeros(6, 2)}, torch.tensor([0, 3]), torch.tensor([4, 1]))
+    tokens = sequences(
+        {"embed.W_E": torch.zeros(6, 2)}, TransformerConfig(), torch.tensor([0, 3]), torch.tensor([4, 1])
+    )
     assert tokens.tolist() == [[0, 4, 5], [3, 1, 5]]
+
+
+def test_the_token_of_the_operation_comes_after_that_of_equals():
+    config = TransformerConfig(sequence="a op b =")
+    assert sequences({"embed.W_E": torch.zeros(7, 2)}, config, torch.tensor([3]), torch.tensor([1])).tolist() == [
+        [3, 6, 1, 5]
+    ]
+    alone = TransformerConfig(sequence="a b")
+    assert sequences({"embed.W_E": torch.zeros(5, 2)}, alone, torch.tensor([3]), torch.tensor([1])).tolist() == [[3, 1]]
 
 
 def test_parameters_may_be_stacked_under_vmap(random_params):

@@ -1,9 +1,11 @@
 import dataclasses
+import itertools
+import re
 
 import pytest
 import torch
 
-from grokinterp.tasks import OPERATIONS, Task, from_group, from_table, operation
+from grokinterp.tasks import OPERATIONS, Task, from_group, from_table, operation, several
 from grokinterp.tasks.groups import dihedral
 
 
@@ -15,12 +17,24 @@ ORACLES = {
     "x2+xy+y2": lambda a, b: a * a + a * b + b * b,
     "x2+xy+y2+x": lambda a, b: a * a + a * b + b * b + a,
     "x3+xy": lambda a, b: a * a * a + a * b,
+    "x3+xy+y2": lambda a, b: a * a * a + a * b + b * b,
     "x3+xy2+y": lambda a, b: a * a * a + a * b * b + b,
+    "addition_or_subtraction": lambda a, b: a - b if a % 2 else a + b,
+    "addition_or_multiplication": lambda a, b: a * b if a % 2 else a + b,
 }
+# On permutations of five things, as functions of their arguments: x y is x after y.
+IN_S5 = {
+    "s5": lambda x, y: [x[y[i]] for i in range(5)],
+    "s5_conjugate": lambda x, y: [x[y[x.index(i)]] for i in range(5)],
+    "s5_xyx": lambda x, y: [x[y[x[i]]] for i in range(5)],
+}
+WITHOUT_GROUP = {*ORACLES, *IN_S5, "division_or_subtraction", "random"} - {
+    "addition", "subtraction", "multiplication", "s5",
+}  # fmt: skip
 
 
 def test_every_operation_has_an_oracle():
-    assert set(OPERATIONS) == set(ORACLES) | {"division", "random"}
+    assert set(OPERATIONS) == {*ORACLES, *IN_S5, "division", "division_or_subtraction", "random"}
 
 
 @pytest.mark.parametrize("p", [2, 3, 6, 7])
@@ -44,6 +58,40 @@ def test_division_undoes_multiplication_and_leaves_zero_out(p):
 def test_division_needs_a_prime():
     with pytest.raises(ValueError, match="p must be prime for division, got p=9; use multiplication or a prime p"):
         operation("division", 9)
+
+
+@pytest.mark.parametrize("p", [2, 3, 4, 7, 8, 97])
+def test_the_quotient_is_taken_where_the_divisor_is_odd(p):
+    task = operation("division_or_subtraction", p)
+    assert task.shape == (p, p)
+    for (a, b), c in zip(itertools.product(range(p), repeat=2), task.table.flatten().tolist(), strict=True):
+        if b % 2 == 0:
+            assert c == (a - b) % p
+        else:
+            assert 0 <= c < p
+            assert c * b % p == a
+
+
+@pytest.mark.parametrize("p", [6, 9, 15])
+def test_an_odd_divisor_without_an_inverse_is_refused(p):
+    with pytest.raises(ValueError, match=f"p must be prime or a power of 2 for division_or_sub.* got p={p}; use"):
+        operation("division_or_subtraction", p)
+
+
+@pytest.mark.parametrize("name", IN_S5)
+def test_the_table_is_the_operation_on_permutations(name):
+    elements = [list(x) for x in itertools.permutations(range(5))]
+    task = operation(name, 97)
+    assert (task.n_outputs, task.n_tokens, task.shape) == (120, 120, (120, 120))
+    wanted = [[elements.index(IN_S5[name](x, y)) for y in elements] for x in elements[::7]]
+    assert task.table[::7].tolist() == wanted
+
+
+def test_operations_in_s5_do_not_read_the_modulus():
+    names = {name: operation(name, 2).name for name in IN_S5}
+    assert names == {"s5": "product in S_5", "s5_conjugate": "x y x^-1 in S_5", "s5_xyx": "x y x in S_5"}
+    assert all(torch.equal(operation(name, 2).table, operation(name, 113).table) for name in IN_S5)
+    assert operation("s5", 97).require_group()[0].name == "S_5"
 
 
 def test_random_answers_follow_the_seed():
@@ -75,6 +123,12 @@ def test_the_table_is_the_product_or_quotient_in_the_group(name, p, sign):
             assert task.table[x, column[y]] == elements[group.table[i, right]]
 
 
+@pytest.mark.parametrize("name", sorted(WITHOUT_GROUP))
+def test_an_operation_that_is_no_group_s_refuses_the_analyses_of_groups(name):
+    with pytest.raises(ValueError, match=r"needs a task that is a group's operation, got .*, which has no group\."):
+        operation(name, 7).require_group()
+
+
 def test_multiplication_modulo_a_composite_has_no_group():
     task = operation("multiplication", 6)
     assert task.group is None
@@ -94,6 +148,28 @@ def test_an_operation_that_is_not_defined_is_refused(name, p, message):
     plain = getattr(operation, "__wrapped__", operation)
     with pytest.raises(ValueError, match=message):
         plain(name, p)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        *[("add", "addition"), ("sub", "subtraction"), ("subtract", "subtraction"), ("mult", "multiplication")],
+        *[("multiply", "multiplication"), ("mul", "multiplication"), ("div", "division"), ("divide", "division")],
+        *[("+", "addition"), ("-", "subtraction"), ("*", "multiplication"), ("/", "division")],
+        *[("+-", "addition_or_subtraction"), ("+*", "addition_or_multiplication"), ("x^2+y^2", "x2+y2")],
+        *[("x**3+x*y**2+y", "x3+xy2+y"), ("x^3+xy+y^2", "x3+xy+y2"), ("S_5", "s5"), ("s5conj", "s5_conjugate")],
+        *[("s5aba", "s5_xyx"), ("composition", "s5"), ("random_labels", "random")],
+    ],
+)
+def test_another_project_s_name_leads_to_ours(theirs: str, ours: str, unchecked: None) -> None:
+    message = f"operation must be one of addition, .* got {theirs!r}; did you mean {ours!r}?"
+    with pytest.raises(ValueError, match=".*".join(map(re.escape, message.split(".*")))):
+        operation(theirs, 7)
+
+
+def test_a_name_like_none_of_ours_is_refused_without_a_guess(unchecked: None) -> None:
+    with pytest.raises(ValueError, match=r", random, got 'gcd'\.$"):
+        operation("gcd", 7)
 
 
 def test_the_task_of_a_group_is_its_table():
@@ -156,3 +232,40 @@ def test_elements_that_are_not_tokens_and_answers_are_refused(elements: list[int
 def test_a_group_of_one_element_has_no_frequencies() -> None:
     with pytest.raises(ValueError, match="needs a group with frequencies, got 'division mod 2'"):
         operation("division", 2).require_group()
+
+
+def test_the_rows_of_several_operations_are_those_of_each() -> None:
+    names = ("division", "addition", "random")
+    task = several(names, 5, seed=3)
+    for i, name in enumerate(names):
+        alone = operation(name, 5, seed=3)
+        for a in range(5):
+            for b in range(1, 5):
+                answer = alone.table[a, alone.b_tokens.tolist().index(b)]
+                assert task.table[5 * i + a, task.b_tokens.tolist().index(b)] == answer
+    assert (task.name, task.n_outputs, task.n_tokens) == ("division, addition, random mod 5", 5, 20)
+
+
+def test_operator_and_first_operand_are_one_token_of_their_own() -> None:
+    task = several(("addition", "subtraction"), 5)
+    assert task.a_tokens.tolist() == list(range(5, 15))
+    assert task.b_tokens.tolist() == list(range(5))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("addition",), r"two or more different ones of addition, .*, random, got \['addition'\]"),
+        (("addition", "addition"), r"two or more different ones of .* got \['addition', 'addition'\]"),
+        (("addition", "s5"), r"two or more different ones of .*, got \['addition', 's5'\]"),
+        (("addition", "mult"), r"two or more different ones of .*, got \['addition', 'mult'\]"),
+    ],
+)
+def test_operations_that_make_no_task_are_refused(names: tuple[str, ...], message: str, unchecked: None) -> None:
+    with pytest.raises(ValueError, match=message):
+        several(names, 120)
+
+
+def test_analyses_of_groups_refuse_several_operations() -> None:
+    with pytest.raises(ValueError, match="got 'addition, subtraction mod 5', which has no group"):
+        several(("addition", "subtraction"), 5).require_group()

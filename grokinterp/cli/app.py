@@ -1,4 +1,4 @@
-"""The command `grokinterp`: train, analyze, report, and look at runs and keys."""
+"""The command `grokinterp`: train, sweep, analyze, report, and look at runs and keys."""
 
 import contextlib
 import inspect
@@ -16,6 +16,7 @@ from typing import Annotated, Literal, NoReturn
 import tyro
 
 from grokinterp import presets
+from grokinterp.cli.sweeping import Sweep, parse_sweep
 from grokinterp.config import RunConfig, from_dict, to_dict
 from grokinterp.runs.layout import RunError
 
@@ -209,9 +210,11 @@ class Config:
 
 
 COMMANDS: dict[
-    str, type[Train] | type[Analyze] | type[Report] | type[Reproduce] | type[Runs] | type[Keys] | type[Config]
+    str,
+    type[Train] | type[Sweep] | type[Analyze] | type[Report] | type[Reproduce] | type[Runs] | type[Keys] | type[Config],
 ] = {
     "train": Train,
+    "sweep": Sweep,
     "analyze": Analyze,
     "report": Report,
     "reproduce": Reproduce,
@@ -274,6 +277,8 @@ def _parse(args: list[str]) -> Callable[[], None]:
     name, rest = (args[0], args[1:]) if args else ("", [])
     if name == "train":
         return _parse_train(rest)
+    if name == "sweep":
+        return parse_sweep(rest)
     if name in COMMANDS:
         return tyro.cli(COMMANDS[name], args=rest, prog=f"grokinterp {name}").run
     return _help(COMMANDS, args, prog="grokinterp", description=__doc__ or "")
@@ -324,7 +329,8 @@ def _parse_train(args: list[str]) -> Callable[[], None]:
         return Train(config=config, out=out, quiet=quiet)
 
     ready.__doc__ = Train.__doc__
-    return tyro.cli(ready, args=rest, prog=f"grokinterp train {name}").run
+    # The preset has decided which kind of model it is.
+    return tyro.cli(ready, args=rest, prog=f"grokinterp train {name}", config=(tyro.conf.AvoidSubcommands,)).run
 
 
 def _read_config(path: Path) -> RunConfig:
@@ -338,7 +344,3 @@ def _read_config(path: Path) -> RunConfig:
         raise ValueError(msg) from None
     # A run's config.json holds the config beside what made the run.
     return from_dict(RunConfig, data["config"] if isinstance(data, dict) and "made_by" in data else data)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

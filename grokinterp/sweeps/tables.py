@@ -1,0 +1,138 @@
+"""What a sweep came to as files that need nothing to be read, and as a table for people."""
+
+import csv
+import io
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import xarray as xr
+
+from grokinterp.runs.layout import write_atomically, write_json
+from grokinterp.sweeps.axes import axes_of, fields_of, word
+from grokinterp.sweeps.outcomes import SPLITS, outcomes, places_in
+from grokinterp.sweeps.places import disk_errors, one_at_a_time
+
+
+FORMAT: Final = 1
+_STATUSES: Final = ("finished", "failed", "unfinished")
+# Columns of the table for people, after the axes.
+_SHOWN: Final = {
+    "test_loss": "test loss",
+    "test_accuracy": "test accuracy",
+    "memorised_epoch": "memorised",
+    "grokked_epoch": "grokked",
+    "delay": "delay",
+    "seconds": "seconds",
+}
+
+
+def write_summary(root: str | Path, failed: Mapping[Path, str] | None = None) -> Path:
+    """Write a sweep's summary.json and summary.csv: a record for each run that its root knows.
+
+    A record has the `run`'s directory, its `status` (finished, failed or unfinished), its values on the swept
+    `axes`, and the numbers of `collect`, null (empty in the CSV) where there is none: train_loss, test_loss,
+    train_accuracy, test_accuracy, memorised_epoch, grokked_epoch, delay, is_grokked, last_epoch,
+    squared_weight_norm and seconds; and the `error` of a run that failed.
+
+    Args:
+        root: The sweep's folder.
+        failed: Why runs failed, by directory.
+
+    Returns:
+        The path of summary.json.
+
+    Raises:
+        RunError: If there is no run, one cannot be read, or the files cannot be written.
+    """
+    root = Path(root)
+    with disk_errors(root), one_at_a_time(root):
+        records, rules = _records(root, failed or {})
+        summary = {
+            "format": FORMAT,
+            "grokinterp": version("grokinterp"),
+            "axes": list(records[0]["axes"]),
+            "rules": rules,
+            "counts": {status: sum(r["status"] == status for r in records) for status in _STATUSES},
+            "runs": records,
+        }
+        write_json(root / "summary.json", summary)
+        text = _csv(records)
+        write_atomically(root / "summary.csv", lambda file: file.write_text(text, encoding="utf-8", newline=""))
+    return root / "summary.json"
+
+
+def _records(root: Path, failed: Mapping[Path, str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    places = places_in(root)
+    table = outcomes(places)
+    axes = axes_of([place.config for place in places])
+    errors = {path.name: error for path, error in failed.items()}
+    records = []
+    for i, place in enumerate(places):
+        fields = fields_of(place.config)
+        status = "finished" if place.run.is_finished else "failed" if place.name in errors else "unfinished"
+        records.append(
+            {
+                "run": place.name,
+                "status": status,
+                "axes": {axis: fields.get(axis) for axis in axes},
+                **_numbers(table.isel(run=i)),
+                "error": errors.get(place.name),
+            }
+        )
+    rules = {str(name): data.attrs["rule"] for name, data in table.items() if "rule" in data.attrs}
+    return records, rules
+
+
+def _numbers(row: xr.Dataset) -> dict[str, float | int | None]:
+    """A run's numbers by name, with those of each part of the pairs under names of their own."""
+    numbers: dict[str, xr.DataArray] = {}
+    for name, data in row.items():
+        if "split" in data.dims:
+            numbers |= {f"{split}_{name}": data.sel(split=split) for split in SPLITS}
+        else:
+            numbers[str(name)] = data
+    return {name: _written(data) for name, data in numbers.items()}
+
+
+def _written(data: xr.DataArray) -> float | int | None:
+    """A number as JSON has it, which knows no NaN; epochs are whole."""
+    number = data.item()
+    if math.isnan(number):
+        return None
+    return int(number) if data.attrs["units"] == "epoch" or data.name == "is_grokked" else number
+
+
+def _csv(records: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    rows = [record | {axis: word(value) for axis, value in record["axes"].items()} for record in records]
+    first = ["run", "status", *records[0]["axes"]]
+    rest = [name for name in records[0] if name not in (*first, "axes")]
+    writer = csv.DictWriter(text, [*first, *rest], extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def in_words(summary: Mapping[str, Any]) -> str:
+    """A summary as a table for a terminal: a line for each run.
+
+    Args:
+        summary: As summary.json has it.
+    """
+    axes = list(summary["runs"][0]["axes"])
+    rows = [[*(axis.rpartition(".")[2] for axis in axes), *_SHOWN.values()]]
+    for record in summary["runs"]:
+        numbers = [_short(record[name]) for name in _SHOWN] if record["status"] == "finished" else [record["status"]]
+        rows.append([*(word(record["axes"][axis]) for axis in axes), *numbers])
+    widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows
+    )
+
+
+def _short(number: float | None) -> str:
+    return "-" if number is None else f"{number:.3g}" if isinstance(number, float) else str(number)

@@ -1,0 +1,191 @@
+"""A new run from a checkpoint of another, with something changed."""
+
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from grokinterp.config import RunConfig, SplitConfig, change
+from grokinterp.models.init import Params, shapes
+from grokinterp.runs import tensors
+from grokinterp.runs.identity import Fork
+from grokinterp.runs.layout import Layout, RunError
+from grokinterp.runs.opening import begin_run, disk_errors, only_trainer
+from grokinterp.runs.resume import ResumePoint, read_resume, read_start, write_resume
+from grokinterp.runs.run import Run
+from grokinterp.runs.tensors import TrainingSet
+from grokinterp.tasks import Task
+from grokinterp.training.beginning import training_set_of, with_noise
+from grokinterp.training.loop import train
+
+
+def fork(
+    run: Run,
+    epoch: int,
+    path: str | Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    is_train: Bool[Tensor, "a b"] | None = None,
+    fresh_optimizer: bool = False,
+    progress: bool = True,
+) -> Run:
+    """A new run that begins with a checkpoint of another and the optimizer of that time, with something changed.
+
+    Epochs are counted on. Without changes its checkpoints have the bits of the parent's. What an optimizer remembered
+    is kept for the last checkpoint alone; for an earlier one the parent is trained anew up to there, in a folder that is
+    then removed, which takes as long as it took.
+
+    Args:
+        run: The parent.
+        epoch: One of its `epochs`.
+        path: Of the new run: a directory that is not there yet, or one that this fork was begun in, which is trained
+            on.
+        changes: Values of the config by dotted name, such as {"optim.weight_decay": 0.0}; all but the model's.
+        is_train: Another set of training pairs, in place of the parent's.
+        fresh_optimizer: Whether to begin with an optimizer that remembers nothing; one of another name always does.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The new run, trained to the last epoch of its config.
+
+    Raises:
+        RunError: If there is no such checkpoint, the directory holds another run, or cannot be written.
+        ValueError: If a change is none of the config, the model would change, or the last epoch lies not after `epoch`.
+        KeyboardInterrupt: After the checkpoint that Ctrl-C asks for.
+
+    Warns:
+        RuntimeWarning: If the parent, trained anew, has other bits than its checkpoint, as on another machine: the
+            optimizer is then that of the second training.
+
+    Source:
+        Varma et al. 2023, arXiv:2309.02390 (ungrokking: training on with a smaller training set).
+
+    Examples:
+        >>> import tempfile, grokinterp as gi
+        >>> config = gi.RunConfig(task=gi.TaskConfig(p=7), epochs=3, model=gi.TransformerConfig(d_model=8, d_mlp=16))
+        >>> root = tempfile.mkdtemp()
+        >>> run = gi.train(config, f"{root}/parent", progress=False)
+        >>> without = run.fork(2, f"{root}/no_decay", {"optim.weight_decay": 0.0, "epochs": 5}, progress=False)
+        >>> without.epochs, without.forked_from.epoch
+        ((2, 3, 4, 5), 2)
+    """
+    config = _changed(run, dict(changes or {}), is_train)
+    if config.epochs <= epoch:
+        msg = f"a fork of epoch {epoch} needs a last epoch after it, got epochs={config.epochs}; change epochs too."
+        raise ValueError(msg)
+    layout = Layout(Path(path))
+    if not layout.config.exists():
+        params = run.params(epoch)
+        task = _task(run, config)
+        training_set = _training_set(run, config, task, is_train)
+        point = _point(run, epoch, params, progress=progress)
+        if fresh_optimizer or config.optim.name != run.config.optim.name:
+            point = replace(point, optimizer={})
+        _begin(layout, config, task, training_set, point, params, run)
+    return train(config, layout.root, progress=progress)
+
+
+def _changed(run: Run, changes: dict[str, Any], is_train: Tensor | None) -> RunConfig:
+    config = change(run.config, changes)
+    if config.model != run.config.model:
+        msg = "a fork keeps the model of its parent, whose weights it begins with; change anything but `model`."
+        raise ValueError(msg)
+    return config if is_train is None else replace(config, split=SplitConfig(rule="custom"))
+
+
+def _task(run: Run, config: RunConfig) -> Task:
+    """The parent's task, or another one of as many tokens and answers."""
+    if config.task == run.config.task:
+        return run.task
+    task = config.task.build()
+    if shapes(config.model, task) != shapes(config.model, run.task):
+        msg = f"a fork's task must have as many tokens and answers as {run.task.name}, got {task.name}."
+        raise ValueError(msg)
+    return task
+
+
+def _training_set(run: Run, config: RunConfig, task: Task, is_train: Tensor | None) -> TrainingSet:
+    """The parent's training set, but for what the changes say of it."""
+    is_same_split = config.split == run.config.split and is_train is None and task.shape == run.task.shape
+    if config.curriculum != run.config.curriculum or not is_same_split:
+        # A curriculum of the user's own cannot be had from a config; training_set_of says so.
+        return training_set_of(config, task, is_train=is_train)
+    if config.task == run.config.task and config.aids.label_noise == run.config.aids.label_noise:
+        return run.training_set
+    return with_noise(config, task, run.training_set)
+
+
+def _point(run: Run, epoch: int, params: Params, *, progress: bool) -> ResumePoint:
+    """Where the parent stood at a checkpoint: kept, or found by training it anew."""
+    for point in (read_resume(run.layout) if run.layout.resume.exists() else None, read_start(run.layout)):
+        if point is not None and point.epoch == epoch:
+            return point
+    if epoch == 0:
+        generator = torch.Generator().manual_seed(run.config.seed).get_state()
+        return ResumePoint(epoch=0, step=0, seconds=0.0, generator=generator, optimizer={})
+    with tempfile.TemporaryDirectory() as folder:
+        again = _trained_anew(run, epoch, Path(folder) / f"{run.path.name} anew", progress=progress)
+        off = max((again.params(epoch)[name] - p).abs().max().item() for name, p in params.items())
+        if off:
+            warnings.warn(
+                f"{run.path} trained anew has other weights at epoch {epoch}, by up to {off:.2g}: it was made elsewhere. "
+                "The fork has its checkpoint's weights, and the optimizer of the second training.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        point = read_resume(again.layout)
+        assert point is not None
+        return point
+
+
+def _trained_anew(run: Run, epoch: int, path: Path, *, progress: bool) -> Run:
+    config, layout, fork_of = replace(run.config, epochs=epoch), Layout(path), run.forked_from
+    start = read_start(run.layout)
+    if fork_of is not None and start is not None:
+        _write_beginning(layout, config, run.task, run.training_set, start, run.params(start.epoch), fork_of)
+    else:
+        begin_run(layout, config, run.task, run.training_set)
+    return train(config, path, progress=progress)
+
+
+def _begin(
+    layout: Layout,
+    config: RunConfig,
+    task: Task,
+    training_set: TrainingSet,
+    point: ResumePoint,
+    params: Params,
+    parent: Run,
+) -> None:
+    """Make a directory in which training goes on from the point."""
+    line = parent.forked_from
+    seed = parent.config.seed if line is None else line.initial_seed
+    forked_from = Fork(run=str(parent.path), epoch=point.epoch, initial_seed=seed)
+    with only_trainer(layout):
+        _write_beginning(layout, config, task, training_set, point, params, forked_from)
+
+
+def _write_beginning(
+    layout: Layout,
+    config: RunConfig,
+    task: Task,
+    training_set: TrainingSet,
+    point: ResumePoint,
+    params: Params,
+    forked_from: Fork,
+) -> None:
+    if layout.epochs() and not layout.start.exists():
+        msg = f"{layout.root} holds checkpoints but no {layout.config.name}; choose another directory."
+        raise RunError(msg)
+    with disk_errors(layout):
+        # The config comes last, since it is by that file that a directory is known as a run.
+        write_resume(layout.start, point)
+        write_resume(layout.resume, point)
+        tensors.write_tensors(layout.checkpoint(point.epoch), params, {"epoch": point.epoch})
+    begin_run(layout, config, task, training_set, forked_from)

@@ -1,0 +1,194 @@
+"""What learns: parameters, and all that an update reads or changes besides them."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from grokinterp.config import RunConfig, Schedule
+from grokinterp.models import forward
+from grokinterp.models.init import Params
+from grokinterp.runs.layout import RunError
+from grokinterp.runs.resume import OptimizerState, ResumePoint
+from grokinterp.runs.tensors import TrainingSet
+from grokinterp.tasks import Task, all_pairs
+from grokinterp.training import filters
+from grokinterp.training.aids import dropout_hook
+from grokinterp.training.engines import Engine, build_engine
+from grokinterp.training.objective import objective
+from grokinterp.training.optimizers import Optimizer
+from grokinterp.training.schedules import Plateau, factor
+
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Tokens of a, tokens of b, answers."""
+
+
+class Learner:
+    """Parameters, optimizer, filters of gradients, schedules and generator, between two updates.
+
+    Args:
+        config: All that decides the run.
+        task: What is learned.
+        training_set: The pairs that are trained on, and what is asked of them.
+        params: Where training stands.
+        initial: Where it began.
+        point: The rest of where it stands; none at the beginning.
+        device: Of everything but the generator.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        task: Task,
+        training_set: TrainingSet,
+        params: Params,
+        *,
+        initial: Params,
+        point: ResumePoint | None,
+        device: torch.device,
+    ) -> None:
+        self.config = config
+        self.params: Params = {name: p.to(device).requires_grad_() for name, p in params.items()}
+        self.optimizer = Optimizer(self.params, config.optim, initial=initial, frozen=config.aids.frozen)
+        self.grokfast = filters.Grokfast(config.aids) if config.aids.grokfast != "none" else None
+        self.plateaus = {name: Plateau(schedule) for name, schedule in _schedules(config).items()}
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.step = 0
+        if point is not None:
+            self._go_on_from(point)
+        multiple = config.aids.weight_norm
+        self._norm = None if multiple is None else multiple * filters.norm(initial).to(device)
+        self._device = device
+        self._take_pairs(task, training_set)
+        self.engine_name, self.logits = build_engine(config, self.params)
+        loss = _loss_of(config, _with_dropout(config, self.logits, self.generator))
+        self.loss = torch.compile(loss, dynamic=False) if config.compile else loss
+        self._set_rates()
+
+    def _take_pairs(self, task: Task, training_set: TrainingSet) -> None:
+        a, b = (tokens.to(self._device) for tokens in all_pairs(task))
+        answers = training_set.answers.flatten().long().to(self._device)
+        # Column by column. Any order has the same sums but for their rounding, and a run is to have its own bits.
+        column, row = training_set.is_train.T.nonzero().T
+        pair = (row * training_set.is_train.shape[1] + column).to(self._device)
+        self.pairs = (a, b, answers)
+        self.train_pairs = (a[pair], b[pair], answers[pair])
+        hard = training_set.difficulty
+        self._difficulty = None if hard is None else hard.flatten().to(self._device)[pair]
+
+    def _go_on_from(self, point: ResumePoint) -> None:
+        self.optimizer.load(point.optimizer)
+        if self.grokfast is not None:
+            self.grokfast.load(point.optimizer)
+        for name, plateau in self.plateaus.items():
+            if name in point.schedules:
+                plateau.load(point.schedules[name])
+        self.generator.set_state(point.generator)
+        self.step = point.step
+
+    @property
+    def batch_size(self) -> int:
+        """Pairs of the next update, where as many are left."""
+        size = self.config.optim.batch_size
+        whole = len(self.train_pairs[0])
+        return whole if size is None else min(whole, max(1, round(size * self._factor("batch_size_schedule"))))
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The batches of the epoch that follows: one of all pairs, or those of a new order; easy ones by a curriculum.
+
+        Raises:
+            RunError: If the curriculum shows no pair.
+        """
+        shown = self._shown(epoch)
+        if self.config.optim.batch_size is None:
+            yield shown
+            return
+        order = torch.randperm(len(shown[0]), generator=self.generator).to(self._device)
+        for batch in order.split(self.batch_size):
+            yield shown[0][batch], shown[1][batch], shown[2][batch]
+
+    def _shown(self, epoch: int) -> Batch:
+        if self._difficulty is None:
+            return self.train_pairs
+        limit = self.config.curriculum.difficulty_at(epoch)
+        is_shown = self._difficulty <= limit
+        if not is_shown.any():
+            easiest = self._difficulty.min().item()
+            msg = (
+                f"the curriculum shows no pair at epoch {epoch}, whose difficulty is up to {limit}: the easiest training "
+                f"pair has {easiest:.3g}; raise the stage's."
+            )
+            raise RunError(msg)
+        a, b, answers = (x[is_shown] for x in self.train_pairs)
+        return a, b, answers
+
+    def update(self, batch: Batch) -> None:
+        """One update."""
+        self.optimizer.zero_grad()
+        loss = self.loss(self.params, *batch)
+        loss.backward()
+        self.apply(loss.detach())
+
+    @torch.no_grad()
+    def apply(self, loss: Tensor) -> None:
+        """The part of an update that follows its gradients: filters, the optimizer's step, the weight norm.
+
+        Args:
+            loss: Of the batch, by which plateaus are found.
+        """
+        self._filter_gradients()
+        self.optimizer.step(self._lr_factor(), self._factor("weight_decay_schedule"))
+        if self._norm is not None:
+            for name, held in filters.hold_norm(self.params, self._norm).items():
+                self.params[name].copy_(held)
+        for plateau in self.plateaus.values():
+            plateau.update(loss.item())
+        self.step += 1
+        self._set_rates()
+
+    def _filter_gradients(self) -> None:
+        grads = {name: p.grad for name, p in self.params.items() if p.grad is not None}
+        for name, grad in filters.filtered(grads, self.params, self.config.aids, self.grokfast).items():
+            self.params[name].grad = grad
+
+    def _set_rates(self) -> None:
+        """Let the optimizer have the rates of the next update, where the metrics read them."""
+        self.optimizer.set_rates(self._lr_factor(), self._factor("weight_decay_schedule"))
+
+    def _lr_factor(self) -> float:
+        return self.config.optim.warmup(self.step) * self._factor("lr_schedule")
+
+    def _factor(self, name: str) -> float:
+        return factor(getattr(self.config.optim, name), self.step, self.plateaus.get(name))
+
+    def state(self) -> OptimizerState:
+        """What the optimizer and the filters remember, by parameter and by their own names."""
+        joined = self.optimizer.state()
+        for name, entry in (self.grokfast.state() if self.grokfast is not None else {}).items():
+            joined[name] = joined.get(name, {}) | entry
+        return joined
+
+
+def _schedules(config: RunConfig) -> dict[str, Schedule]:
+    names = ("lr_schedule", "weight_decay_schedule", "batch_size_schedule")
+    found = {name: getattr(config.optim, name) for name in names}
+    return {name: schedule for name, schedule in found.items() if schedule.kind == "plateau"}
+
+
+def _loss_of(config: RunConfig, logits: Engine) -> Callable[[Params, Tensor, Tensor, Tensor], Tensor]:
+    wanted = objective(config.loss)
+
+    def loss(params: Params, a: Tensor, b: Tensor, answers: Tensor) -> Tensor:
+        return wanted(logits(params, a, b), answers)
+
+    return loss
+
+
+def _with_dropout(config: RunConfig, logits: Engine, generator: torch.Generator) -> Engine:
+    """The logits of a training step: those of the engine, or with parts of the activations dropped."""
+    rate = config.aids.dropout
+    if not rate:
+        return logits
+    hook = dropout_hook(rate, generator)
+    return lambda params, a, b: forward.logits(params, config.model, a, b, hook)
