@@ -7,12 +7,14 @@ from . import labels as labels
 from . import logits as logits
 from . import losses as losses
 from . import models as models
+from . import monitors as monitors
 from . import neurons as neurons
 from . import phases as phases
 from . import plots as plots
 from . import presets as presets
 from . import progress as progress
 from . import report as report
+from . import survival as survival
 from . import tasks as tasks
 from . import testing as testing
 from .config import AidsConfig as AidsConfig

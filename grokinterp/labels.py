@@ -47,16 +47,20 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "split": "part of the pairs",
     "matrix": "weight matrix",
     "parameter": "parameter of the model",
+    "hook": "hook point",
     "event": "event in training",
     "phase": "phase of training",
     "statistic": "statistic of a control",
     "draw": "random draw",
     "seed": "seed of the run",
     "value": "value of the setting",
+    "group": "group of runs",
 }
 
 # The units a quantity may carry; "" is a pure number such as an accuracy or an fve.
-UNITS: Final[frozenset[str]] = frozenset({"", "nats", "epoch", "rad", "s", "logit", "weight", "weight^2"})
+UNITS: Final[frozenset[str]] = frozenset(
+    {"", "nats", "epoch", "rad", "s", "logit", "weight", "weight^2", "nats/weight"}
+)
 
 
 def array(
