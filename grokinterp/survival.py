@@ -9,6 +9,7 @@ import xarray as xr
 from grokinterp import labels
 
 
+_CURVES: Final = ("survival", "lower", "upper")
 _INSTALL: Final = "Kaplan-Meier curves need lifelines; pip install 'grokinterp[stats]'."
 
 
@@ -105,7 +106,6 @@ def _lifelines() -> Any:
     try:
         import lifelines
         import lifelines.statistics
-        import lifelines.utils
     except ImportError as error:
         raise ImportError(_INSTALL) from error
     return lifelines
@@ -152,20 +152,20 @@ def _fit(lifelines: Any, x: np.ndarray, censored: np.ndarray, epochs: np.ndarray
     place = np.searchsorted(fitter.timeline, epochs, side="right") - 1
     is_watched = epochs <= x.max()
     band = fitter.confidence_interval_survival_function_
-    interval = lifelines.utils.median_survival_times(band).values.ravel()
-    curves = {
-        "survival": fitter.survival_function_.values[:, 0],
-        "lower": band.values[:, 0],
-        "upper": band.values[:, 1],
-    }
+    curves = dict(zip(_CURVES, (fitter.survival_function_.values[:, 0], *band.values.T), strict=True))
+    medians = (_first_half(fitter.timeline, curve) for curve in curves.values())
     return {name: np.where(is_watched, curve[place], np.nan) for name, curve in curves.items()} | {
         "at_risk": (x[None, :] >= epochs[:, None]).sum(axis=1).astype(float),
         "runs": len(x),
         "censored": censored.sum(),
-        "median": fitter.median_survival_time_,
-        "median_lower": interval[0],
-        "median_upper": interval[1],
+        **dict(zip(("median", "median_lower", "median_upper"), medians, strict=True)),
     }
+
+
+def _first_half(epochs: np.ndarray, curve: np.ndarray) -> float:
+    """The first epoch at which a curve is down to a half, up to rounding, which lifelines' own median is not."""
+    is_down = curve <= 0.5 + 1e-9
+    return float(epochs[is_down.argmax()]) if is_down.any() else float("inf")
 
 
 def _log_rank(lifelines: Any, by_group: Mapping[Any, tuple[np.ndarray, np.ndarray]]) -> float:

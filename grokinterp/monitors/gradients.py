@@ -33,7 +33,8 @@ def norm(snapshot: Snapshot) -> xr.DataArray:
 def alignment_by_parameter(snapshot: Snapshot) -> xr.DataArray:
     """The cosine of each parameter and its negative gradient, -1 to 1; dims (parameter,).
 
-    Above 0 where a step down the gradient lengthens the parameter. 0 where one of the two is zero.
+    Above 0 where a step down the gradient lengthens the parameter. 0 where one of the two is zero; a gradient that is
+    rounding alone, as that of a key's bias, gives a cosine of no meaning.
     """
     found = gradients(snapshot)
     values = [_cosine(snapshot.params[name].double(), -found[name].double()) for name in snapshot.params]

@@ -65,9 +65,8 @@ def attention_over_time(ds: xr.Dataset) -> go.Figure:
     fig.update_yaxes(range=[-0.03, 1.03])
     fig.update_xaxes(title_text=theme.title(mean["epoch"]), row=rows)
     fig.update_xaxes(nticks=5)
-    fig.update_layout(legend=theme.LEGEND_ABOVE | {"x": 1, "y": 1.0, "yref": "container"}, margin={"t": 84})
-    fig.update_layout(legend={"yanchor": "top"})
-    return theme.apply(fig, height=240 * rows + 110)
+    height = 240 * rows + 120
+    return theme.apply(theme.legend_on_top(fig, height), height=height)
 
 
 def _add_band(

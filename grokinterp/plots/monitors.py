@@ -12,7 +12,6 @@ from grokinterp.plots.data import over_epochs, positive, present, small
 
 # The dimensions whose labels are lines of one panel.
 _OF_LINES: Final = ("parameter", "hook")
-_LOGARITHMIC: Final = {"nats", "weight^2", "nats/weight"}
 _DASHES: Final = ("solid", "dash", "dot", "dashdot")
 
 
@@ -51,7 +50,7 @@ def monitors(ds: xr.Dataset) -> go.Figure:
     seen: set[str] = set()
     for number, data in enumerate(drawn):
         where = theme.place(number, columns)
-        log_y = data.attrs.get("units") in _LOGARITHMIC
+        log_y = _is_logarithmic(data)
         _add(fig, data, seen, log_y=log_y, **where)
         fig.update_yaxes(theme.log_axis() if log_y else {}, title_text=_wrapped(theme.title(data)), **where)
     for number in range(len(drawn))[-columns:]:
@@ -67,6 +66,12 @@ def _lines_of(data: xr.DataArray) -> str | None:
     if not others:
         return ""
     return others[0] if len(others) == 1 and others[0] in _OF_LINES else None
+
+
+def _is_logarithmic(data: xr.DataArray) -> bool:
+    """Whether it goes over orders of magnitude, as losses do and entropies, in nats as well, do not."""
+    units = data.attrs.get("units")
+    return units in {"weight^2", "nats/weight"} or (units == "nats" and "loss" in str(data.name))
 
 
 def _add(fig: go.Figure, data: xr.DataArray, seen: set[str], *, log_y: bool, **where: int) -> None:

@@ -1,5 +1,7 @@
 """A run on one page."""
 
+from typing import Final
+
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
@@ -7,6 +9,10 @@ import xarray as xr
 from grokinterp.plots import theme
 from grokinterp.plots.curves import add_line, add_split
 from grokinterp.plots.data import need, over_epochs
+
+
+_QUIET: Final = {"color": theme.QUIET, "width": 1.2, "dash": "dash"}
+_SMALL: Final = {"size": 11, "color": theme.QUIET}
 
 
 def overview(metrics: xr.Dataset, *, times: xr.Dataset | None = None, log_x: bool = False) -> go.Figure:
@@ -53,17 +59,11 @@ def overview(metrics: xr.Dataset, *, times: xr.Dataset | None = None, log_x: boo
     for name, where in (("memorised", {"row": 1, "col": 1}), ("grokked", {"row": 2, "col": 2})):
         if times is not None and not np.isnan(times[name]):
             at = float(times[name])
-            # Plotly takes the place of a note on a logarithmic axis, and not that of a line, as an exponent.
-            note = {"text": f"{name}, epoch {at:,.0f}", "font": _SMALL, "x": np.log10(max(at, 1)) if log_x else at}
-            fig.add_vline(x=max(at, 1) if log_x else at, line=_QUIET, annotation=note, **where)
+            _add_event(fig, f"{name}, epoch {at:,.0f}", at, loss["epoch"].values, log_x=log_x, **where)
     if log_x:
         fig.update_xaxes(theme.log_axis())
     fig.update_layout(hovermode="x unified", legend=theme.LEGEND_ABOVE | {"x": 1, "y": 1})
     return theme.apply(fig, height=620)
-
-
-_QUIET = {"color": theme.QUIET, "width": 1.2, "dash": "dash"}
-_SMALL = {"size": 11, "color": theme.QUIET}
 
 
 def _norm(metrics: xr.Dataset) -> xr.DataArray:
@@ -73,7 +73,23 @@ def _norm(metrics: xr.Dataset) -> xr.DataArray:
     return total.assign_attrs(long_name="sum of squared weights")
 
 
+def _add_event(fig: go.Figure, text: str, at: float, epochs: np.ndarray, *, log_x: bool, **where: int) -> None:
+    """Add a line at an epoch, and what it is beside it, on the side where there is room."""
+    if log_x:
+        at, epochs = max(at, 1.0), np.log10(epochs[epochs > 0])
+        # Plotly takes the place of a note on a logarithmic axis as an exponent, and that of a line as it is.
+        line_at, at = at, float(np.log10(at))
+    else:
+        line_at = at
+    is_late = at - epochs[0] > 0.6 * (epochs[-1] - epochs[0])
+    side = {"xanchor": "right", "xshift": -4} if is_late else {"xanchor": "left", "xshift": 4}
+    note = {"text": text, "font": _SMALL, "x": at, "y": 0.5, "yanchor": "middle", **side}
+    fig.add_vline(x=line_at, line=_QUIET, annotation=note, **where)
+    # A note would widen the axis to hold its text.
+    fig.update_xaxes(range=[float(epochs[0]), float(epochs[-1])])
+
+
 def _close_up(accuracy: np.ndarray) -> dict[str, list[float]]:
-    """The part of the axis near 1, from where the last tenth of the way up to its highest begins."""
+    """An axis of what is near 1, or of all where nothing comes near."""
     low = 0.8 if accuracy.max() > 0.8 else 0.0
     return {"range": [low - 0.005, 1.005]}

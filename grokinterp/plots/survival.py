@@ -63,7 +63,7 @@ def survival(ds: xr.Dataset) -> go.Figure:
 
 
 def _verdict(ds: xr.Dataset) -> str:
-    return f": groups alike with p = {float(ds['p_value']):.2g} (log-rank)" if "p_value" in ds else ""
+    return f" (log-rank test: p = {float(ds['p_value']):.2g})" if "p_value" in ds else ""
 
 
 def _counts(ds: xr.Dataset, place: int) -> str:

@@ -51,8 +51,10 @@ def sweep_curves(ds: xr.Dataset, *, name: str = "accuracy", log_x: bool = False)
     by_row = axes[::-1]
     every = itertools.product(*(range(data.sizes[dim]) for dim in by_row))
     cells = [dict(zip(by_row, at, strict=True)) for at in every]
-    titles = [_title(data, cell) for cell in cells]
     columns = data.sizes[axes[0]] if len(axes) == 2 else min(4, len(cells))
+    # In a grid the first line says what its columns are, and the axes on the left what its rows are.
+    titles = [_value(data, axes[0], cell) if axes else "All runs" for cell in cells]
+    titles = [title if number < columns or len(axes) == 1 else "" for number, title in enumerate(titles)]
     rows = -(-len(cells) // columns)
     fig = theme.panels(
         titles,
@@ -60,7 +62,7 @@ def sweep_curves(ds: xr.Dataset, *, name: str = "accuracy", log_x: bool = False)
         shared_xaxes="all",
         shared_yaxes="all",
         horizontal_spacing=0.12 / columns,
-        vertical_spacing=min(0.14, 0.3 / rows),
+        vertical_spacing=0.1 / rows if len(axes) == 2 else min(0.14, 0.3 / rows),
     )
     log_y = data.attrs.get("units") == "nats"
     for number, cell in enumerate(cells):
@@ -70,17 +72,19 @@ def sweep_curves(ds: xr.Dataset, *, name: str = "accuracy", log_x: bool = False)
         trace.showlegend = trace.name not in named
         named.add(str(trace.name))
     fig.update_yaxes(theme.log_axis() if log_y else {"range": [-0.03, 1.03]})
-    fig.update_yaxes(title_text=theme.title(data), col=1)
-    fig.update_xaxes({**theme.log_axis()} if log_x else {"nticks": 5})
+    for number in range(0, len(cells), columns):
+        row = _value(data, axes[1], cells[number]) + "<br>" if len(axes) == 2 else ""
+        fig.update_yaxes(title_text=row + theme.title(data), row=number // columns + 1, col=1)
+    fig.update_xaxes({**theme.log_axis()} if log_x else {"nticks": 4})
     fig.update_xaxes(title_text=theme.title(data["epoch"]), row=rows)
-    fig.update_layout(legend=theme.LEGEND_ABOVE | {"x": 1, "y": 1, "yref": "container", "yanchor": "top"})
-    fig.update_layout(margin={"t": 78})
-    return theme.apply(fig, height=200 * rows + 130)
+    height = 200 * rows + 140
+    return theme.apply(theme.legend_on_top(fig, height), height=height)
 
 
-def _title(data: xr.DataArray, cell: dict[str, int]) -> str:
-    parts = [f"{theme.name(data[dim])} {texts(data[dim].values)[place]}" for dim, place in reversed(cell.items())]
-    return (", ".join(parts) or "All runs").capitalize()
+def _value(data: xr.DataArray, axis: str, cell: dict[str, int]) -> str:
+    """The name of an axis with its value in a cell."""
+    said = f"{theme.name(data[axis])} {texts(data[axis].values)[cell[axis]]}"
+    return said[:1].upper() + said[1:]
 
 
 def _add(fig: go.Figure, data: xr.DataArray, *, log_y: bool, **where: int) -> None:

@@ -17,6 +17,7 @@ from grokinterp.plots.grokking import axis_of_epochs, places, side_by_side, text
 CONFIDENCE: Final = 0.95
 # How far above the last epoch a median stands that lies beyond it, as a factor.
 _ABOVE: Final = 1.25
+_BEYOND: Final = "beyond the last epoch"
 
 
 def grokking_time(ds: xr.Dataset, *, axis: str | None = None) -> go.Figure:
@@ -58,7 +59,8 @@ def grokking_time(ds: xr.Dataset, *, axis: str | None = None) -> go.Figure:
     across = next((dim for dim in axes if dim != along), None)
     setting = grokked[along]
     x = places(setting.values)
-    top = float(np.nanmax(last.values)) * _ABOVE
+    end = float(np.nanmax(last.values))
+    top = end * _ABOVE
     fig = theme.panels([f"Grokking by {theme.name(setting)}"], columns=1)
     values: Sequence[Any] = [None] if across is None else grokked[across].values
     for place, (value, colour) in enumerate(zip(values, theme.seed_colours(len(values)), strict=True)):
@@ -69,9 +71,11 @@ def grokking_time(ds: xr.Dataset, *, axis: str | None = None) -> go.Figure:
     if across is not None:
         _explain(fig, grokked.transpose(..., "seed").values.reshape(-1, grokked.sizes["seed"]), last)
     fig.update_xaxes(title_text=theme.title(setting), tickvals=x, ticktext=texts(setting.values), showgrid=False)
-    epochs = np.concatenate([grokked.values.ravel(), [float(np.nanmax(last.values))]])
+    epochs = np.append(grokked.values, end)
     limits = axis_of_epochs(epochs[epochs > 0], None)
     limits["range"] = [limits["range"][0], math.log10(top * 1.05)]
+    if any(_is_beyond(trace) for trace in fig.data):
+        limits |= {"tickvals": [*limits["tickvals"], top], "ticktext": [*limits["ticktext"], f"after {end:,.0f}"]}
     fig.update_yaxes(title_text=grokked.attrs.get("units", "epoch"), **limits)
     fig.update_layout(legend={"y": 1.0, "tracegroupgap": 0})
     return theme.apply(fig, height=440)
@@ -96,7 +100,7 @@ def grokking_map(ds: xr.Dataset) -> go.Figure:
         >>> epochs = xr.DataArray([[[900.0], [300.0]], [[np.nan], [200.0]]], dims=dims)
         >>> ds = xr.Dataset({"grokked_epoch": epochs, "last_epoch": xr.full_like(epochs, 2000.0)})
         >>> grokking_map(ds).data[0].text.tolist()
-        [['900<br>1 of 1', '> 2,000<br>0 of 1'], ['300<br>1 of 1', '200<br>1 of 1']]
+        [['900<br>1 of 1', ''], ['300<br>1 of 1', '200<br>1 of 1']]
     """
     grokked, last = _runs(ds)
     axes = [str(dim) for dim in grokked.dims if dim != "seed"]
@@ -120,11 +124,10 @@ def grokking_map(ds: xr.Dataset) -> go.Figure:
     style = {"x": x, "y": y, "xgap": 2, "ygap": 2, "hovertemplate": read, "texttemplate": "%{text}"}
     shades = np.where(is_known, np.log10(np.where(is_known, median, 1).clip(1)), np.nan)
     fig.add_heatmap(z=small(shades), text=np.where(is_known, text, ""), coloraxis="coloraxis", **style)
-    fig.data[-1].text = text
     if np.isinf(median).any():
         grey = np.where(np.isinf(median), 0.0, np.nan)
-        grey_style = {"colorscale": [theme.OTHER, theme.OTHER], "showscale": False, "name": "not grokked"}
-        fig.add_heatmap(z=small(grey), text=text, **grey_style, **style)
+        colour = {"colorscale": [theme.OTHER, theme.OTHER], "showscale": False}
+        fig.add_heatmap(z=small(grey), text=np.where(np.isinf(median), text, ""), **colour, **style)
     _colour_by_epoch(fig, shades)
     fig.update_xaxes(title_text=theme.title(ds[across]), type="category", showgrid=False)
     fig.update_yaxes(title_text=theme.title(ds[up]), type="category", showgrid=False)
@@ -195,7 +198,7 @@ def _add_group(
     style = {"legendgroup": group, "showlegend": legend}
     if any(len(of_value) > 1 for of_value in runs):
         _add_interval(fig, x[order], low, high, is_band=is_number, colour=colour, name=_sure(sure), **style)
-    said = [f"{epoch:,.0f}" if np.isfinite(epoch) else "beyond the last epoch" for epoch in median]
+    said = [f"{epoch:,.0f}" if np.isfinite(epoch) else _BEYOND for epoch in median]
     fig.add_scatter(
         x=x[order],
         y=shown,
@@ -242,6 +245,11 @@ def _add_interval(
     gap = np.full_like(x, np.nan)
     bars = {"x": np.stack([x, x, gap], axis=1).ravel(), "y": np.stack([low, high, gap], axis=1).ravel()}
     fig.add_scatter(**bars, mode="lines", line={"color": colour, "width": 7}, opacity=0.25, hoverinfo="skip", **style)
+
+
+def _is_beyond(trace: Any) -> bool:
+    """Whether a trace has a median beyond the last epoch."""
+    return trace.customdata is not None and _BEYOND in trace.customdata
 
 
 def _sure(probabilities: np.ndarray) -> str:

@@ -30,7 +30,7 @@ def weight_maps(ds: xr.Dataset, *, side_by_side: bool = False) -> go.Figure:
     """
     data = over_epochs(need(ds, "weight"))
     rows, columns = data.dims[-2:]
-    parameter = str(data.attrs.get("parameter", theme.name(data)))
+    parameter = str(data.attrs.get("parameter", theme.name(data))).removeprefix("blocks.0.")
     if "head" in data.dims:
         names = [f"{parameter}, head {head}" for head in data["head"].values]
     else:
@@ -45,7 +45,8 @@ def weight_maps(ds: xr.Dataset, *, side_by_side: bool = False) -> go.Figure:
     else:
         shown, per_row, titles = [(-1, head) for head in heads], min(2, len(heads)), names
     in_bytes = not side_by_side and len(epochs) > 1
-    fig = theme.panels(titles, columns=per_row, horizontal_spacing=0.16 / per_row, vertical_spacing=0.12)
+    lines = -(-len(shown) // per_row)
+    fig = theme.panels(titles, columns=per_row, horizontal_spacing=0.16 / per_row, vertical_spacing=0.24 / lines)
 
     def colours(time: int, head: int) -> np.ndarray:
         values = data.values[time, head]
@@ -62,5 +63,4 @@ def weight_maps(ds: xr.Dataset, *, side_by_side: bool = False) -> go.Figure:
     if in_bytes:
         slider.add(fig, epochs, [[{"z": colours(time, head)} for _, head in shown] for time in range(len(epochs))])
     fig.update_layout(coloraxis=levels.coloraxis(-top, top, theme.title(data), in_bytes=in_bytes))
-    lines = -(-len(shown) // per_row)
     return theme.apply(fig, height=(460 if per_row == 1 else 300) * lines + 100 + (90 if in_bytes else 0))
