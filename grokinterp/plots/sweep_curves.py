@@ -1,6 +1,5 @@
 """The curves of a sweep, a small panel for each setting."""
 
-import itertools
 from typing import Any, Final
 
 import numpy as np
@@ -41,16 +40,14 @@ def sweep_curves(ds: xr.Dataset, *, name: str = "accuracy", log_x: bool = False)
     data = need(ds, name)
     axes = [str(dim) for dim in data.dims if dim not in _NO_AXES]
     if len(axes) > 2 or "epoch" not in data.dims:
-        msg = (
-            f"curves need epochs and at most two swept axes, got {', '.join(map(str, data.dims))}; select some values."
-        )
+        found = ", ".join(map(str, data.dims))
+        msg = f"curves need epochs and at most two swept axes, got {found}; select values of the others."
         raise ValueError(msg)
     data = data if "seed" in data.dims else data.expand_dims("seed")
     data = data if "split" in data.dims else data.expand_dims(split=["test"])
     # The first axis goes along rows, so that its values are beside each other.
     by_row = axes[::-1]
-    every = itertools.product(*(range(data.sizes[dim]) for dim in by_row))
-    cells = [dict(zip(by_row, at, strict=True)) for at in every]
+    cells = [dict(zip(by_row, at, strict=True)) for at in np.ndindex(*(data.sizes[dim] for dim in by_row))]
     columns = data.sizes[axes[0]] if len(axes) == 2 else min(4, len(cells))
     # In a grid the first line says what its columns are, and the axes on the left what its rows are.
     titles = [_value(data, axes[0], cell) if axes else "All runs" for cell in cells]
