@@ -94,6 +94,11 @@ class Optimizer:
         self.set_rates(1.0, 1.0)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters that are updated: all that are not frozen."""
+        return tuple(name for name in self._params if any(name in part.tensors for part in self._parts))
+
+    @property
     def learning_rate(self) -> float:
         """As torch has it; AdamW's, where others are Muon's."""
         return self._parts[0].optimizer.param_groups[0]["lr"]

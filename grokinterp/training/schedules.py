@@ -1,7 +1,6 @@
 """The factor of a schedule at an update: a function of its number, or of what the train loss has done so far."""
 
 import math
-from dataclasses import dataclass
 
 from grokinterp.config import Schedule
 
@@ -10,54 +9,77 @@ from grokinterp.config import Schedule
 _NEW_LOW = 1 - 1e-4
 
 
-@dataclass(frozen=True, kw_only=True)
 class Plateau:
-    """What a schedule of the kind `plateau` knows of the train losses before an update.
-
-    `dataclasses.asdict` makes JSON of it, and `Plateau(**...)` reads that.
+    """Follows the train loss for a schedule of the kind `plateau`.
 
     Attributes:
-        factor: Of the base value.
-        lowest: The loss that a new one has to be below; None before the first.
-        waited: Updates since that was set, or since the factor changed.
+        schedule: What happens on a plateau.
+        factor: Of the base value, at the next update.
 
     Source:
         torch's ReduceLROnPlateau, in its mode `min` with a relative threshold of 1e-4 and no cooldown.
 
     Examples:
-        >>> schedule, plateau = Schedule(kind="plateau", steps=2, factor=0.5), Plateau()
+        >>> plateau = Plateau(Schedule(kind="plateau", steps=2, factor=0.5))
         >>> for loss in (3.0, 2.0, 2.0, 2.0, 2.0):
-        ...     plateau = plateau.after(schedule, loss)
-        >>> plateau
-        Plateau(factor=0.5, lowest=2.0, waited=0)
+        ...     plateau.update(loss)
+        >>> plateau.state()
+        {'factor': 0.5, 'lowest': 2.0, 'waited': 0}
     """
 
-    factor: float = 1.0
-    lowest: float | None = None
-    waited: int = 0
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.factor = 1.0
+        self._lowest = math.inf
+        # Updates since the lowest loss, or since the factor changed.
+        self._waited = 0
 
-    def after(self, schedule: Schedule, loss: float) -> "Plateau":
-        """What is known after an update that had this train loss."""
-        if loss < (math.inf if self.lowest is None else self.lowest * _NEW_LOW):
-            return Plateau(factor=self.factor, lowest=loss, waited=0)
-        if self.waited < schedule.steps:
-            return Plateau(factor=self.factor, lowest=self.lowest, waited=self.waited + 1)
-        changed = self.factor * schedule.factor
-        # A factor that falls does not rise to its limit, nor the other way round.
-        if schedule.factor < 1:
-            changed = min(self.factor, max(changed, schedule.limit))
+    def update(self, loss: float) -> None:
+        """Take note of an update's train loss."""
+        if loss < self._lowest * _NEW_LOW:
+            self._lowest, self._waited = loss, 0
+        elif self._waited < self.schedule.steps:
+            self._waited += 1
         else:
-            changed = max(self.factor, min(changed, schedule.limit))
-        return Plateau(factor=changed, lowest=self.lowest, waited=0)
+            self.factor, self._waited = self._changed(), 0
+
+    def _changed(self) -> float:
+        """The next factor; one that falls does not rise to its limit, nor the other way round."""
+        times, limit = self.schedule.factor, self.schedule.limit
+        if times < 1:
+            return min(self.factor, max(self.factor * times, limit))
+        return max(self.factor, min(self.factor * times, limit))
+
+    def state(self) -> dict[str, float | None]:
+        """What has been noted, as JSON values; the lowest loss is None before the first."""
+        lowest = None if self._lowest == math.inf else self._lowest
+        return {"factor": self.factor, "lowest": lowest, "waited": self._waited}
+
+    def load(self, state: dict[str, float | None]) -> None:
+        """Go on from a `state`."""
+        self.factor = state["factor"]
+        self._lowest = math.inf if state["lowest"] is None else state["lowest"]
+        self._waited = state["waited"]
 
 
-def factor(schedule: Schedule, step: int, plateau: Plateau) -> float:
-    """The factor of an update, counted from 0.
+def factor(schedule: Schedule, step: int, plateau: Plateau | None) -> float:
+    """The factor of an update.
+
+    Args:
+        schedule: Of whatever kind.
+        step: The update's number, counted from 0.
+        plateau: What has followed the losses so far; read for the kind `plateau` alone.
+
+    Raises:
+        ValueError: If the schedule is of that kind, and there is none.
 
     Examples:
-        >>> factor(Schedule(kind="linear", steps=10, factor=0.0), 5, Plateau())
+        >>> factor(Schedule(kind="linear", steps=10, factor=0.0), 5, None)
         0.5
-        >>> factor(Schedule(kind="plateau"), 5, Plateau(factor=0.25))
-        0.25
     """
-    return plateau.factor if schedule.kind == "plateau" else schedule.at(step)
+    if schedule.kind != "plateau":
+        return schedule.at(step)
+    if plateau is None:
+        msg = "the factor of a schedule of kind 'plateau' follows from the losses so far; pass its Plateau."
+        raise ValueError(msg)
+    return plateau.factor

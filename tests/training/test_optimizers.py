@@ -247,6 +247,7 @@ def test_a_frozen_parameter_keeps_a_gradient_of_its_own_and_loses_it_with_the_ot
     optimizer = Optimizer(params, OptimConfig(), initial=draw(1), frozen=("embed.*", "unembed.*"))
     assert params["embed.W_E"].requires_grad
     assert not params["unembed.W_U"].requires_grad
+    assert optimizer.names == tuple(name for name in SHAPES if name.startswith("blocks."))
     params["embed.W_E"].grad = torch.ones(5, 4)
     optimizer.step(1.0, 1.0)
     assert "embed.W_E" not in optimizer.state()
