@@ -134,5 +134,5 @@ def in_words(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _short(number: float | None) -> str:
+def _short(number: float | int | None) -> str:
     return "-" if number is None else f"{number:.3g}" if isinstance(number, float) else str(number)
