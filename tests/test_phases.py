@@ -208,6 +208,12 @@ def test_planted_slingshots_are_found_with_their_epochs_and_sizes() -> None:
     assert found.norm_growth.values.tolist() == pytest.approx([0.2, 0.5])
 
 
+def test_losses_before_memorising_are_not_what_a_spike_rises_above() -> None:
+    ds = _slinging((2000, 2100, 0.5, 12.0))
+    ds.loss.loc[{"epoch": 0}] = 1e-5
+    assert gi.phases.slingshots(ds).start.values.tolist() == [2000]
+
+
 def test_a_run_without_slingshots_has_none() -> None:
     calm = gi.phases.slingshots(_slinging())
     assert calm.sizes == {"event": 0}

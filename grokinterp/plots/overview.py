@@ -1,6 +1,6 @@
 """A run on one page."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import plotly.graph_objects as go
@@ -55,8 +55,8 @@ def overview(metrics: xr.Dataset, *, times: xr.Dataset | None = None, log_x: boo
     fig.update_yaxes(title_text="test accuracy", **_close_up(accuracy.sel(split="test").values), row=2, col=2)
     fig.update_xaxes(title_text=theme.title(loss["epoch"]), row=2)
     threshold = 0.95 if times is None else float(times.attrs["grokked_at"])
-    fig.add_hline(y=threshold, line=_QUIET, annotation={"text": f"{threshold:g}", "font": _SMALL}, row=2, col=2)
-    for name, where in (("memorised", {"row": 1, "col": 1}), ("grokked", {"row": 2, "col": 2})):
+    fig.add_hline(y=threshold, line=_QUIET, annotation={"text": f"{threshold:g}", "font": _SMALL}, **theme.place(3, 2))
+    for name, where in (("memorised", theme.place(0, 2)), ("grokked", theme.place(3, 2))):
         if times is not None and not np.isnan(times[name]):
             at = float(times[name])
             _add_event(fig, f"{name}, epoch {at:,.0f}", at, loss["epoch"].values, log_x=log_x, **where)
@@ -73,7 +73,7 @@ def _norm(metrics: xr.Dataset) -> xr.DataArray:
     return total.assign_attrs(long_name="sum of squared weights")
 
 
-def _add_event(fig: go.Figure, text: str, at: float, epochs: np.ndarray, *, log_x: bool, **where: int) -> None:
+def _add_event(fig: go.Figure, text: str, at: float, epochs: np.ndarray, *, log_x: bool, **where: Any) -> None:
     """Add a line at an epoch, and what it is beside it, on the side where there is room."""
     if log_x:
         at, epochs = max(at, 1.0), np.log10(epochs[epochs > 0])
@@ -89,7 +89,7 @@ def _add_event(fig: go.Figure, text: str, at: float, epochs: np.ndarray, *, log_
     fig.update_xaxes(range=[float(epochs[0]), float(epochs[-1])])
 
 
-def _close_up(accuracy: np.ndarray) -> dict[str, list[float]]:
+def _close_up(accuracy: np.ndarray) -> dict[str, Any]:
     """An axis of what is near 1, or of all where nothing comes near."""
     low = 0.8 if accuracy.max() > 0.8 else 0.0
     return {"range": [low - 0.005, 1.005]}

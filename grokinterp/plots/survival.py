@@ -34,8 +34,8 @@ def survival(ds: xr.Dataset) -> go.Figure:
         x, y = epochs[is_watched], data.values[place][is_watched]
         name = f"{group}{_counts(ds, place)}"
         if "lower" in ds and "upper" in ds:
-            ends = [ds[end].transpose("group", "epoch").values[place][is_watched] for end in ("lower", "upper")]
-            _add_band(fig, x, *ends, colour, name)
+            lower, upper = (ds[end].transpose("group", "epoch").values[place][is_watched] for end in ("lower", "upper"))
+            _add_band(fig, x, lower, upper, colour, name)
         fig.add_scatter(
             x=x,
             y=small(y),

@@ -1,7 +1,6 @@
 """Sweeps: when runs grok, over one or two of the settings in which they differ."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -62,12 +61,11 @@ def grokking_time(ds: xr.Dataset, *, axis: str | None = None) -> go.Figure:
     end = float(np.nanmax(last.values))
     top = end * _ABOVE
     fig = theme.panels([f"Grokking by {theme.name(setting)}"], columns=1)
-    values: Sequence[Any] = [None] if across is None else grokked[across].values
-    for place, (value, colour) in enumerate(zip(values, theme.seed_colours(len(values)), strict=True)):
+    groups = [""] if across is None else _names(grokked[across])
+    for place, (group, colour) in enumerate(zip(groups, theme.seed_colours(len(groups)), strict=True)):
         at = {} if across is None else {across: place}
         parts = [data.isel(at).transpose(along, "seed").values for data in (grokked, last)]
-        group = "" if across is None else f"{theme.name(grokked[across])} {_text(grokked[across].values, place)}"
-        _add_group(fig, setting, x, *parts, top=top, colour=colour, group=group, legend=value is None)
+        _add_group(fig, setting, x, *parts, top=top, colour=colour, group=group, legend=across is None)
     if across is not None:
         _explain(fig, grokked.transpose(..., "seed").values.reshape(-1, grokked.sizes["seed"]), last)
     fig.update_xaxes(title_text=theme.title(setting), tickvals=x, ticktext=texts(setting.values), showgrid=False)
@@ -213,7 +211,7 @@ def _add_group(
     where = side_by_side(x, grokked.shape[1])
     is_grokked = ~np.isnan(grokked)
     is_late = ~is_grokked & ~np.isnan(last)
-    names = np.array([[f"{theme.name(setting)} {text}"] * grokked.shape[1] for text in texts(setting.values)])
+    names = np.repeat(np.array(_names(setting))[:, None], grokked.shape[1], axis=1)
     for is_shown, y, symbol, name in (
         (is_grokked, grokked, "circle", "run"),
         (is_late, last, "triangle-up-open", "not grokked by its last epoch"),
@@ -273,8 +271,9 @@ def _explain(fig: go.Figure, grokked: np.ndarray, last: xr.DataArray) -> None:
         fig.add_scatter(x=[None], y=[None], mode="markers", marker=band, name=name)
 
 
-def _text(values: np.ndarray, place: int) -> str:
-    return texts(values)[place]
+def _names(setting: xr.DataArray) -> list[str]:
+    """Each value of a setting with the setting's name."""
+    return [f"{theme.name(setting)} {text}" for text in texts(setting.values)]
 
 
 def _colour_by_epoch(fig: go.Figure, shades: np.ndarray) -> None:

@@ -15,7 +15,7 @@ def test_monitors_are_listed_under_their_own_names() -> None:
     assert all(monitor.name == name for name, monitor in MONITORS.items())
     assert set(gi.monitors.__all__) - {"MONITORS", "matrix"} <= set(MONITORS)
     with pytest.raises(TypeError, match="does not support item assignment"):
-        MONITORS["another"] = MONITORS["alignment"]
+        MONITORS["another"] = MONITORS["alignment"]  # pyright: ignore[reportIndexIssue]
 
 
 @pytest.mark.parametrize("name", MONITORS)
