@@ -229,11 +229,11 @@ def _waves(snapshot: Snapshot) -> Float64[Tensor, "axis frequency n"]:
 
 
 def _token_scores(snapshot: Snapshot) -> Float64[Tensor, "head p"]:
-    config = snapshot.config
+    config = snapshot.require_transformer()
     if not config.is_factorable:
         msg = (
-            "the score of a token needs one layer without normalization, got "
-            f"n_layers={config.n_layers}, normalization={config.normalization!r}."
+            "the score of a token needs one layer without normalization, reading 'a b =', got "
+            f"n_layers={config.n_layers}, normalization={config.normalization!r}, sequence={config.sequence!r}."
         )
         raise ValueError(msg)
     weight = {name.rsplit(".", 1)[-1]: p.double() for name, p in snapshot.params.items()}
@@ -256,7 +256,8 @@ def _over_pairs(snapshot: Snapshot, values: Float[Tensor, "head a b"], long_name
 
 def _patterns(snapshot: Snapshot) -> list[Float64[Tensor, "a b head key"]]:
     """The attention of each layer from the last position, for every pair."""
-    before = (f"blocks.{layer}.attn.hook_pattern" for layer in range(snapshot.config.n_layers - 1))
+    n_layers = snapshot.require_transformer().n_layers
+    before = (f"blocks.{layer}.attn.hook_pattern" for layer in range(n_layers - 1))
     return [*(snapshot.activation(name).double() for name in before), snapshot.attention.double()]
 
 
@@ -267,7 +268,7 @@ def _by_position(snapshot: Snapshot, layers: list[Float64[Tensor, "head key"]], 
         name="attention",
         units="",
         long_name=long_name,
-        coords={"key": snapshot.config.sequence.split()},
+        coords={"key": snapshot.require_transformer().sequence.split()},
     )
 
 

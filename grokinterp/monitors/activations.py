@@ -6,7 +6,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from grokinterp import labels
-from grokinterp.models import transformer
+from grokinterp.models import forward
 from grokinterp.snapshots import Snapshot, kept, measure
 from grokinterp.tasks import all_pairs
 
@@ -16,7 +16,7 @@ def mean(snapshot: Snapshot) -> xr.DataArray:
     """The mean activation at each hook point; dims (hook,).
 
     Here as in the others of this module, activations are those at the last position of all pairs, trained on or not;
-    of a pattern, the attention from that position.
+    of a pattern, the attention from that position. An MLP has no positions.
     """
     return _by_hook(snapshot, 0, "activation_mean", "mean activation")
 
@@ -47,7 +47,7 @@ def norm(snapshot: Snapshot) -> xr.DataArray:
 
 
 def _by_hook(snapshot: Snapshot, place: int, name: str, long_name: str) -> xr.DataArray:
-    names = transformer.hook_names(snapshot.config)
+    names = forward.hook_names(snapshot.config)
     values = _statistics(snapshot)[:, place]
     return labels.array(values, ("hook",), name=name, units="", long_name=long_name, coords={"hook": names})
 
@@ -59,13 +59,13 @@ def _statistics(snapshot: Snapshot) -> Float64[Tensor, "hook statistic"]:
 
     def see(name: str, activation: Tensor) -> Tensor:
         activation = activation if snapshot.hook is None else snapshot.hook(name, activation)
-        last = activation[:, :, -1] if name.endswith("hook_pattern") else activation[:, -1]
+        last = forward.at_answer(snapshot.config, name, activation)
         found[name] = _of_one(last.flatten(1).double())
         return activation
 
     with torch.no_grad():
-        transformer.logits(snapshot.params, snapshot.config, *all_pairs(snapshot.task), see)
-    return torch.stack([found[name] for name in transformer.hook_names(snapshot.config)])
+        forward.logits(snapshot.params, snapshot.config, *all_pairs(snapshot.task), see)
+    return torch.stack([found[name] for name in forward.hook_names(snapshot.config)])
 
 
 def _of_one(x: Float64[Tensor, "batch rest"]) -> Float64[Tensor, " statistic"]:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from grokinterp import labels
 from grokinterp.losses import cross_entropy
-from grokinterp.models import transformer
+from grokinterp.models import forward
+from grokinterp.models.config import TransformerConfig
 from grokinterp.models.factored import factored_logits
 from grokinterp.models.init import Params
 from grokinterp.snapshots import Snapshot, kept, measure
@@ -87,11 +88,13 @@ def gradients(snapshot: Snapshot) -> Params:
 def train_logits(snapshot: Snapshot, params: Params) -> Float[Tensor, "batch d_vocab_out"]:
     """The logits of the training pairs under some parameters, in their dtype: of all classes, '=' among them."""
     is_train, (a, b) = snapshot.mask("train").flatten(), all_pairs(snapshot.task)
+    config = snapshot.config
     if snapshot.hook is not None:
         # An edit is made for the batch of all pairs in order.
-        return transformer.logits(params, snapshot.config, a, b, snapshot.hook)[is_train]
-    forward = factored_logits if snapshot.config.is_factorable else transformer.logits
-    return forward(params, snapshot.config, a[is_train], b[is_train])
+        return forward.logits(params, config, a, b, snapshot.hook)[is_train]
+    if isinstance(config, TransformerConfig) and config.is_factorable:
+        return factored_logits(params, config, a[is_train], b[is_train])
+    return forward.logits(params, config, a[is_train], b[is_train])
 
 
 def _by_parameter(snapshot: Snapshot, values: list[float], name: str, units: str, long_name: str) -> xr.DataArray:

@@ -1,6 +1,7 @@
 """The factor of a schedule at an update: a function of its number, or of what the train loss has done so far."""
 
 import math
+from typing import Any
 
 from grokinterp.config import Schedule
 
@@ -29,7 +30,7 @@ class Plateau:
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
-        self.factor = 1.0
+        self.factor: float = 1.0
         self._lowest = math.inf
         # Updates since the lowest loss, or since the factor changed.
         self._waited = 0
@@ -50,12 +51,12 @@ class Plateau:
             return min(self.factor, max(self.factor * times, limit))
         return max(self.factor, min(self.factor * times, limit))
 
-    def state(self) -> dict[str, float | None]:
+    def state(self) -> dict[str, Any]:
         """What has been noted, as JSON values; the lowest loss is None before the first."""
         lowest = None if self._lowest == math.inf else self._lowest
         return {"factor": self.factor, "lowest": lowest, "waited": self._waited}
 
-    def load(self, state: dict[str, float | None]) -> None:
+    def load(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
         self.factor = state["factor"]
         self._lowest = math.inf if state["lowest"] is None else state["lowest"]

@@ -105,7 +105,9 @@ def test_the_log_says_what_the_optimizer_and_the_batches_were(
     assert metrics.learning_rate.values[-1] == 0.0
     # The rates that are logged at an epoch are those of the update after it; the spy sees those set after each update.
     steps = np.cumsum([0] + [-(-24 // int(size)) for size in metrics.batch_size.values[:-1]])
-    for step, rate, decay in zip(steps[1:], metrics.learning_rate.values[1:], metrics.weight_decay.values[1:], strict=True):
+    for step, rate, decay in zip(
+        steps[1:], metrics.learning_rate.values[1:], metrics.weight_decay.values[1:], strict=True
+    ):
         assert used[step - 1][2:] == (rate, decay)
 
 
@@ -113,7 +115,9 @@ def test_metrics_of_a_curriculum_are_of_all_training_pairs(tiny: RunConfig, tmp_
     curriculum = Curriculum(order="operand_size", stages=((0, 0.4), (12, 1.0)))
     run = train(change(tiny, {"curriculum": curriculum}), tmp_path, progress=False)
     shown = {len(batch[0]) for batch in _learner(run).batches(3)} | {len(b[0]) for b in _learner(run).batches(12)}
-    easy = run.training_set.difficulty[run.is_train] <= 0.4
+    difficulty = run.training_set.difficulty
+    assert difficulty is not None
+    easy = difficulty[run.is_train] <= 0.4
     assert 0 < easy.sum() < run.is_train.sum()
     assert sum(len(batch[0]) for batch in _learner(run).batches(3)) == easy.sum()
     assert sum(len(batch[0]) for batch in _learner(run).batches(12)) == run.is_train.sum()
@@ -135,7 +139,9 @@ def test_an_order_of_ones_own_is_kept_with_the_run(tiny: RunConfig, tmp_path: Pa
     by_b = lambda a, b: (b / 6).expand(len(a), -1)  # noqa: E731
     train(change(config, {"epochs": 8}), tmp_path, order=by_b, progress=False)
     run = train(config, tmp_path, progress=False)
-    assert torch.allclose(run.training_set.difficulty[3], torch.arange(7).double() / 6)
+    kept = run.training_set.difficulty
+    assert kept is not None
+    assert torch.allclose(kept[3], torch.arange(7).double() / 6)
     with pytest.raises(ValueError, match=r"an order of your own goes with Curriculum\(order='custom'\)"):
         train(config, tmp_path / "without", progress=False)
     with pytest.raises(ValueError, match=r"an order must give each of the task's \(7, 7\) pairs a number from 0 to 1"):
@@ -144,7 +150,9 @@ def test_an_order_of_ones_own_is_kept_with_the_run(tiny: RunConfig, tmp_path: Pa
 
 def test_a_curriculum_that_shows_nothing_says_so(tiny: RunConfig, tmp_path: Path) -> None:
     config = change(tiny, {"curriculum": Curriculum(order="custom", stages=((0, 0.5), (12, 1.0)))})
-    with pytest.raises(RunError, match=r"the curriculum shows no pair at epoch 0, whose difficulty is up to 0\.5: the ea"):
+    with pytest.raises(
+        RunError, match=r"the curriculum shows no pair at epoch 0, whose difficulty is up to 0\.5: the ea"
+    ):
         train(config, tmp_path, order=lambda a, b: torch.ones(7, 7), progress=False)
 
 
@@ -175,7 +183,9 @@ def test_pairs_of_ones_own_are_trained_on(tiny: RunConfig, tmp_path: Path) -> No
     assert torch.equal(run.is_train, mask)
     with pytest.raises(ValueError, match="a custom split cannot be built from its config; pass is_train="):
         train(config, tmp_path / "none", progress=False)
-    with pytest.raises(ValueError, match=r"training pairs of your own need SplitConfig\(rule='custom'\), got rule='uni"):
+    with pytest.raises(
+        ValueError, match=r"training pairs of your own need SplitConfig\(rule='custom'\), got rule='uni"
+    ):
         train(tiny, tmp_path / "two", is_train=mask, progress=False)
     with pytest.raises(ValueError, match="is_train leaves the train part empty"):
         train(config, tmp_path / "empty", is_train=torch.zeros(7, 7, dtype=torch.bool), progress=False)

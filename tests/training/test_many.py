@@ -90,7 +90,10 @@ def test_finished_runs_are_left_as_they_are(tiny: RunConfig, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"compile": True}, "train_many stacks runs without compile, dropout and the engine 'hooked', got compile=True"),
+        (
+            {"compile": True},
+            "stacks runs without compile, dropout and the engine 'hooked', got compile=True",
+        ),
         ({"aids.dropout": 0.1}, r"got compile=False, dropout=0\.1"),
         ({"engine": "hooked"}, "engine='hooked'; train them alone"),
         ({"model.d_mlp": 8}, "train_many stacks runs of one model, got "),
