@@ -43,14 +43,14 @@ def heeds_ctrl_c() -> Iterator[None]:
 
 def interrupt_updates(monkeypatch: pytest.MonkeyPatch, *, before: int, times: int = 1) -> None:
     """Ctrl-C in the middle of the update that leaves an epoch."""
-    update = Trainer._update
+    advance = Trainer.advance
 
     def interrupted(trainer: Trainer) -> None:
         for _ in range(times if trainer.epoch == before else 0):
             signal.raise_signal(signal.SIGINT)
-        update(trainer)
+        advance(trainer)
 
-    monkeypatch.setattr(Trainer, "_update", interrupted)
+    monkeypatch.setattr(Trainer, "advance", interrupted)
 
 
 @pytest.mark.parametrize("epoch", [0, 4, 12])
