@@ -108,7 +108,7 @@ def _written(data: xr.DataArray) -> float | int | None:
 
 def _csv(records: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO(newline="")
-    rows = [record | {axis: word(value) for axis, value in record["axes"].items()} for record in records]
+    rows = [{**record} | {axis: word(value) for axis, value in record["axes"].items()} for record in records]
     first = ["run", "status", *records[0]["axes"]]
     rest = [name for name in records[0] if name not in (*first, "axes")]
     writer = csv.DictWriter(text, [*first, *rest], extrasaction="ignore")
