@@ -15,14 +15,16 @@ def hooked_step(config: gi.RunConfig, task: gi.Task, a: Tensor, b: Tensor, label
     """A full-batch step of a `HookedTransformer`, as TransformerLens' grokking demo takes it."""
     from transformer_lens import HookedTransformer, HookedTransformerConfig
 
+    model = config.model
+    assert isinstance(model, gi.TransformerConfig)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         cfg = HookedTransformerConfig(
             n_layers=1,
-            d_model=config.model.d_model,
-            d_head=config.model.d_head,
-            n_heads=config.model.n_heads,
-            d_mlp=config.model.d_mlp,
+            d_model=model.d_model,
+            d_head=model.d_head,
+            n_heads=model.n_heads,
+            d_mlp=model.d_mlp,
             d_vocab=task.d_vocab,
             d_vocab_out=task.d_vocab,
             n_ctx=3,

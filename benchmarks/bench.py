@@ -56,13 +56,14 @@ def steps(rounds: int, *, compiled: bool) -> list[tuple[str, str, str]]:
     TransformerLens' loop has two turns: as its users run it, and with the memory setting that `train` makes, which
     helps it too.
     """
-    config = gi.presets.nanda2023()
+    config, model = gi.presets.nanda2023(), gi.presets.nanda2023().model
+    assert isinstance(model, gi.TransformerConfig)
     task = config.task.build()
     is_train = config.split.build(task, config.seed).flatten()
     a, b, labels = (x[is_train] for x in (*all_pairs(task), task.table.flatten()))
 
     def loss(params: dict[str, torch.Tensor]) -> torch.Tensor:
-        return cross_entropy(factored_logits(params, config.model, a, b), labels)
+        return cross_entropy(factored_logits(params, model, a, b), labels)
 
     def factored_step(loss: Callable[..., torch.Tensor]) -> Callable[[], None]:
         params = {n: p.requires_grad_() for n, p in initial_params(config.model, task, seed=0).items()}
@@ -81,7 +82,7 @@ def steps(rounds: int, *, compiled: bool) -> list[tuple[str, str, str]]:
     contenders: dict[str, Callable[[], object]] = {
         "hooked": hooked,
         "factored": factored_step(loss),
-        "matmul": matmul_step(len(a), config.model, task.d_vocab),
+        "matmul": matmul_step(len(a), model, task.d_vocab),
     }
     if compiled:
         contenders["compiled"] = factored_step(torch.compile(loss, dynamic=False))

@@ -7,6 +7,7 @@ from . import labels as labels
 from . import logits as logits
 from . import losses as losses
 from . import models as models
+from . import monitors as monitors
 from . import neurons as neurons
 from . import phases as phases
 from . import plots as plots
@@ -14,6 +15,7 @@ from . import presets as presets
 from . import progress as progress
 from . import report as report
 from . import several as several
+from . import survival as survival
 from . import sweeps as sweeps
 from . import tasks as tasks
 from . import testing as testing

@@ -55,6 +55,28 @@ def to_equals(snapshot: Snapshot) -> xr.DataArray:
     return _by_head(snapshot.attention[..., 2].double().mean(dim=(0, 1)), "mean attention from = to =")
 
 
+@measure("attention_mean")
+def mean(snapshot: Snapshot) -> xr.DataArray:
+    """Mean attention of each head from the last position to each position, over all pairs; dims (layer, head, key).
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> mean(gi.testing.planted_snapshot(7, (1, 3))).sel(layer=0, head=1).values.round(6).tolist()
+        [0.0, 1.0, 0.0]
+    """
+    return _by_position(snapshot, [x.mean(dim=(0, 1)) for x in _patterns(snapshot)], "mean attention")
+
+
+@measure("attention_deviation")
+def deviation(snapshot: Snapshot) -> xr.DataArray:
+    """The standard deviation over all pairs of each head's attention to each position; dims (layer, head, key).
+
+    0 for a head that attends to all pairs alike, up to 1/2 for one that attends to a position or does not.
+    """
+    deviations = [x.flatten(0, 1).std(dim=0, correction=0) for x in _patterns(snapshot)]
+    return _by_position(snapshot, deviations, "deviation of attention over pairs")
+
+
 def fit(model: object) -> AttentionFit:
     """The frequency of each head of the last layer, and how well one wave of each input explains its attention.
 
@@ -207,11 +229,11 @@ def _waves(snapshot: Snapshot) -> Float64[Tensor, "axis frequency n"]:
 
 
 def _token_scores(snapshot: Snapshot) -> Float64[Tensor, "head p"]:
-    config = snapshot.config
+    config = snapshot.require_transformer()
     if not config.is_factorable:
         msg = (
-            "the score of a token needs one layer without normalization, got "
-            f"n_layers={config.n_layers}, normalization={config.normalization!r}."
+            "the score of a token needs one layer without normalization, reading 'a b =', got "
+            f"n_layers={config.n_layers}, normalization={config.normalization!r}, sequence={config.sequence!r}."
         )
         raise ValueError(msg)
     weight = {name.rsplit(".", 1)[-1]: p.double() for name, p in snapshot.params.items()}
@@ -229,6 +251,24 @@ def _over_pairs(snapshot: Snapshot, values: Float[Tensor, "head a b"], long_name
         units="",
         long_name=long_name,
         coords={"a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens},
+    )
+
+
+def _patterns(snapshot: Snapshot) -> list[Float64[Tensor, "a b head key"]]:
+    """The attention of each layer from the last position, for every pair."""
+    n_layers = snapshot.require_transformer().n_layers
+    before = (f"blocks.{layer}.attn.hook_pattern" for layer in range(n_layers - 1))
+    return [*(snapshot.activation(name).double() for name in before), snapshot.attention.double()]
+
+
+def _by_position(snapshot: Snapshot, layers: list[Float64[Tensor, "head key"]], long_name: str) -> xr.DataArray:
+    return labels.array(
+        torch.stack(layers),
+        ("layer", "head", "key"),
+        name="attention",
+        units="",
+        long_name=long_name,
+        coords={"key": snapshot.require_transformer().sequence.split()},
     )
 
 

@@ -48,6 +48,7 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "matrix": "weight matrix",
     "parameter": "parameter of the model",
     "operation": "operation that is learned",
+    "hook": "hook point",
     "event": "event in training",
     "phase": "phase of training",
     "statistic": "statistic of a control",
@@ -55,10 +56,13 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "seed": "seed of the run",
     "run": "run of a sweep",
     "value": "value of the setting",
+    "group": "group of runs",
 }
 
 # The units a quantity may carry; "" is a pure number such as an accuracy or an fve.
-UNITS: Final[frozenset[str]] = frozenset({"", "nats", "epoch", "rad", "s", "logit", "weight", "weight^2"})
+UNITS: Final[frozenset[str]] = frozenset(
+    {"", "nats", "epoch", "rad", "s", "logit", "weight", "weight^2", "nats/weight"}
+)
 
 
 def array(

@@ -1,13 +1,16 @@
 """Attention over pairs: planted heads, waves of known frequency, and the softmax made linear."""
 
 import math
+import statistics
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 import grokinterp as gi
 from grokinterp.attention import linear_pattern
+from grokinterp.models import transformer
 from grokinterp.models.init import initial_params
 
 
@@ -134,3 +137,36 @@ def test_the_linear_pattern_has_the_tangent_of_the_sigmoid() -> None:
 
 def test_the_linear_pattern_of_attention_to_one_token_alone_is_finite() -> None:
     assert linear_pattern(torch.tensor([1.0, 0.0, 0.0])).isfinite().all()
+
+
+def test_the_mean_pattern_of_planted_heads_is_known() -> None:
+    """Head 0 looks at a, head 1 at b, and the others at all three alike, for every pair."""
+    snapshot = gi.testing.planted_snapshot(7, (1, 3))
+    mean, deviation = gi.attention.mean(snapshot), gi.attention.deviation(snapshot)
+    assert mean.dims == deviation.dims == ("layer", "head", "key")
+    assert mean.key.values.tolist() == ["a", "b", "="]
+    third = [1 / 3] * 3
+    assert mean.values[0] == pytest.approx(np.array([[1, 0, 0], [0, 1, 0], third, third]), abs=1e-9)
+    assert deviation.values == pytest.approx(0.0, abs=1e-9)
+
+
+def test_heads_that_look_at_one_input_or_the_other_differ_by_their_deviation_alone() -> None:
+    either, both = torch.full((4, 4), 0.5).double(), torch.full((4, 4), 0.5).double()
+    either[::2], either[1::2] = 1.0, 0.0
+    snapshot = attending([either, both])
+    assert gi.attention.mean(snapshot).sel(key="a").values.tolist() == [[0.5, 0.5]]
+    assert gi.attention.deviation(snapshot).sel(key="a").values.tolist() == [[0.5, 0.0]]
+
+
+def test_mean_and_deviation_are_those_of_a_loop_over_layers_heads_and_positions() -> None:
+    snapshot = random_snapshot(n_layers=2)
+    mean, deviation = gi.attention.mean(snapshot), gi.attention.deviation(snapshot)
+    cache = transformer.activations(snapshot.params, snapshot.config, *gi.tasks.all_pairs(snapshot.task))
+    for layer in range(2):
+        last = cache[f"blocks.{layer}.attn.hook_pattern"][:, :, -1]
+        for head in range(2):
+            for place, key in enumerate(("a", "b", "=")):
+                values = last[:, head, place].tolist()
+                at = {"layer": layer, "head": head, "key": key}
+                assert mean.sel(at).item() == pytest.approx(statistics.fmean(values))
+                assert deviation.sel(at).item() == pytest.approx(statistics.pstdev(values))

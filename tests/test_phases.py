@@ -108,3 +108,144 @@ def test_without_accuracy_the_probability_of_the_right_answer_stands_in() -> Non
 def test_a_missing_loss_names_its_measure() -> None:
     with pytest.raises(KeyError, match=r"phases need 'loss': add gi\.progress\.losses to the trajectory"):
         gi.phases.detect(_curves().drop_vars("loss"))
+
+
+def test_grokking_times_are_first_sustained_crossings_with_their_delay_and_ratio() -> None:
+    found = gi.phases.grokking_times(_curves())
+    assert found.memorised.item() == 300
+    # Test accuracy passes .95 between the entries 4800 (.9) and 4900 (.95).
+    assert found.grokked.item() == found.time.item() == 4900
+    assert found.delay.item() == 4600
+    assert found.ratio.item() == pytest.approx(4900 / 300)
+    assert not found.is_censored.item()
+    assert found.resolution.item() == 100
+    assert found.horizon.item() == 9600
+    assert found.attrs == {"memorised_at": 0.99, "grokked_at": 0.95, "sustained": 5}
+
+
+def test_a_spike_is_no_grokking_unless_it_lasts() -> None:
+    ds = _curves()
+    spike = ds.accuracy.copy()
+    spike.loc[{"epoch": [1000, 1100, 1200, 1300], "split": "test"}] = 1.0
+    ds["accuracy"] = spike
+    assert gi.phases.grokking_times(ds).grokked.item() == 4900
+    assert gi.phases.grokking_times(ds, sustained=4).grokked.item() == 1000
+
+
+def test_thresholds_of_grokking_times_are_arguments() -> None:
+    found = gi.phases.grokking_times(_curves(), memorised=0.6, grokked=0.5)
+    assert (found.memorised.item(), found.grokked.item()) == (200, 4000)
+
+
+def test_a_run_that_stops_before_grokking_is_censored_at_the_last_entry_that_could_show_it() -> None:
+    found = gi.phases.grokking_times(_curves().sel(epoch=slice(0, 5200)))
+    # It is above .95 at 4900, 5000, 5100 and 5200: four entries, of which nobody knows whether they last.
+    assert found.is_censored.item()
+    assert np.isnan(found.grokked.item())
+    assert found.time.item() == found.horizon.item() == 4800
+    assert np.isnan([found.delay.item(), found.ratio.item()]).all()
+    assert found.memorised.item() == 300
+    # One entry more, and it is seen.
+    assert gi.phases.grokking_times(_curves().sel(epoch=slice(0, 5300))).time.item() == 4900
+
+
+def test_a_delay_from_epoch_zero_is_a_delay_and_its_ratio_is_infinite() -> None:
+    ds = _curves()
+    ds.accuracy.loc[{"split": "train"}] = 1.0
+    found = gi.phases.grokking_times(ds)
+    assert (found.memorised.item(), found.delay.item(), found.ratio.item()) == (0, 4900, np.inf)
+    ds.accuracy.loc[{"split": "test"}] = 1.0
+    both = gi.phases.grokking_times(ds)
+    assert (both.grokked.item(), both.delay.item()) == (0, 0)
+    assert np.isnan(both.ratio.item())
+
+
+def test_resolution_is_the_largest_gap_up_to_the_crossing() -> None:
+    ds = _curves().sel(epoch=[0, 100, 300, 400, 3000, 4900, 5000, 5100, 5200, 5300, 9000, 10_000])
+    found = gi.phases.grokking_times(ds)
+    assert (found.grokked.item(), found.resolution.item()) == (4900, 2600)
+
+
+def test_grokking_times_need_entries_enough_and_a_curve() -> None:
+    with pytest.raises(ValueError, match="at least sustained=5 entries, got 4; log more often"):
+        gi.phases.grokking_times(_curves().isel(epoch=slice(0, 4)))
+    with pytest.raises(KeyError, match=r"phases need 'loss': add gi\.progress\.losses"):
+        gi.phases.grokking_times(_curves()[["squared_weight_norm"]])
+    assert gi.phases.grokking_times(_curves()[["accuracy"]]).grokked.item() == 4900
+
+
+def test_grokking_times_agree_with_detect() -> None:
+    metrics = gi.load_run("nanda2023").metrics
+    found, events = gi.phases.grokking_times(metrics, grokked=0.99), gi.phases.detect(metrics)
+    assert found.memorised.item() == _event(events, "memorised")
+    assert found.grokked.item() == _event(events, "grokked")
+    assert found.delay.item() == events.delay.item()
+
+
+def _slinging(*spikes: tuple[int, int, float, float], norm_before: float = 10.0) -> xr.Dataset:
+    """Curves that memorise at 300; a spike is its first and last epoch, its train loss, and the norm from then on."""
+    loss = np.where(EPOCHS < 300, 2.0, 1e-2)
+    norm = np.full(len(EPOCHS), norm_before)
+    for first, last, height, size in spikes:
+        loss = np.where((first <= EPOCHS) & (last >= EPOCHS), height, loss)
+        norm = np.where(first <= EPOCHS, size, norm)
+    accuracy = np.where(EPOCHS < 300, 0.5, 1.0)
+    return xr.Dataset(
+        {
+            "loss": (("epoch", "split"), np.stack([loss, loss + 5], axis=1)),
+            "accuracy": (("epoch", "split"), np.stack([accuracy, accuracy * 0.3], axis=1)),
+            "weight_norm": (("epoch", "parameter"), np.stack([np.ones_like(norm), norm**2], axis=1)),
+        },
+        coords={"epoch": EPOCHS, "split": ["train", "test"], "parameter": ["embed.W_E", "unembed.W_U"]},
+    )
+
+
+def test_planted_slingshots_are_found_with_their_epochs_and_sizes() -> None:
+    found = gi.phases.slingshots(_slinging((2000, 2100, 0.5, 12.0), (6000, 6000, 1.0, 18.0)))
+    assert found.start.values.tolist() == [2000, 6000]
+    assert found.end.values.tolist() == [2100, 6000]
+    assert found.loss_factor.values.tolist() == pytest.approx([50, 100])
+    assert found.norm_growth.values.tolist() == pytest.approx([0.2, 0.5])
+
+
+def test_losses_before_memorising_are_not_what_a_spike_rises_above() -> None:
+    ds = _slinging((2000, 2100, 0.5, 12.0))
+    ds.loss.loc[{"epoch": 0}] = 1e-5
+    assert gi.phases.slingshots(ds).start.values.tolist() == [2000]
+
+
+def test_a_run_without_slingshots_has_none() -> None:
+    calm = gi.phases.slingshots(_slinging())
+    assert calm.sizes == {"event": 0}
+    assert calm.start.attrs["units"] == "epoch"
+    run = gi.load_run("nanda2023")
+    ds = gi.trajectory(run, [gi.progress.losses, gi.progress.accuracies, gi.progress.weight_norm], progress=False)
+    assert gi.phases.slingshots(ds).sizes["event"] == 0
+
+
+@pytest.mark.parametrize(
+    "spike",
+    [
+        (2000, 2100, 0.09, 12.0),
+        (2000, 2100, 0.5, 10.0),
+        (2000, 2100, 0.5, 8.0),
+        (0, 200, 50.0, 12.0),
+    ],
+    ids=["low", "norm stays", "norm falls", "before memorising"],
+)
+def test_a_spike_alone_or_growth_alone_is_no_slingshot(spike: tuple[int, int, float, float]) -> None:
+    assert gi.phases.slingshots(_slinging(spike)).sizes["event"] == 0
+
+
+def test_thresholds_of_slingshots_are_arguments() -> None:
+    ds = _slinging((2000, 2100, 0.09, 12.0))
+    assert gi.phases.slingshots(ds, factor=8.0).sizes["event"] == 1
+    assert gi.phases.slingshots(ds, factor=8.0, least=0.1).sizes["event"] == 0
+    assert gi.phases.slingshots(ds, factor=8.0, growth=0.3).sizes["event"] == 0
+
+
+def test_slingshots_need_the_norm_of_the_unembedding() -> None:
+    with pytest.raises(KeyError, match=r"slingshots need the 'weight_norm' of unembed\.W_U: add gi\.progress"):
+        gi.phases.slingshots(_slinging().drop_sel(parameter="unembed.W_U"))
+    with pytest.raises(KeyError, match=r"phases need 'loss'"):
+        gi.phases.slingshots(_slinging().drop_vars("loss"))

@@ -7,6 +7,7 @@ import xarray as xr
 
 import grokinterp as gi
 from grokinterp.runs import kept
+from grokinterp.trajectories import known_epochs
 
 
 CONFIG = gi.RunConfig(
@@ -169,13 +170,13 @@ def test_curves_outlive_their_checkpoints(run: gi.Run) -> None:
     whole = gi.trajectory(run, measures, progress=False)
     for epoch in (1, 2, 3, 8):
         run.layout.checkpoint(epoch).unlink()
-    assert trajectories.known_epochs(run, measures) == [0, 1, 2, 3, 4, 8, 12]
+    assert known_epochs(run, measures) == [0, 1, 2, 3, 4, 8, 12]
     xr.testing.assert_identical(gi.trajectory(run, measures, progress=False), whole)
     # A measure that was not kept has the checkpoints that are left.
     assert gi.trajectory(run, [*measures, gi.fourier.gini], progress=False).epoch.values.tolist() == [0, 4, 12]
 
 
 def test_a_bundled_run_is_only_read(monkeypatch: pytest.MonkeyPatch, run: gi.Run) -> None:
-    monkeypatch.setattr(trajectories, "is_bundled", lambda _: True)
+    monkeypatch.setattr(kept, "is_bundled", lambda _: True)
     gi.trajectory(run, [gi.progress.losses], progress=False)
     assert not run.layout.analysis.exists()

@@ -61,7 +61,7 @@ def skip_mlp_mean(evidence: Evidence) -> xr.DataArray:
 
 def heads_zeroed(evidence: Evidence) -> xr.DataArray:
     """The loss with every head zeroed."""
-    return _loss(evidence, ablate(head(*range(evidence.snapshot.config.n_heads)), fill="zero"))
+    return _loss(evidence, ablate(head(*range(evidence.snapshot.require_transformer().n_heads)), fill="zero"))
 
 
 def skip_attention_zeroed(evidence: Evidence) -> xr.DataArray:

@@ -111,8 +111,7 @@ def _apart(flags: list[str]) -> tuple[list[str], dict[str, list[str]]]:
             place = place if flag == word else own
             place.append(word)
         else:
-            place = of_config.setdefault(flag.replace("-", "_"), [])
-            place += [value] if equals else []
+            place = of_config[flag.replace("-", "_")] = [value] if equals else []
     return own, dict(_switched(name, words) for name, words in of_config.items())
 
 

@@ -128,12 +128,12 @@ def _read(hint: Any, value: Any, where: str, *, is_older: bool = False) -> Any:
     raise ValueError(msg)
 
 
-def _dataclass_of(hint: Any, value: Any, where: str) -> Any:
+def _dataclass_of(hint: Any, value: Any, where: str) -> type[Any] | None:
     """The dataclass that a field asks for, which is one of several where they differ by their `kind`; else none."""
-    choices = [part for part in (typing.get_args(hint) or (hint,)) if dataclasses.is_dataclass(part)]
+    choices: list[Any] = [part for part in (typing.get_args(hint) or (hint,)) if dataclasses.is_dataclass(part)]
     if len(choices) < 2 or not isinstance(value, dict):
         return next((choice for choice in choices if isinstance(value, choice)), choices[0] if choices else None)
-    kinds = {typing.cast("Any", choice)().kind: choice for choice in choices}
+    kinds = {choice().kind: choice for choice in choices}
     if value.get("kind") not in kinds:
         msg = f"{where}.kind must be one of {', '.join(kinds)}, got {value.get('kind')!r}."
         raise ValueError(msg)

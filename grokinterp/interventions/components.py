@@ -42,7 +42,7 @@ def head(*heads: int, layer: int = -1) -> Component:
         part=lambda snapshot, x: _only(x, "heads", wanted, dim=2),
         others=draw_others(
             "heads",
-            pool=lambda snapshot: range(snapshot.config.n_heads),
+            pool=lambda snapshot: range(snapshot.require_transformer().n_heads),
             taken=lambda snapshot: wanted,
             make=lambda others: head(*others, layer=layer),
         ),

@@ -188,7 +188,7 @@ def _closed_form(clean: Snapshot, changes: dict[str, sites.Change]) -> Float64[T
     if set(changes) == {sites.LOGITS}:
         return changes[sites.LOGITS](clean.logits)
     neurons = sites.resolve(sites.NEURONS, clean.config)
-    is_linear_after = clean.config.normalization == "none" and clean.hook is None
+    is_linear_after = getattr(clean.config, "normalization", "none") == "none" and clean.hook is None
     if set(changes) == {neurons} and is_linear_after:
         return clean.logits + (changes[neurons](clean.neurons) - clean.neurons) @ clean.W_L
     return None

@@ -136,11 +136,12 @@ def _paper(config: TransformerConfig, task: Task, generator: torch.Generator) ->
 
 def _torch(config: MLPConfig, task: Task, generator: torch.Generator) -> Params:
     """The draws of torch.nn.Embedding and, in the layout [out, in] and with its bias after it, torch.nn.Linear."""
-    params = {}
+    params, bound = {}, 0.0
     for name, shape in shapes(config, task).items():
         if name == "embed.W_E":
             params[name] = torch.empty(shape).normal_(generator=generator)
         elif ".W_" in name:
+            # Of the bias that follows.
             bound = 1 / math.sqrt(shape[0])
             weights = torch.empty(shape[::-1])
             torch.nn.init.kaiming_uniform_(weights, a=math.sqrt(5), generator=generator)

@@ -142,7 +142,7 @@ def _to_hooked_mlp(params: Params, config: MLPConfig) -> Any:
     from transformer_lens import hook_points
 
     # The class has moved between versions; where it was, the later ones warn.
-    root = getattr(transformer_lens, "HookedRootModule", None) or hook_points.HookedRootModule
+    root: Any = getattr(transformer_lens, "HookedRootModule", None) or hook_points.HookedRootModule
 
     class HookedMLP(root):
         """The MLP with TransformerLens' hook points; its parameters and hooks have the names that they have here."""

@@ -31,6 +31,8 @@ MADE_BY: Final[Mapping[str, str]] = {
     "neuron_spectrum": "gi.neurons.spectrum",
     "neurons": "gi.neurons.activations(neurons)",
     "attention": "gi.attention.pattern",
+    "attention_mean": "gi.attention.mean",
+    "weight": "gi.monitors.matrix(parameter)",
     "score_components": "gi.attention.score_components",
     "loss_without": "gi.interventions.effects(keys).named('loss_without')",
     "loss_alone": "gi.interventions.effects(keys, operation=gi.interventions.keep_only).named('loss_alone')",

@@ -50,14 +50,14 @@ def grokking_epochs(ds: xr.Dataset) -> go.Figure:
     setting = need(ds, "grokked")["value"]
     drawn = {name: ds[name].transpose("value", "seed") for name in _COLOURS if name in ds}
     horizon = _horizon(drawn.values())
-    x = _places(setting.values)
+    x = places(setting.values)
     fig = theme.panels([f"Grokking by {theme.name(setting)}"], columns=1)
     for name, data in drawn.items():
         _add_runs(fig, data, x, _COLOURS[name], horizon)
-    fig.update_xaxes(title_text=theme.title(setting), tickvals=x, ticktext=_texts(setting.values), showgrid=False)
+    fig.update_xaxes(title_text=theme.title(setting), tickvals=x, ticktext=texts(setting.values), showgrid=False)
     epochs = np.concatenate([data.values.ravel() for data in drawn.values()])
     title = drawn["grokked"].attrs.get("units", "epoch")
-    fig.update_yaxes(title_text=title, **_axis_of_epochs(epochs[epochs > 0], horizon))
+    fig.update_yaxes(title_text=title, **axis_of_epochs(epochs[epochs > 0], horizon))
     fig.update_layout(legend=theme.LEGEND_ABOVE | {"x": 1, "y": 1})
     return theme.apply(fig, height=420)
 
@@ -72,11 +72,11 @@ def _horizon(drawn: Collection[xr.DataArray]) -> float | None:
     return max((float(data.attrs["horizon"]) for data in unfinished), default=None)
 
 
-def _places(values: np.ndarray) -> np.ndarray:
+def places(values: np.ndarray) -> np.ndarray:
     """Where values stand: at themselves if that keeps them apart, else at 0, 1, ...
 
     Examples:
-        >>> _places(np.array([0.0, 0.5, 2.0])).tolist(), _places(np.array([0.001, 0.01, 1.0])).tolist()
+        >>> places(np.array([0.0, 0.5, 2.0])).tolist(), places(np.array([0.001, 0.01, 1.0])).tolist()
         ([0.0, 0.5, 2.0], [0.0, 1.0, 2.0])
     """
     if values.dtype.kind in "iuf" and len(values) > 1:
@@ -86,15 +86,21 @@ def _places(values: np.ndarray) -> np.ndarray:
     return np.arange(len(values), dtype=float)
 
 
-def _texts(values: np.ndarray) -> list[str]:
+def texts(values: np.ndarray) -> list[str]:
+    """What an axis calls these values of a setting.
+
+    Examples:
+        >>> texts(np.array([1e-3, 2.0])), texts(np.array(["AdamW"]))
+        (['0.001', '2'], ['AdamW'])
+    """
     return [f"{value:g}" if values.dtype.kind == "f" else str(value) for value in values]
 
 
-def _side_by_side(x: np.ndarray, count: int) -> np.ndarray:
+def side_by_side(x: np.ndarray, count: int) -> np.ndarray:
     """Where the runs of each value stand: a little to both sides of it, in the order of their seeds.
 
     Examples:
-        >>> _side_by_side(np.array([0.0, 10.0]), 3).tolist()
+        >>> side_by_side(np.array([0.0, 10.0]), 3).tolist()
         [[-0.25, 0.0, 0.25], [9.75, 10.0, 10.25]]
     """
     width = min(0.3 * np.diff(np.sort(x)).min(), 0.05 * np.ptp(x)) if len(x) > 1 else 0.1
@@ -116,8 +122,8 @@ def _add_runs(fig: go.Figure, data: xr.DataArray, x: np.ndarray, colour: str, ho
         name=f"{name}, median",
         hovertemplate=f"{name}, median: %{{y:,.0f}}<extra></extra>",
     )
-    where = _side_by_side(x, data.sizes["seed"])
-    seeds, values = data["seed"].values, _texts(data["value"].values)
+    where = side_by_side(x, data.sizes["seed"])
+    seeds, values = data["seed"].values, texts(data["value"].values)
     runs = np.array([[f"{setting} {value}, seed {seed}" for seed in seeds] for value in values])
     is_reached = np.isfinite(data.values)
     read = f"{name}, %{{customdata}}: %{{y:,.0f}}<extra></extra>"
@@ -133,7 +139,7 @@ def _add_runs(fig: go.Figure, data: xr.DataArray, x: np.ndarray, colour: str, ho
     fig.add_scatter(x=where[~is_reached], y=above, customdata=runs[~is_reached], **circles)
 
 
-def _axis_of_epochs(epochs: np.ndarray, horizon: float | None) -> dict[str, Any]:
+def axis_of_epochs(epochs: np.ndarray, horizon: float | None) -> dict[str, Any]:
     """Settings of a logarithmic axis of epochs; its last label is the line of runs that did not come to it."""
     last = horizon or epochs.max(initial=1.0)
     first = epochs.min(initial=last)

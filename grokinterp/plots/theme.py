@@ -157,6 +157,17 @@ def legend_of_panel(fig: go.Figure, number: int, columns: int) -> str:
     return name
 
 
+def legend_on_top(fig: go.Figure, height: int) -> go.Figure:
+    """Put the legend of a figure of this height above the panels' titles, which it would run into.
+
+    Examples:
+        >>> legend_on_top(go.Figure(), 400).layout.legend.yref
+        'container'
+    """
+    above = LEGEND_ABOVE | {"x": 1, "y": 1 - 34 / height, "yref": "container", "yanchor": "top"}
+    return fig.update_layout(legend=above, margin={"t": 90})
+
+
 def title(data: xr.DataArray) -> str:
     """The title of an axis that shows this variable, from its attributes.
 

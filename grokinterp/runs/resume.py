@@ -1,8 +1,8 @@
 """What a run needs besides its last parameters to be trained on: the states of the optimizer and the generator."""
 
 from dataclasses import dataclass, field
-from typing import Any
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor

@@ -176,9 +176,7 @@ class Run:
         """
         from grokinterp.training.fork import fork
 
-        return fork(
-            self, epoch, path, changes, is_train=is_train, fresh_optimizer=fresh_optimizer, progress=progress
-        )
+        return fork(self, epoch, path, changes, is_train=is_train, fresh_optimizer=fresh_optimizer, progress=progress)
 
     def _known(self, epoch: int | None) -> int:
         """An epoch that has a checkpoint; by default the last."""

@@ -1,13 +1,17 @@
 """A dask cluster as an executor. The only file that knows `distributed`, which is an extra."""
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 import torch
 from distributed import Client
 from distributed.cfexecutor import ClientExecutor
 
 from grokinterp.runs.layout import RunError
+
+
+# Seconds for which a scheduler may not answer.
+_PATIENCE: Final = 10.0
 
 
 class ClusterExecutor(ClientExecutor):
@@ -40,7 +44,7 @@ def connect(address: str) -> ClusterExecutor:
         RunError: If no scheduler answers.
     """
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        client = Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         msg = f"no dask scheduler answers at {address} ({error}); start one with `dask scheduler`, or mend the address."
         raise RunError(msg) from None

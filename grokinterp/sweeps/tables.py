@@ -108,7 +108,7 @@ def _written(data: xr.DataArray) -> float | int | None:
 
 def _csv(records: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO(newline="")
-    rows = [record | {axis: word(value) for axis, value in record["axes"].items()} for record in records]
+    rows = [{**record} | {axis: word(value) for axis, value in record["axes"].items()} for record in records]
     first = ["run", "status", *records[0]["axes"]]
     rest = [name for name in records[0] if name not in (*first, "axes")]
     writer = csv.DictWriter(text, [*first, *rest], extrasaction="ignore")
@@ -134,5 +134,5 @@ def in_words(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _short(number: float | None) -> str:
+def _short(number: float | int | None) -> str:
     return "-" if number is None else f"{number:.3g}" if isinstance(number, float) else str(number)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from grokinterp.models.transformer import Hook
+from grokinterp.models.hooks import Hook
 
 
 # The ends of the names of hooks at which activations are dropped.

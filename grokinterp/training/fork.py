@@ -38,8 +38,8 @@ def fork(
     """A new run that begins with a checkpoint of another and the optimizer of that time, with something changed.
 
     Epochs are counted on. Without changes its checkpoints have the bits of the parent's. What an optimizer remembered
-    is kept for the last checkpoint alone; for an earlier one the parent is trained anew up to there, in a folder that is
-    then removed, which takes as long as it took.
+    is kept for the last checkpoint alone; for an earlier one the parent is trained anew up to there, in a folder that
+    is then removed, which takes as long as it took.
 
     Args:
         run: The parent.
@@ -134,8 +134,8 @@ def _point(run: Run, epoch: int, params: Params, *, progress: bool) -> ResumePoi
         off = max((again.params(epoch)[name] - p).abs().max().item() for name, p in params.items())
         if off:
             warnings.warn(
-                f"{run.path} trained anew has other weights at epoch {epoch}, by up to {off:.2g}: it was made elsewhere. "
-                "The fork has its checkpoint's weights, and the optimizer of the second training.",
+                f"{run.path} trained anew has other weights at epoch {epoch}, by up to {off:.2g}: it was made "
+                "elsewhere. The fork has its checkpoint's weights, and the optimizer of the second training.",
                 RuntimeWarning,
                 stacklevel=4,
             )

@@ -116,8 +116,8 @@ class Learner:
         if not is_shown.any():
             easiest = self._difficulty.min().item()
             msg = (
-                f"the curriculum shows no pair at epoch {epoch}, whose difficulty is up to {limit}: the easiest training "
-                f"pair has {easiest:.3g}; raise the stage's."
+                f"the curriculum shows no pair at epoch {epoch}, whose difficulty is up to {limit}: the easiest "
+                f"training pair has {easiest:.3g}; raise the stage's."
             )
             raise RunError(msg)
         a, b, answers = (x[is_shown] for x in self.train_pairs)

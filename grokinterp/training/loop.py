@@ -120,9 +120,7 @@ def _observer(run: Run, kept: list[KeptMeasure]) -> Observer:
 
     def observe(epoch: int, params: Params) -> None:
         on_cpu = {name: p.detach().cpu().clone() for name, p in params.items()}
-        snapshot = Snapshot(
-            params=on_cpu, config=run.config.model, task=run.task, is_train=run.is_train, epoch=epoch
-        )
+        snapshot = Snapshot(params=on_cpu, config=run.config.model, task=run.task, is_train=run.is_train, epoch=epoch)
         for measure in kept:
             measure.add(epoch, snapshot)
 

@@ -128,7 +128,9 @@ def _of_one_shape(
 def _update(trainers: list[Trainer], batches: list[Batch]) -> None:
     """One update of each run, from gradients that are taken at once."""
     learners = [trainer.learner for trainer in trainers]
-    stacked = {name: torch.stack([learner.params[name].detach() for learner in learners]) for name in learners[0].params}
+    stacked = {
+        name: torch.stack([learner.params[name].detach() for learner in learners]) for name in learners[0].params
+    }
     a, b, answers = (torch.stack(parts) for parts in zip(*batches, strict=True))
     grads, losses = torch.func.vmap(torch.func.grad_and_value(learners[0].loss))(stacked, a, b, answers)
     for i, learner in enumerate(learners):

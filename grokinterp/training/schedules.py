@@ -30,7 +30,7 @@ class Plateau:
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
-        self.factor = 1.0
+        self.factor: float = 1.0
         self._lowest = math.inf
         # Updates since the lowest loss, or since the factor changed.
         self._waited = 0

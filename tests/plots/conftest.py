@@ -38,6 +38,12 @@ VARIABLES = {
     "loss_without": (("frequency", "split"), "nats", "loss under the operation on one frequency"),
     "loss_alone": (("frequency", "split"), "nats", "loss under the operation on one frequency"),
     "loss_of_runs": (("seed", "split"), "nats", "loss of each run"),
+    "gradient_norm": (("parameter",), "nats/weight", "norm of the gradient"),
+    "activation_sparsity": (("hook",), "", "share of activations that are zero"),
+    "attention_mean": (("layer", "head", "key"), "", "mean attention"),
+    "attention_deviation": (("layer", "head", "key"), "", "deviation of attention over pairs"),
+    "weight": (("head", "d_model", "d_head"), "weight", "entry of W_Q"),
+    "survival": (("group",), "", "share of runs that have not grokked"),
 }
 COORDS = {
     "split": ["train", "test", "all"],
@@ -52,6 +58,12 @@ COORDS = {
     "b": list(range(P)),
     "c": [0, 1, 2],
     "seed": ["0", "1", "0, perturbed"],
+    "hook": ["hook_embed", "blocks.0.mlp.hook_post"],
+    "layer": [0],
+    "key": ["a", "b", "="],
+    "d_model": [0, 1, 2, 3],
+    "d_head": [0, 1],
+    "group": [0.5, 2.0],
 }
 
 
@@ -95,7 +107,25 @@ def ds() -> xr.Dataset:
         horizon=4000,
     )
     result["value"].attrs["long_name"] = "weight decay"
-    return result
+    return result.merge(swept())
+
+
+def swept() -> xr.Dataset:
+    """A sweep of two axes and three seeds, as `gi.collect` gives it: of 12 runs one is missing, and three are late."""
+    nan = np.nan
+    epochs = [[[nan, nan, 3000], [800, 1000, 900]], [[2000, nan, 1500], [500, nan, 700]]]
+    last = np.full((2, 2, 3), 4000.0)
+    last[1, 1, 1] = nan
+    axes = {"weight_decay": ("weight_decay", [0.5, 2.0], {"long_name": "weight decay"})}
+    axes |= {"fraction": ("fraction", [0.3, 0.6], {"long_name": "fraction"}), "seed": COORDS["seed"]}
+    about = {"grokked_epoch": (epochs, "grokked"), "last_epoch": (last, "epochs trained")}
+    return xr.Dataset(
+        {
+            name: (("weight_decay", "fraction", "seed"), np.array(values), {"units": "epoch", "long_name": long_name})
+            for name, (values, long_name) in about.items()
+        },
+        coords=axes,
+    )
 
 
 @pytest.fixture

@@ -31,10 +31,18 @@ NEEDS = {
     "readout_components": ["readout_components"],
     "score_components": ["score_components"],
     "effects": ["loss_without", "loss_alone"],
+    "attention_over_time": ["attention_mean"],
+    "overview": ["loss", "accuracy"],
+    "sweep_curves": ["accuracy"],
+    "weight_maps": ["weight"],
     # What these draw is put together from several runs, or is whatever a Dataset has over epochs.
     "compared": [],
     "over_seeds": [],
     "grokking_epochs": [],
+    "grokking_map": [],
+    "grokking_time": [],
+    "monitors": [],
+    "survival": [],
 }
 
 

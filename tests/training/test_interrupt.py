@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from grokinterp.config import RunConfig
 from grokinterp.runs import metrics
 from grokinterp.runs.layout import Layout
 from grokinterp.runs.run import load_run
+from grokinterp.training.interrupt import stopping_when
 from grokinterp.training.loop import train
 from grokinterp.training.trainer import Trainer
 
@@ -25,6 +27,7 @@ import signal, sys, torch
 from pathlib import Path
 from grokinterp.config import OptimConfig, RunConfig, TaskConfig
 from grokinterp.models.config import TransformerConfig
+from grokinterp.training.interrupt import stopping_when
 from grokinterp.training.loop import train
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -43,14 +46,14 @@ def heeds_ctrl_c() -> Iterator[None]:
 
 def interrupt_updates(monkeypatch: pytest.MonkeyPatch, *, before: int, times: int = 1) -> None:
     """Ctrl-C in the middle of the update that leaves an epoch."""
-    update = Trainer._update
+    advance = Trainer.advance
 
     def interrupted(trainer: Trainer) -> None:
         for _ in range(times if trainer.epoch == before else 0):
             signal.raise_signal(signal.SIGINT)
-        update(trainer)
+        advance(trainer)
 
-    monkeypatch.setattr(Trainer, "_update", interrupted)
+    monkeypatch.setattr(Trainer, "advance", interrupted)
 
 
 @pytest.mark.parametrize("epoch", [0, 4, 12])
@@ -131,6 +134,21 @@ def test_training_in_another_thread(tiny: RunConfig, tmp_path: Path) -> None:
     thread.start()
     thread.join(timeout=60)
     assert load_run(tmp_path).is_finished
+
+
+def test_training_stops_when_asked_in_any_thread(tiny: RunConfig, tmp_path: Path) -> None:
+    asked = iter([False] * 5 + [True] * 100)
+
+    def stopped() -> str:
+        with stopping_when(lambda: next(asked)), pytest.raises(KeyboardInterrupt, match="stopped at epoch 5"):
+            train(tiny, tmp_path, progress=False)
+        return "stopped"
+
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(stopped).result() == "stopped"
+    assert max(load_run(tmp_path).epochs) == 5
+    # Whoever comes next is not asked.
+    assert train(tiny, tmp_path, progress=False).is_finished
 
 
 @pytest.mark.slow

@@ -1,0 +1,138 @@
+"""A dask cluster of real processes that speak over TCP: a worker killed in mid-run, the scheduler gone."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+import grokinterp as gi
+from grokinterp.cli import main
+from grokinterp.config import RunConfig
+from grokinterp.runs.layout import Layout, RunError
+from grokinterp.sweeps import dask_executor, sweep
+from grokinterp.training.loop import train
+from sweeps.disk import at_work, saved, wait_for, written
+
+
+pytest.importorskip("distributed")
+pytestmark = pytest.mark.slow
+
+Begin = Callable[..., subprocess.Popen]
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    """Begins `dask scheduler` or `dask worker`, each a process of its own that ends with the test."""
+    processes: list[subprocess.Popen] = []
+    environment = os.environ | {"PYTHONPATH": str(Path(gi.__file__).parents[1])}
+    environment.pop("OMP_NUM_THREADS", None)
+
+    def start(kind: str, *flags: str) -> subprocess.Popen:
+        with (tmp_path / f"{kind}{len(processes)}.log").open("w") as log:
+            command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *flags, "--no-dashboard"]
+            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def scheduler(begin: Begin, tmp_path: Path) -> tuple[subprocess.Popen, str]:
+    """A scheduler and its address."""
+    file = tmp_path / "scheduler.json"
+    process = begin("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+    wait_for("the scheduler", file.exists)
+    return process, json.loads(file.read_text())["address"]
+
+
+@pytest.fixture
+def workers(begin: Begin, scheduler: tuple[subprocess.Popen, str], tmp_path: Path) -> list[subprocess.Popen]:
+    """Two workers of one thread each, without the nannies that would begin a dead one anew."""
+    flags = ("--nthreads", "1", "--no-nanny", "--local-directory", str(tmp_path / "dask"))
+    return [begin("worker", scheduler[1], *flags) for _ in range(2)]
+
+
+def test_a_worker_killed_in_mid_run_costs_nothing_that_was_saved(
+    long: RunConfig, scheduler: tuple[subprocess.Popen, str], workers: list[subprocess.Popen], tmp_path: Path
+) -> None:
+    configs = gi.grid(long, {"seed": range(4)})
+    root = tmp_path / "sweep"
+    with dask_executor(scheduler[1]) as executor, ThreadPoolExecutor(1) as other:
+        executor.client.wait_for_workers(2, timeout=60)
+        result = other.submit(sweep, configs, root, executor, progress=False)
+        wait_for("two runs", lambda: len(at_work(root)) == 2)
+        # Of two runs on two workers one dies with its worker, whichever it is.
+        workers[0].kill()
+        before, layouts = saved(root), at_work(root)
+        done = result.result(timeout=120)
+        threads = executor.submit(torch.get_num_threads).result(timeout=60)
+        # dask remembers no answer: what failed may succeed later.
+        assert len({executor.submit(os.urandom, 8).result(timeout=60) for _ in range(2)}) == 2
+    assert [run.config for run in done.runs] == configs
+    assert not done.failed
+    assert threads == 1
+    assert before.items() <= written(root).items()
+    died = next(run for run in done.runs if run.layout in layouts)
+    alone = train(died.config, tmp_path / "alone", progress=False)
+    assert all(torch.equal(died.params()[name], p) for name, p in alone.params().items())
+
+
+def test_a_scheduler_that_is_gone_ends_the_sweep_and_loses_nothing(
+    long: RunConfig, scheduler: tuple[subprocess.Popen, str], workers: list[subprocess.Popen], tmp_path: Path
+) -> None:
+    configs = gi.grid(long, {"seed": range(4)})
+    root = tmp_path / "sweep"
+    gone = rf"the dask scheduler at {re.escape(scheduler[1])} is gone; \d of 4 runs are finished, and nothing is lost"
+    with dask_executor(scheduler[1]) as executor, ThreadPoolExecutor(1) as other:
+        result = other.submit(sweep, configs, root, executor, progress=False)
+        wait_for("a run", lambda: [*root.glob("*/FINISHED")] and at_work(root))
+        before = saved(root)
+        scheduler[0].kill()
+        with pytest.raises(RunError, match=gone):
+            result.result(timeout=60)
+    # What was at work stops by itself, or with its worker, and a sweep of another kind waits for it and goes on.
+    done = sweep(configs, root, progress=False)
+    assert len(done.runs) == 4
+    assert before.items() <= written(root).items()
+
+
+def test_what_fails_on_a_worker_is_told_here(
+    tiny: RunConfig,
+    scheduler: tuple[subprocess.Popen, str],
+    workers: list[subprocess.Popen],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = ["--task.operation", "division", "--task.p", "7", "8", "--epochs", "2", "--model.d-mlp", "16", "--quiet"]
+    root = tmp_path / "sweep"
+    assert main(["sweep", "quick", *flags, "--scheduler", scheduler[1], "--out", str(root)]) == 1
+    said = capsys.readouterr()
+    assert f"{root / 'task.p=8,seed=0'}: p must be prime for division, got p=8" in said.out
+    assert "1 of 2 runs failed" in said.err
+    assert Layout(root / "task.p=7,seed=0").finished.exists()
+
+
+def test_no_scheduler_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grokinterp.sweeps.cluster._PATIENCE", 0.2)
+    with pytest.raises(
+        RunError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9 .* mend the address"
+    ) as raised:
+        dask_executor("tcp://127.0.0.1:9")
+    assert "\n" not in str(raised.value)
+
+
+def test_without_distributed_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "grokinterp.sweeps.cluster", raising=False)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match=r"needs the package 'distributed' .*; pip install 'grokinterp\[dask\]'"):
+        dask_executor("tcp://127.0.0.1:9")

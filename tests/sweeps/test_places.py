@@ -1,0 +1,120 @@
+"""Which directory is whose."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import grokinterp as gi
+from grokinterp.config import RunConfig, to_dict
+from grokinterp.runs.identity import write_identity
+from grokinterp.runs.layout import RunError
+from grokinterp.sweeps import places
+from grokinterp.sweeps.places import assign, known_configs
+
+
+DECAYS = st.lists(st.sampled_from([0.1, 0.3, 1.0]), min_size=1, unique=True)
+SEEDS = st.lists(st.integers(0, 2), min_size=1, unique=True)
+
+
+def names(assigned: dict[Path, RunConfig]) -> list[str]:
+    return [path.name for path in assigned]
+
+
+def test_directories_are_named_by_what_differs(tiny: RunConfig, tmp_path: Path) -> None:
+    configs = gi.grid(tiny, {"optim.weight_decay": [0.3, 1.0], "seed": [0, 1]})
+    assert names(assign(tmp_path / "a" / "b", configs)) == [
+        "optim.weight_decay=0.3,seed=0",
+        "optim.weight_decay=0.3,seed=1",
+        "optim.weight_decay=1.0,seed=0",
+        "optim.weight_decay=1.0,seed=1",
+    ]
+
+
+@settings(max_examples=8)
+@given(st.lists(st.tuples(DECAYS, SEEDS), min_size=2, max_size=3))
+def test_a_config_keeps_its_directory_however_the_sweep_is_widened(
+    tmp_path_factory: pytest.TempPathFactory, sweeps: list[tuple[list[float], list[int]]]
+) -> None:
+    root = tmp_path_factory.mktemp("sweep")
+    first: dict[RunConfig, Path] = {}
+    for decays, seeds in sweeps:
+        configs = gi.grid(gi.presets.quick(), {"optim.weight_decay": decays, "seed": seeds})
+        for path, config in assign(root, configs).items():
+            assert first.setdefault(config, path) == path
+    assert len({*first.values()}) == len(first)
+    assert known_configs(root) == {path.name: config for config, path in first.items()}
+
+
+def test_another_base_config_gets_other_directories(tiny: RunConfig, tmp_path: Path) -> None:
+    before = assign(tmp_path, gi.grid(tiny, {"seed": [0, 1]}))
+    after = assign(tmp_path, gi.grid(replace(tiny, epochs=30), {"seed": [0, 1]}))
+    assert names(before) == ["seed=0", "seed=1"]
+    assert names(after) == ["epochs=30,seed=0", "epochs=30,seed=1"]
+
+
+def test_a_run_that_was_there_before_the_sweep_is_part_of_it(tiny: RunConfig, tmp_path: Path) -> None:
+    write_identity(tmp_path / "my_run" / "config.json", replace(tiny, seed=1), {})
+    assert names(assign(tmp_path, gi.grid(tiny, {"seed": [0, 1]}))) == ["seed=0", "my_run"]
+
+
+def test_a_directory_is_found_without_the_list(tiny: RunConfig, tmp_path: Path) -> None:
+    (path,) = assign(tmp_path, [replace(tiny, seed=3)])
+    write_identity(path / "config.json", replace(tiny, seed=3), {})
+    (tmp_path / "sweep.json").unlink()
+    assert path in assign(tmp_path, gi.grid(tiny, {"optim.lr": [tiny.optim.lr, 0.1], "seed": [3]}))
+
+
+def test_a_folder_in_the_way_is_left_alone(tiny: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "seed=0").mkdir()
+    (tmp_path / "seed=1").mkdir()
+    (tmp_path / "seed=1" / "config.json").write_text("{}")
+    assigned = names(assign(tmp_path, gi.grid(tiny, {"seed": [0, 1]})))
+    assert [name[:7] for name in assigned] == ["seed=0,", "seed=1,"]
+    assert names(assign(tmp_path, gi.grid(tiny, {"seed": [0, 1]}))) == assigned
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_equal_configs_count_once(tiny: RunConfig, tmp_path: Path) -> None:
+    whole = replace(tiny, optim=replace(tiny.optim, weight_decay=1))
+    assert len(assign(tmp_path, [tiny, tiny, whole])) == 1
+
+
+def test_the_list_says_axes_and_configs(tiny: RunConfig, tmp_path: Path) -> None:
+    assign(tmp_path, gi.grid(tiny, {"seed": [2, 0]}))
+    listed = json.loads((tmp_path / "sweep.json").read_text())
+    assert listed["axes"] == {"seed": [2, 0]}
+    assert listed["runs"]["seed=2"] == to_dict(replace(tiny, seed=2))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "must be a sweep's list of runs, of format 1; choose another root"),
+        ('{"format": 2, "runs": {}}', "must be a sweep's list of runs, of format 1"),
+        ('{"format": 1, "runs": {"a": {"sead": 0}}}', "holds a config of another version: .* did you mean 'seed'"),
+        ("{", "sweep.json must be JSON"),
+    ],
+)
+def test_a_broken_list_is_named(content: str, message: str, tiny: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(RunError, match=message):
+        assign(tmp_path, [tiny])
+
+
+def test_a_root_that_cannot_be_written_is_named(tiny: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"file could not be written: .*; no run is lost"):
+        assign(tmp_path / "file", [tiny])
+
+
+def test_a_root_that_is_held_too_long_is_named(
+    tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "_PATIENCE", 0.0)
+    with FileLock(tmp_path / ".sweep.lock"), pytest.raises(RunError, match=r"another sweep has held .*sweep\.lock for"):
+        assign(tmp_path, [tiny])

@@ -1,0 +1,125 @@
+"""Processes of this machine: killed, interrupted, and left alone by the one that began them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+import grokinterp as gi
+from grokinterp.config import RunConfig, to_dict
+from grokinterp.sweeps import processes, running, sweep
+from grokinterp.training.loop import train
+from sweeps.disk import at_work, saved, wait_for, written
+
+
+pytestmark = pytest.mark.slow
+
+SWEEPING = """
+import json, sys
+from pathlib import Path
+import grokinterp as gi
+from grokinterp.config import RunConfig, from_dict
+if __name__ == "__main__":
+    config = from_dict(RunConfig, json.loads(Path(sys.argv[1]).read_text()))
+    gi.sweep(gi.grid(config, {"seed": range(2)}), sys.argv[2], 2, progress=False)
+"""
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    return [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+@pytest.fixture
+def sweeping(long: RunConfig, tmp_path: Path) -> Iterator[subprocess.Popen]:
+    """Another process that sweeps into tmp_path/sweep with two workers."""
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(long)))
+    (tmp_path / "script.py").write_text(SWEEPING)
+    command = [sys.executable, tmp_path / "script.py", tmp_path / "config.json", tmp_path / "sweep"]
+    environment = os.environ | {"PYTHONPATH": str(Path(gi.__file__).parents[1])}
+    # Where tests run in the background, Ctrl-C is ignored, and would be by what they begin.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        signal.signal(signal.SIGINT, before)
+        yield process
+        process.kill()
+
+
+def test_a_worker_killed_in_mid_run_costs_nothing_that_was_saved(long: RunConfig, tmp_path: Path) -> None:
+    configs = gi.grid(long, {"seed": range(3)})
+    root = tmp_path / "sweep"
+    with ThreadPoolExecutor(1) as other:
+        result = other.submit(sweep, configs, root, 2, progress=False)
+        wait_for("a run", lambda: at_work(root))
+        before = saved(root)
+        for worker in workers_of(os.getpid())[:1]:
+            worker.kill()
+        done = result.result(timeout=120)
+    assert len(done.runs) == 3
+    assert not done.failed
+    assert before.items() <= written(root).items()
+    alone = train(configs[0], tmp_path / "alone", progress=False)
+    assert all(torch.equal(done.runs[0].params()[name], p) for name, p in alone.params().items())
+
+
+def test_a_run_that_kills_its_workers_is_given_up_and_the_rest_goes_on(
+    tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "train_one", deadly)
+    with processes(1) as executor:
+        done = sweep(gi.grid(tiny, {"seed": range(2)}), tmp_path, executor, progress=False)
+    assert [run.config.seed for run in done.runs] == [1]
+    (error,) = done.failed.values()
+    assert error.startswith("3 workers died in it before its first checkpoint; look whether memory suffices")
+
+
+def deadly(config: dict, path: str, stop: str) -> str:
+    """As `train_one`, but for seed 0, which kills its process."""
+    from grokinterp.sweeps.work import train_one
+
+    if config["seed"] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return train_one(config, path, stop)
+
+
+def test_ctrl_c_lets_every_run_write_a_checkpoint(sweeping: subprocess.Popen, long: RunConfig, tmp_path: Path) -> None:
+    root = tmp_path / "sweep"
+    wait_for("a run", lambda: at_work(root))
+    # As a terminal does: to all processes, of which the workers must not heed it.
+    for process in [*workers_of(sweeping.pid), sweeping]:
+        process.send_signal(signal.SIGINT)
+    _, said = sweeping.communicate(timeout=60)
+    assert f"of 2 runs finished; sweep the same configs into {root} to go on." in said
+    assert "spawn" not in said
+    before, stopped = saved(root), at_work(root)
+    assert stopped
+    done = sweep(gi.grid(long, {"seed": range(2)}), root, progress=False)
+    assert len(done.runs) == 2
+    assert before.items() <= written(root).items()
+
+
+def test_workers_end_with_a_sweep_that_was_killed_and_another_goes_on(
+    sweeping: subprocess.Popen, long: RunConfig, tmp_path: Path
+) -> None:
+    root = tmp_path / "sweep"
+    wait_for("a run", lambda: at_work(root))
+    workers = workers_of(sweeping.pid)
+    assert len(workers) == 2
+    sweeping.kill()
+    before = saved(root)
+    done = sweep(gi.grid(long, {"seed": range(2)}), root, progress=False)
+    assert len(done.runs) == 2
+    assert not psutil.wait_procs(workers, timeout=60)[1]
+    assert before.items() <= written(root).items()
+
+
+def test_workers_have_one_thread() -> None:
+    with processes(1) as executor:
+        assert executor.submit(torch.get_num_threads).result() == 1

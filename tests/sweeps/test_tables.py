@@ -1,0 +1,75 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import grokinterp as gi
+from grokinterp.config import RunConfig
+from grokinterp.runs.layout import RunError
+from grokinterp.sweeps import in_words, write_summary
+from grokinterp.sweeps.places import assign
+
+
+@pytest.fixture
+def summary(tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]) -> dict:
+    """Of a run that grokked, one that did not, one that failed and one that is not there."""
+    configs = gi.grid(tiny, {"optim.batch_size": [None, 8], "seed": [0, 1]})
+    paths = [*assign(tmp_path, configs)]
+    made_up(paths[0], configs[0], memorised=4, grokked=10)
+    made_up(paths[1], configs[1], memorised=4, grokked=99)
+    path = write_summary(tmp_path, {paths[2]: 'no space, "left"'})
+    assert path == tmp_path / "summary.json"
+    return json.loads(path.read_text())
+
+
+def test_the_summary_has_a_record_for_each_run(summary: dict) -> None:
+    assert summary["counts"] == {"finished": 2, "failed": 1, "unfinished": 1}
+    assert summary["axes"] == ["optim.batch_size", "seed"]
+    assert summary["rules"]["grokked_epoch"] == "test accuracy reaches 0.99 and stays there for 5 entries"
+    first, second, third, fourth = summary["runs"]
+    assert first == {
+        "run": "optim.batch_size=none,seed=0",
+        "status": "finished",
+        "axes": {"optim.batch_size": None, "seed": 0},
+        "train_loss": 1.0,
+        "test_loss": 2.039,
+        "train_accuracy": 1.0,
+        "test_accuracy": 1.0,
+        "memorised_epoch": 40,
+        "grokked_epoch": 100,
+        "delay": 60,
+        "is_grokked": 1,
+        "last_epoch": 390,
+        "squared_weight_norm": 61.0,
+        "seconds": 19.5,
+        "error": None,
+    }
+    assert (second["grokked_epoch"], second["delay"], second["is_grokked"]) == (None, None, 0)
+    assert (third["status"], third["error"], third["test_loss"]) == ("failed", 'no space, "left"', None)
+    assert (fourth["status"], fourth["error"]) == ("unfinished", None)
+
+
+def test_the_csv_has_the_same_numbers(summary: dict, tmp_path: Path) -> None:
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert [*rows[0]][:4] == ["run", "status", "optim.batch_size", "seed"]
+    for row, record in zip(rows, summary["runs"], strict=True):
+        axes = {name: "none" if value is None else str(value) for name, value in record.pop("axes").items()}
+        assert row == axes | {name: "" if value is None else str(value) for name, value in record.items()}
+
+
+def test_the_table_for_people(summary: dict) -> None:
+    assert in_words(summary).splitlines() == [
+        "batch_size  seed   test loss  test accuracy  memorised  grokked  delay  seconds",
+        "      none     0        2.04              1         40      100     60     19.5",
+        "      none     1        3.04              0         40        -      -     19.5",
+        "         8     0      failed",
+        "         8     1  unfinished",
+    ]
+
+
+def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="there is no run in"):
+        write_summary(tmp_path)
