@@ -23,6 +23,11 @@ OPTIONS = {
     "lr schedule": {"optim.lr_schedule.kind": "cosine"},
     "decay schedule": {"optim.weight_decay_schedule.kind": "linear", "optim.weight_decay_schedule.factor": 10.0},
     "batch size schedule": {"optim.batch_size_schedule.kind": "linear", "optim.batch_size_schedule.factor": 3.0},
+    "lr on a plateau": {"optim.lr_schedule": Schedule(kind="plateau", steps=1, factor=0.5)},
+    "decay on a plateau": {"optim.weight_decay_schedule": Schedule(kind="plateau", steps=1, factor=0.5)},
+    "batch size on a plateau": {
+        "optim.batch_size_schedule": Schedule(kind="plateau", steps=1, factor=1.5, limit=3.0),
+    },
     "stablemax": {"loss.name": "stablemax"},
     "float32": {"loss.dtype": "float32"},
     "label smoothing": {"loss.label_smoothing": 0.1},
