@@ -66,9 +66,8 @@ def power2022() -> RunConfig:
     Source:
         Power et al. 2022, arXiv:2201.02177, appendix A.1.2: a decoder of 2 layers, width 128 and 4 heads that reads
         'a / b =', AdamW with learning rate 1e-3, decay 1, betas .9 and .98, warm-up over 10 updates, batches of 512,
-        half of the pairs. They trained for 100,000 updates; 4,656 training pairs are ten batches, so that 1,000 epochs
-        are 10,000 updates, past the end of grokking here. Differs: learned positions, LayerNorm before each block and
-        not after it, and GELU.
+        half of the pairs. 4,656 training pairs are ten batches, so that 400 epochs are 4,000 updates; they trained for
+        100,000. Differs: learned positions, LayerNorm before each block and not after it, and GELU.
     """
     return RunConfig(
         task=TaskConfig(operation="division", p=97),
@@ -77,7 +76,7 @@ def power2022() -> RunConfig:
             n_layers=2, normalization="LN", biases="all", act_fn="gelu", sequence="a op b =", init="hooked_transformer"
         ),
         optim=OptimConfig(lr=1e-3, weight_decay=1.0, betas=(0.9, 0.98), warmup_steps=10, batch_size=512),
-        epochs=1_000,
+        epochs=400,
         seed=0,
         checkpoint_every=50,
     )

@@ -202,7 +202,9 @@ class Config:
         preset: Its name.
     """
 
-    preset: Annotated[Literal["nanda2023", "quick", "transformer_lens_demo"], tyro.conf.Positional]
+    preset: Annotated[
+        Literal["nanda2023", "quick", "power2022", "mlp_onehot", "transformer_lens_demo"], tyro.conf.Positional
+    ]
 
     def run(self) -> None:
         """Print the JSON."""

@@ -19,8 +19,8 @@ class Sweep:
     """Train many runs, each in a directory of its own, or go on with them.
 
     `grokinterp sweep PRESET --optim.weight-decay 0.5 1.0 --seed 0..4 --out DIR`: any flag of `grokinterp train
-    PRESET` may have several values, and whole numbers a range with both ends. `grokinterp sweep FILE.toml` reads a
-    preset, changes and axes from a file. Finished runs are skipped; Ctrl-C lets each run write a checkpoint, and the
+    PRESET` may have several values, and whole numbers a range with both ends. Some presets are sweeps themselves, such
+    as `mlp_decay`. `grokinterp sweep FILE.toml` reads a preset, changes and axes from a file. Finished runs are skipped; Ctrl-C lets each run write a checkpoint, and the
     same command goes on. Exit code 1 if a run failed.
 
     Attributes:
@@ -79,18 +79,21 @@ def parse_sweep(args: list[str]) -> Callable[[], None]:
         ValueError: If there is neither, or a flag or its values cannot be.
         FileNotFoundError: If there is no such file.
     """
-    from grokinterp.sweeps import read_plan
+    from grokinterp.sweeps import SWEEPS, read_plan
     from grokinterp.sweeps.plans import Plan, values_of
 
     what, flags = (args[0], args[1:]) if args else ("", [])
     if what in ("-h", "--help"):
         _show_help("PRESET|FILE.toml", presets.quick())
-    if what in presets.PRESETS:
+    if what in SWEEPS:
+        plan = SWEEPS[what]()
+    elif what in presets.PRESETS:
         plan = Plan(config=presets.PRESETS[what]())
     elif what.endswith(".toml"):
         plan = read_plan(what)
     else:
-        msg = f"sweep needs a preset ({', '.join(presets.PRESETS)}) or a FILE.toml first, got {what!r}."
+        known = ", ".join([*SWEEPS, *presets.PRESETS])
+        msg = f"sweep needs a preset ({known}) or a FILE.toml first, got {what!r}."
         raise ValueError(msg)
     if {"-h", "--help"} & {*flags}:
         _show_help(what, plan.config)

@@ -9,6 +9,7 @@ from grokinterp.sweeps.executors import dask_executor as dask_executor
 from grokinterp.sweeps.executors import processes as processes
 from grokinterp.sweeps.plans import Plan as Plan
 from grokinterp.sweeps.plans import read_plan as read_plan
+from grokinterp.sweeps.presets import SWEEPS as SWEEPS
 from grokinterp.sweeps.results import collect as collect
 from grokinterp.sweeps.results import curves as curves
 from grokinterp.sweeps.running import Sweep as Sweep
@@ -18,6 +19,7 @@ from grokinterp.sweeps.tables import write_summary as write_summary
 
 
 __all__ = [
+    "SWEEPS",
     "Plan",
     "Sweep",
     "collect",
