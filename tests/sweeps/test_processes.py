@@ -120,6 +120,8 @@ def test_workers_end_with_a_sweep_that_was_killed_and_another_goes_on(
     assert before.items() <= written(root).items()
 
 
-def test_workers_have_one_thread() -> None:
+def test_workers_have_one_thread_and_leave_ctrl_c_to_the_sweep() -> None:
     with processes(1) as executor:
         assert executor.submit(torch.get_num_threads).result() == 1
+        assert executor.submit(signal.raise_signal, signal.SIGINT).result() is None
+        assert executor.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
