@@ -80,7 +80,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["train", "fast", "--out", "x"], "train needs a preset (nanda2023, quick, transformer_lens_demo)"),
+        (["train", "fast", "--out", "x"], "train needs a preset (nanda2023, quick, power2022, mlp_onehot, transformer_lens_demo)"),
         (["train", "quick"], "--out"),
         (["train", "quick", "--out", "x", "--eposch", "5"], "--eposch"),
         (["train", "quick", "--out", "x", "--optim.lr", "-1"], "lr and eps must be positive"),
