@@ -1,6 +1,7 @@
 from . import attention as attention
 from . import basis as basis
 from . import claims as claims
+from . import detection as detection
 from . import fourier as fourier
 from . import interventions as interventions
 from . import labels as labels
@@ -27,6 +28,7 @@ from .config import RunConfig as RunConfig
 from .config import Schedule as Schedule
 from .config import SplitConfig as SplitConfig
 from .config import TaskConfig as TaskConfig
+from .detection import early_detection as early_detection
 from .models.config import MLPConfig as MLPConfig
 from .models.config import TransformerConfig as TransformerConfig
 from .runs.foreign import load_model as load_model

@@ -3,17 +3,10 @@
 After grokking the loss is near 1e-7, below what float32 resolves next to logits of some tens.
 """
 
-from collections.abc import Sequence
-from typing import Final
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
-
-
-# A test accuracy that has risen by more than this is on no plateau.
-_RISES: Final = 0.02
 
 
 def cross_entropy_per_pair(
@@ -134,59 +127,6 @@ def zero_losses(logits: Float[Tensor, "*pairs c"], labels: Int[Tensor, "*pairs"]
 
 def _share(is_true: Bool[Tensor, "*pairs"]) -> Float64[Tensor, ""]:
     return is_true.cpu().double().mean()
-
-
-def float32_warning(
-    zero_losses: Sequence[float],
-    test_accuracy: Sequence[float],
-    *,
-    dtype: str,
-    share: float = 0.5,
-    grokked: float = 0.95,
-    sustained: int = 5,
-) -> str | None:
-    """A line of warning where float32 is likely what holds a run on its plateau; else None.
-
-    It is if the loss is computed in float32 and, in each of the last entries, at least `share` of the training pairs
-    have a loss of exactly 0, so that nothing is learned from them, while test accuracy is below `grokked` and has not
-    risen by more than 0.02 over these entries.
-
-    Args:
-        zero_losses: Share of float32 losses of training pairs that are exactly 0, 0 to 1, by entry.
-        test_accuracy: 0 to 1, by entry.
-        dtype: In which the run computes its loss.
-        share: Of zero losses.
-        grokked: Test accuracy from which on there is no plateau.
-        sustained: Entries in a row for which this has to hold.
-
-    Returns:
-        The warning, or None.
-
-    Raises:
-        ValueError: If the two are not of one length.
-
-    Source:
-        Prieto et al. 2025, arXiv:2501.04697: softmax collapse in float32 keeps models from grokking. The thresholds
-        are ours.
-
-    Examples:
-        >>> float32_warning([0.9] * 5, [0.2] * 5, dtype="float64") is None
-        True
-        >>> float32_warning([0.9] * 5, [0.2] * 5, dtype="float32")
-        "90 % of the training losses are exactly 0 in float32 while test accuracy stays at 0.20: nothing is learned ..."
-    """
-    if len(zero_losses) != len(test_accuracy):
-        msg = f"zero_losses and test_accuracy must be of one length, got {len(zero_losses)} and {len(test_accuracy)}."
-        raise ValueError(msg)
-    zeros, accuracies = zero_losses[-sustained:], test_accuracy[-sustained:]
-    if dtype != "float32" or len(zeros) < sustained:
-        return None
-    if min(zeros) < share or max(accuracies) >= grokked or accuracies[-1] - min(accuracies) > _RISES:
-        return None
-    return (
-        f"{zeros[-1]:.0%} of the training losses are exactly 0 in float32 while test accuracy stays at "
-        f"{accuracies[-1]:.2f}: nothing is learned from these pairs; use LossConfig(dtype='float64')."
-    ).replace("%", " %", 1)
 
 
 def _in_float64(logits: Float[Tensor, "*pairs c"]) -> Float64[Tensor, "*pairs c"]:

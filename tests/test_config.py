@@ -166,6 +166,11 @@ def test_a_value_of_another_type_is_refused(path, value, message):
         ("optim.lr_schedule.steps", 0, "a schedule needs steps of at least 1, .* got steps=0"),
         ("optim.lr_schedule.factor", -1.0, r"a factor and a limit .* factor=-1\.0"),
         ("optim.lr_schedule.limit", float("inf"), "a factor and a limit .* limit=inf"),
+        (
+            "optim.lr_schedule",
+            {"kind": "plateau", "steps": 9, "factor": 2.0, "limit": 0.01},
+            r"a plateau's factor and limit must both be below 1, .* got factor=2\.0, limit=0\.01",
+        ),
         ("loss.label_smoothing", 1.0, r"label_smoothing must be from 0 up to, not including, 1, got 1\.0"),
         ("aids.dropout", 1.0, r"dropout must be from 0 .* got dropout=1\.0"),
         ("aids.label_noise", -0.1, r"label_noise must be from 0 .* got label_noise=-0\.1"),

@@ -20,8 +20,8 @@ class Sweep:
 
     `grokinterp sweep PRESET --optim.weight-decay 0.5 1.0 --seed 0..4 --out DIR`: any flag of `grokinterp train
     PRESET` may have several values, and whole numbers a range with both ends. Some presets are sweeps themselves, such
-    as `mlp_decay`. `grokinterp sweep FILE.toml` reads a preset, changes and axes from a file. Finished runs are skipped; Ctrl-C lets each run write a checkpoint, and the
-    same command goes on. Exit code 1 if a run failed.
+    as `mlp_decay`. `grokinterp sweep FILE.toml` reads a preset, changes and axes from a file. Finished runs are
+    skipped; Ctrl-C lets each run write a checkpoint, and the same command goes on. Exit code 1 if a run failed.
 
     Attributes:
         out: The folder of the runs; summary.json and summary.csv come to lie in it.

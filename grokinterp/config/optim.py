@@ -44,6 +44,13 @@ class Schedule:
             )
             raise ValueError(msg)
 
+        if self.kind == "plateau" and (self.factor < 1) != (self.limit < 1):
+            msg = (
+                "a plateau's factor and limit must both be below 1, to fall, or both 1 and above, to grow, got "
+                f"factor={self.factor}, limit={self.limit}."
+            )
+            raise ValueError(msg)
+
     def at(self, step: int) -> float:
         """The factor of an update, counted from 0; that of `plateau` is not a function of it, and is 1 here."""
         part = min(step / self.steps, 1.0)
@@ -185,7 +192,8 @@ class AidsConfig:
         grokfast_window: Of `ma`: updates (the paper's w).
         grokfast_gain: What the mean is multiplied by before it is added to the gradient (the paper's lambda).
         clip_norm: Largest norm of the whole gradient; none: any.
-        weight_norm: Hold the norm of all parameters at this multiple of its initial value; none: let it go.
+        weight_norm: Hold the norm of all parameters that are not frozen at this multiple of its initial value; none:
+            let it go.
         label_noise: Share of the training pairs whose answer is replaced by another one, once, before training.
         frozen: Patterns of the names of parameters that are not updated, such as "embed.*".
 

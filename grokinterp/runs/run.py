@@ -31,7 +31,10 @@ _SCALARS: Final = {
     "weight_decay": ("", "weight decay"),
     "batch_size": ("", "pairs per update"),
     "seconds": ("s", "time trained"),
+    "softmax_collapse": ("", "share of training pairs whose softmax has collapsed"),
+    "zero_losses": ("", "share of training pairs whose loss is 0"),
 }
+_OF_FLOAT32: Final = ("softmax_collapse", "zero_losses")
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,9 @@ class Run:
             Dataset over `epoch`: `loss` (nats; over all classes trained on, '=' included where the model has
             it) and `accuracy` over (epoch, split: train, test), both of the answers that were asked for in
             training; `squared_weight_norm`; `learning_rate`, `weight_decay` and `batch_size` of the update that comes
-            next, as the optimizer had them; `seconds`. The first entry is of epoch 0, before any update. What an
-            older version did not log is NaN.
+            next, as the optimizer had them; `seconds`; and of a run whose loss is in float32 the shares of training
+            pairs that have nothing more to teach, `softmax_collapse` and `zero_losses`. The first entry is of epoch 0,
+            before any update. What an older version did not log is NaN.
 
         Raises:
             RunError: If nothing was logged, or the file is broken.
@@ -108,7 +112,8 @@ class Run:
             msg = f"{self.path} has no metrics yet; train it first."
             raise RunError(msg)
         by_split = {name: _by_split(entries, name, units) for name, units in (("loss", "nats"), ("accuracy", ""))}
-        scalars = {name: _scalar(entries, name, *about) for name, about in _SCALARS.items()}
+        known = {name: about for name, about in _SCALARS.items() if name in entries[-1] or name not in _OF_FLOAT32}
+        scalars = {name: _scalar(entries, name, *about) for name, about in known.items()}
         return xr.Dataset(by_split | scalars, attrs={"run": self.path.name, "task": self.task.name})
 
     def params(self, epoch: int | None = None) -> Params:

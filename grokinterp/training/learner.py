@@ -58,7 +58,8 @@ class Learner:
         if point is not None:
             self._go_on_from(point)
         multiple = config.aids.weight_norm
-        self._norm = None if multiple is None else multiple * filters.norm(initial).to(device)
+        updated = {name: initial[name] for name in self.optimizer.names}
+        self._norm = None if multiple is None else multiple * filters.norm(updated).to(device)
         self._device = device
         self._take_pairs(task, training_set)
         self.engine_name, self.logits = build_engine(config, self.params)
@@ -140,7 +141,7 @@ class Learner:
         self._filter_gradients()
         self.optimizer.step(self._lr_factor(), self._factor("weight_decay_schedule"))
         if self._norm is not None:
-            for name, held in filters.hold_norm(self.params, self._norm).items():
+            for name, held in filters.hold_norm(self._updated(), self._norm).items():
                 self.params[name].copy_(held)
         for plateau in self.plateaus.values():
             plateau.update(loss.item())
@@ -148,9 +149,13 @@ class Learner:
         self._set_rates()
 
     def _filter_gradients(self) -> None:
-        grads = {name: p.grad for name, p in self.params.items() if p.grad is not None}
+        grads = {name: p.grad for name, p in self._updated().items() if p.grad is not None}
         for name, grad in filters.filtered(grads, self.params, self.config.aids, self.grokfast).items():
             self.params[name].grad = grad
+
+    def _updated(self) -> Params:
+        """The parameters that are not frozen."""
+        return {name: self.params[name] for name in self.optimizer.names}
 
     def _set_rates(self) -> None:
         """Let the optimizer have the rates of the next update, where the metrics read them."""

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 
 from grokinterp.config import RunConfig
-from grokinterp.losses import accuracy, cross_entropy
+from grokinterp.losses import accuracy, cross_entropy, softmax_collapse, zero_losses
 from grokinterp.models.init import Params, initial_params, shapes
 from grokinterp.runs import metrics, tensors
 from grokinterp.runs.identity import read_fork
@@ -21,6 +21,7 @@ from grokinterp.training.determinism import deterministic
 from grokinterp.training.interrupt import interruption
 from grokinterp.training.learner import Learner
 from grokinterp.training.lines import bar
+from grokinterp.training.precision import FloatWatch
 from grokinterp.training.schedule import is_checkpoint, is_logged
 
 
@@ -58,6 +59,7 @@ class Trainer:
         self.epoch, self.seconds = (0, 0.0) if point is None else (point.epoch, point.seconds)
         with disk_errors(layout):
             metrics.keep_metrics_before(layout.metrics, self.epoch)
+        self._precision = FloatWatch(config.loss.dtype)
 
     def _refuse_foreign(self, point: ResumePoint | None, params: Params) -> None:
         if point is not None and not point.optimizer.keys() <= params.keys():
@@ -131,6 +133,7 @@ class Trainer:
         with disk_errors(self.layout):
             if log:
                 metrics.append_metrics(self.layout.metrics, entry)
+                self._precision.look(entry)
                 if self.observe is not None:
                     self.observe(self.epoch, self.learner.params)
             if save:
@@ -144,7 +147,7 @@ class Trainer:
         a, b, labels = learner.pairs
         logits = learner.logits(learner.params, a, b)
         parts = {"train": self.is_train, "test": ~self.is_train}
-        return {
+        entry = {
             "epoch": self.epoch,
             "loss": {split: cross_entropy(logits[part], labels[part]).item() for split, part in parts.items()},
             "accuracy": {split: accuracy(logits[part], labels[part]).item() for split, part in parts.items()},
@@ -154,6 +157,11 @@ class Trainer:
             "batch_size": learner.batch_size,
             "seconds": round(self.seconds, 3),
         }
+        if self.config.loss.dtype == "float32":
+            trained = logits[self.is_train]
+            entry["softmax_collapse"] = softmax_collapse(trained).item()
+            entry["zero_losses"] = zero_losses(trained, labels[self.is_train]).item()
+        return entry
 
     def _check_finite(self, entry: dict[str, Any]) -> None:
         loss, norm = entry["loss"], entry["squared_weight_norm"]

@@ -1,8 +1,11 @@
 """The warning that float32 holds a run on its plateau: when it is given, and when not."""
 
+from dataclasses import replace
+
 import pytest
 
-from grokinterp.losses import float32_warning
+import grokinterp as gi
+from grokinterp.training.precision import float32_warning
 
 
 ZEROS, PLATEAU = [0.6, 0.7, 0.8, 0.85, 0.9], [0.30, 0.31, 0.30, 0.31, 0.31]
@@ -44,3 +47,23 @@ def test_thresholds_of_the_warning_are_arguments() -> None:
 def test_entries_of_two_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match=r"zero_losses and test_accuracy must be of one length, got 5 and 4\."):
         float32_warning(ZEROS, PLATEAU[1:], dtype="float32")
+
+
+def test_a_run_that_float32_holds_on_its_plateau_warns_once(tmp_path):
+    config = gi.RunConfig(
+        task=gi.TaskConfig(p=7),
+        split=gi.SplitConfig(fraction=0.5),
+        model=gi.MLPConfig(d_mlp=64),
+        optim=gi.OptimConfig(lr=3e-2, weight_decay=0.0),
+        loss=gi.LossConfig(dtype="float32"),
+        epochs=400,
+        checkpoint_every=400,
+    )
+    with pytest.warns(RuntimeWarning, match="of the training losses are exactly 0 in float32") as warned:
+        run = gi.train(config, tmp_path / "float32", progress=False)
+    assert len(warned) == 1
+    assert run.metrics.zero_losses.values[-1] > 0.5
+    assert run.metrics.softmax_collapse.values[-1] > 0.5
+    assert run.metrics.zero_losses.values[0] == 0.0
+    exact = gi.train(replace(config, loss=gi.LossConfig()), tmp_path / "float64", progress=False)
+    assert "zero_losses" not in exact.metrics

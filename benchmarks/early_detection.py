@@ -1,0 +1,181 @@
+"""How early detectors tell that a run will grok, how often they are wrong, and where each threshold comes from.
+
+    python -m benchmarks.early_detection runs/detect            # trains 72 runs first: two hours on one CPU core
+    python -m benchmarks.early_detection runs/detect --write    # and puts the record into the package
+
+Thresholds are set on six settings and reported on six others, of other moduli, decays, fractions and operations. Half of
+each are controls that never grok. Runs that are there already are loaded.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+
+import grokinterp as gi
+from grokinterp.detection import alarms, detectors
+from grokinterp.detection.trials import Trial
+
+
+SEEDS = range(6)
+# Operation, p, fraction, weight decay.
+CALIBRATION = {
+    "p59_decay2": ("addition", 59, 0.4, 2.0),
+    "p53_decay1": ("addition", 53, 0.4, 1.0),
+    "p47_subtraction": ("subtraction", 47, 0.5, 2.0),
+    "p53_no_decay": ("addition", 53, 0.4, 0.0),
+    "p59_random": ("random", 59, 0.4, 2.0),
+    "p47_little_data": ("addition", 47, 0.2, 2.0),
+}
+HELD_OUT = {
+    "p61_decay2": ("addition", 61, 0.35, 2.0),
+    "p47_decay1.5": ("addition", 47, 0.45, 1.5),
+    "p59_multiplication": ("multiplication", 59, 0.45, 1.0),
+    "p61_no_decay": ("subtraction", 61, 0.4, 0.0),
+    "p53_random": ("random", 53, 0.4, 1.0),
+    "p59_little_data": ("addition", 59, 0.2, 1.0),
+}
+NAIVE, NAIVE_THRESHOLD = "naive score", 0.1
+Case = tuple[xr.Dataset, float]
+"""Signals of a run, and the epoch of a test accuracy of one half: infinite for a run that never reached it."""
+
+
+def main() -> None:
+    root = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    calibration = {name: cases(root, name, setting) for name, setting in CALIBRATION.items()}
+    held_out = {name: cases(root, name, setting) for name, setting in HELD_OUT.items()}
+    seen, unseen = sum(calibration.values(), []), sum(held_out.values(), [])
+    found = [judged(name, calibrated(name, seen), unseen) for name in gi.detection.DETECTORS]
+    found.append(judged(NAIVE, NAIVE_THRESHOLD, unseen))
+    on_calibration = [judged(trial.detector, trial.threshold, seen) for trial in found]
+    winner = max((trial for trial in found if trial.detector != NAIVE), key=lambda trial: worth(seen, trial))
+    print(table(found, winner.detector))
+    print(table(on_calibration, winner.detector))
+    print(by_setting(held_out, found))
+    if "--write" in sys.argv:
+        write(found, winner.detector)
+
+
+def config_of(setting: tuple[str, int, float, float], seed: int) -> gi.RunConfig:
+    """The preset `quick` in a setting, with checkpoints close enough to tell alarms apart."""
+    operation, p, fraction, decay = setting
+    changes = {"task.operation": operation, "task.p": p, "split.fraction": fraction, "optim.weight_decay": decay}
+    return gi.config.change(gi.presets.quick(), {**changes, "seed": seed, "epochs": 2_500, "checkpoint_every": 25})
+
+
+def cases(root: Path, name: str, setting: tuple[str, int, float, float]) -> list[Case]:
+    """The signals of a setting's runs, and when each reached a test accuracy of one half."""
+    found = []
+    for seed in SEEDS:
+        run = gi.train(config_of(setting, seed), root / f"{name}-seed{seed}", progress=False)
+        ds = gi.detection.signals(run, progress=False)
+        # The score is of the logged epochs, which are closer; each checkpoint has that of its own epoch.
+        naive = gi.detection.naive_score(run.metrics)
+        ds[NAIVE] = naive.reindex(epoch=ds.epoch, method="ffill")
+        metrics = run.metrics
+        half = detectors.first_sustained(metrics.epoch.values, metrics.accuracy.sel(split="test").values >= 0.5, 3)
+        print(f"{run.path.name}: half at {half}", file=sys.stderr, flush=True)
+        found.append((ds, half))
+    return found
+
+
+def rises(name: str) -> bool:
+    return name == NAIVE or gi.detection.DETECTORS[name].rises
+
+
+def alarm(name: str, threshold: float, ds: xr.Dataset) -> float:
+    return alarms.first_alarm(ds[name], ds.has_memorised, threshold=threshold, rises=rises(name))
+
+
+def calibrated(name: str, seen: list[Case]) -> float:
+    """The threshold with the fewest false alarms, then the most detections, then the longest median lead."""
+    values = np.concatenate([ds[name].values[ds.has_memorised.values] for ds, _ in seen])
+    candidates = np.unique(np.quantile(values[np.isfinite(values)], np.linspace(0, 1, 401)))
+    scores = [score(judged(name, threshold, seen)) for threshold in candidates]
+    best = [threshold for threshold, found in zip(candidates, scores, strict=True) if found == max(scores)]
+    return float(best[len(best) // 2])
+
+
+def score(trial: Trial) -> tuple[float, float, float]:
+    lead = np.median(trial.lead_shares) if trial.lead_shares else 0.0
+    return (-trial.false_alarms, trial.detected, round(float(lead), 3))
+
+
+def worth(seen: list[Case], trial: Trial) -> tuple[float, float, float]:
+    """What decides the winner: its score on the runs that thresholds were set on, never on the others."""
+    return score(judged(trial.detector, trial.threshold, seen))
+
+
+def judged(name: str, threshold: float, of: list[Case]) -> Trial:
+    """A detector's record on some runs."""
+    grokking = [(alarm(name, threshold, ds), half) for ds, half in of if np.isfinite(half)]
+    controls = [alarm(name, threshold, ds) for ds, half in of if not np.isfinite(half)]
+    in_time = [(when, half) for when, half in grokking if when < half]
+    return Trial(
+        detector=name,
+        threshold=float(threshold),
+        rises=rises(name),
+        grokked=len(grokking),
+        detected=len(in_time),
+        late=sum(bool(half <= when < np.inf) for when, half in grokking),
+        controls=len(controls),
+        false_alarms=sum(bool(np.isfinite(when)) for when in controls),
+        leads=tuple(float(half - when) for when, half in in_time),
+        lead_shares=tuple(float((half - when) / half) for when, half in in_time),
+    )
+
+
+def table(found: list[Trial], winner: str) -> str:
+    """The records as a Markdown table, shares with their 95 % intervals."""
+    rows = [
+        "| detector | alarm | detected in time | false alarms | median lead, epochs | as a share | late |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for trial in found:
+        share = np.median(trial.lead_shares) if trial.lead_shares else np.nan
+        name = f"**{trial.detector}**" if trial.detector == winner else trial.detector
+        sign = ">" if trial.rises else "<"
+        rows.append(
+            f"| {name} | {sign} {trial.threshold:.3g} | {_counted(trial.detected, trial.grokked, trial.detection_rate)} "
+            f"| {_counted(trial.false_alarms, trial.controls, trial.false_alarm_rate)} "
+            f"| {_interval(trial.median_lead)} | {share:.2f} | {trial.late} |"
+        )
+    return "\n".join(rows)
+
+
+def by_setting(settings: dict[str, list[Case]], found: list[Trial]) -> str:
+    """Alarms in each setting, and how many of them in time."""
+    rows = ["| setting | grokked | " + " | ".join(trial.detector for trial in found) + " |", "|---" * (len(found) + 2) + "|"]
+    for name, of in settings.items():
+        cells = []
+        for trial in found:
+            times = [(alarm(trial.detector, trial.threshold, ds), half) for ds, half in of]
+            raised = sum(bool(np.isfinite(when)) for when, _ in times)
+            in_time = sum(bool(when < half) for when, half in times if np.isfinite(half))
+            cells.append(f"{in_time} of {raised}" if raised else "-")
+        rows.append(f"| {name} | {sum(bool(np.isfinite(half)) for _, half in of)} of {len(of)} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _counted(successes: int, n: int, rate: tuple[float, float, float]) -> str:
+    return f"{successes} of {n} ({rate[1]:.2f} to {rate[2]:.2f})"
+
+
+def _interval(values: tuple[float, float, float]) -> str:
+    return "-" if np.isnan(values[0]) else f"{values[0]:.0f} ({values[1]:.0f} to {values[2]:.0f})"
+
+
+def write(found: list[Trial], winner: str) -> None:
+    """Put the record into the package."""
+    path = Path(gi.detection.__file__).with_name("trials.json")
+    data = {"winner": winner, "trials": [{**vars(replace(trial))} for trial in found]}
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

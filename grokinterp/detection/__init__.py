@@ -1,0 +1,22 @@
+"""Early detection: whether a run is about to grok, told without a test label, and how far to trust that."""
+
+from grokinterp.detection.alarms import early_detection as early_detection
+from grokinterp.detection.alarms import first_alarm as first_alarm
+from grokinterp.detection.detectors import DETECTORS as DETECTORS
+from grokinterp.detection.detectors import Detector as Detector
+from grokinterp.detection.detectors import signals as signals
+from grokinterp.detection.naive import naive_score as naive_score
+from grokinterp.detection.trials import Trial as Trial
+from grokinterp.detection.trials import trials as trials
+
+
+__all__ = [
+    "DETECTORS",
+    "Detector",
+    "Trial",
+    "early_detection",
+    "first_alarm",
+    "naive_score",
+    "signals",
+    "trials",
+]

@@ -1,0 +1,86 @@
+"""Alarms: when a detector first says that a run is about to grok."""
+
+import numpy as np
+import xarray as xr
+
+from grokinterp import labels
+from grokinterp.detection.detectors import DETECTORS, first_sustained, signals
+from grokinterp.detection.trials import trials, winner
+from grokinterp.runs.run import Run
+
+
+# Checkpoints in a row that an alarm needs.
+SUSTAINED = 3
+
+
+def first_alarm(signal: xr.DataArray, has_memorised: xr.DataArray, *, threshold: float, rises: bool) -> float:
+    """The first epoch after memorisation from which a signal is beyond its threshold for three checkpoints in a row.
+
+    The alarm is that of the third of them, when it could first be raised.
+
+    Args:
+        signal: Over `epoch`.
+        has_memorised: Over `epoch`.
+        threshold: Beyond which it speaks of grokking.
+        rises: Whether that is above.
+
+    Returns:
+        The epoch of the alarm; infinite if there is none.
+    """
+    beyond = signal.values > threshold if rises else signal.values < threshold
+    epochs = signal.epoch.values
+    start = first_sustained(epochs, beyond & has_memorised.values, SUSTAINED)
+    return start if np.isinf(start) else float(epochs[np.searchsorted(epochs, start) + SUSTAINED - 1])
+
+
+def early_detection(run: Run, detector: str | None = None, *, progress: bool = True) -> xr.Dataset:
+    """Whether and when a detector says that a run is about to grok, without a look at test answers; and its record.
+
+    An alarm is no proof. The record says how often the detector was right and wrong on runs of the benchmark, all of
+    them one-layer transformers at p = 47 to 61; nothing is known of other models, tasks or sizes. No alarm means little
+    in a run that has not been trained for long.
+
+    Args:
+        run: Finished or not. Alarms are told apart no better than by its checkpoints.
+        detector: One of `DETECTORS`; default: the one that won the benchmark.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        Dataset with `signal` over `epoch`, and the numbers `alarm_epoch` (NaN: none), `memorised_epoch`, `threshold`,
+        and over `statistic` (value, low, high) the record: `detection_rate`, `false_alarm_rate`, `median_lead` in
+        epochs; attribute `detector`.
+
+    Raises:
+        ValueError: If there is no such detector, or the task is one that it cannot read.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> found = gi.early_detection(gi.load_run("nanda2023"), progress=False)
+        >>> bool(found.detection_rate.sel(statistic="value") > found.false_alarm_rate.sel(statistic="value"))
+        True
+    """
+    name = winner() if detector is None else detector
+    ds = signals(run, [name], progress=progress)
+    trial, rises = trials()[name], DETECTORS[name].rises
+    alarm = first_alarm(ds[name], ds.has_memorised, threshold=trial.threshold, rises=rises)
+    after = ds.epoch.values[ds.has_memorised.values]
+    numbers = {
+        "alarm_epoch": (alarm if np.isfinite(alarm) else np.nan, "epoch", "epoch of the alarm"),
+        "memorised_epoch": (float(after[0]) if len(after) else np.nan, "epoch", "first checkpoint after memorisation"),
+        "threshold": (trial.threshold, ds[name].attrs["units"], "threshold"),
+    }
+    record = {
+        "detection_rate": (trial.detection_rate, "", "share of grokking runs that were detected in time"),
+        "false_alarm_rate": (trial.false_alarm_rate, "", "share of controls with an alarm"),
+        "median_lead": (trial.median_lead, "epoch", "median lead before a test accuracy of one half"),
+    }
+    statistic = {"statistic": ["value", "low", "high"]}
+    return xr.Dataset(
+        {"signal": ds[name]}
+        | {key: labels.array(value, name=key, units=units, long_name=what) for key, (value, units, what) in numbers.items()}
+        | {
+            key: labels.array(values, ("statistic",), name=key, units=units, long_name=what, coords=statistic)
+            for key, (values, units, what) in record.items()
+        },
+        attrs={**ds.attrs, "detector": name, "rule": f"{'above' if rises else 'below'} the threshold, three in a row"},
+    )

@@ -1,0 +1,180 @@
+"""The detectors: a signal over the checkpoints of a run, and on which side of a threshold it speaks of grokking."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import xarray as xr
+
+from grokinterp import labels
+from grokinterp.detection import measures
+from grokinterp.monitors import MONITORS
+from grokinterp.progress import weight_norm
+from grokinterp.runs.run import Run
+from grokinterp.snapshots import Measure
+from grokinterp.trajectories import trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detector:
+    """A signal, and its side.
+
+    Attributes:
+        name: Of the signal.
+        measure: Taken at every checkpoint; it reads no test answer.
+        signal: From the measure over epochs, and which of these come after memorisation, to the signal over epochs.
+        rises: Whether high values speak of grokking, else low ones.
+        meaning: The signal in words.
+    """
+
+    name: str
+    measure: Measure
+    signal: Callable[[xr.DataArray, np.ndarray], np.ndarray]
+    rises: bool
+    meaning: str
+
+
+def _as_it_is(values: xr.DataArray, _: np.ndarray) -> np.ndarray:
+    return values.values
+
+
+def _fall(values: xr.DataArray, has_memorised: np.ndarray) -> np.ndarray:
+    """How much of the largest sum of squared weights since memorisation is gone, 0 to 1."""
+    total = values.sum("parameter").values
+    largest = np.maximum.accumulate(np.where(has_memorised, total, 0.0))
+    return 1 - total / np.where(largest > 0, largest, total)
+
+
+def _of(parameter: str) -> Callable[[xr.DataArray, np.ndarray], np.ndarray]:
+    return lambda values, _: values.sel(parameter=parameter).values
+
+
+_ALL: Final = (
+    Detector(
+        name="embedding Gini",
+        measure=measures.embedding_gini,
+        signal=_as_it_is,
+        rises=True,
+        meaning="Gini coefficient of W_E's frequencies",
+    ),
+    Detector(
+        name="readout Gini",
+        measure=measures.readout_gini,
+        signal=_as_it_is,
+        rises=True,
+        meaning="Gini coefficient of W_L's frequencies",
+    ),
+    Detector(
+        name="spectral concentration",
+        measure=measures.concentration,
+        signal=_as_it_is,
+        rises=True,
+        meaning="share of W_E in its five strongest frequencies",
+    ),
+    Detector(
+        name="excluded loss",
+        measure=measures.excluded,
+        signal=_as_it_is,
+        rises=True,
+        meaning="train loss without the five frequencies that are strongest then",
+    ),
+    Detector(
+        name="restricted loss",
+        measure=measures.restricted,
+        signal=_as_it_is,
+        rises=False,
+        meaning="train loss by these five frequencies alone",
+    ),
+    Detector(
+        name="weight decay",
+        measure=weight_norm,
+        signal=_fall,
+        rises=True,
+        meaning="share of the squared weights that is gone since their maximum after memorisation",
+    ),
+    Detector(
+        name="alignment",
+        measure=MONITORS["alignment"],
+        signal=_as_it_is,
+        rises=True,
+        meaning="cosine of negative gradient and weights",
+    ),
+    Detector(
+        name="effective rank",
+        measure=MONITORS["effective_rank"],
+        signal=_of("embed.W_E"),
+        rises=False,
+        meaning="effective rank of W_E",
+    ),
+)
+DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType({detector.name: detector for detector in _ALL})
+
+
+def signals(run: Run, names: Sequence[str] = tuple(DETECTORS), *, progress: bool = True) -> xr.Dataset:
+    """The signals of detectors over a run's checkpoints.
+
+    Args:
+        run: With checkpoints as close as alarms are to be told apart.
+        names: Of `DETECTORS`.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        Dataset over `epoch`: a variable per detector, and `has_memorised`, True from where train accuracy stays at
+        99 % or above.
+
+    Raises:
+        ValueError: If there is no such detector, or the task is one that early detection cannot read.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> found = signals(gi.load_run("nanda2023"), ["weight decay"], progress=False)
+        >>> float(found["weight decay"].sel(epoch=40000)) > 0.6
+        True
+    """
+    for name in names:
+        if name not in DETECTORS:
+            msg = f"detector must be one of {', '.join(DETECTORS)}, got {name!r}."
+            raise ValueError(msg)
+    chosen = [DETECTORS[name] for name in names]
+    taken = list(dict.fromkeys(detector.measure.name for detector in chosen))
+    by_name = {detector.measure.name: detector.measure for detector in chosen}
+    ds = trajectory(run, [by_name[name] for name in taken], progress=progress)
+    has_memorised = ds.epoch.values >= memorised_epoch(run)
+    coords = {"epoch": ds.epoch.values}
+    variables = {
+        detector.name: labels.array(
+            detector.signal(ds[detector.measure.name], has_memorised),
+            ("epoch",),
+            name=detector.name,
+            units=ds[detector.measure.name].attrs["units"] if detector.signal is _as_it_is else "",
+            long_name=detector.meaning,
+            coords=coords,
+        )
+        for detector in chosen
+    }
+    memory = labels.array(
+        has_memorised, ("epoch",), name="memory", units="", long_name="whether it has memorised", coords=coords
+    )
+    return xr.Dataset({**variables, "has_memorised": memory}, attrs=ds.attrs)
+
+
+def memorised_epoch(run: Run, *, share: float = 0.99, sustained: int = 3) -> float:
+    """The first logged epoch from which train accuracy is at `share` or above for some entries; infinite if none."""
+    metrics = run.metrics
+    holds = metrics.accuracy.sel(split="train").values >= share
+    return first_sustained(metrics.epoch.values, holds, sustained)
+
+
+def first_sustained(epochs: np.ndarray, holds: np.ndarray, sustained: int) -> float:
+    """The first epoch from which something holds for some entries in a row; infinite if there is none.
+
+    Examples:
+        >>> first_sustained(np.arange(6), np.array([True, False, True, True, True, False]), 3)
+        2.0
+    """
+    if len(holds) < sustained:
+        return float("inf")
+    runs = np.lib.stride_tricks.sliding_window_view(holds, sustained).all(axis=1)
+    return float(epochs[runs.argmax()]) if runs.any() else float("inf")

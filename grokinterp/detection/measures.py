@@ -1,0 +1,112 @@
+"""What detectors look at, of one snapshot. None of it reads an answer of a pair that was not trained on.
+
+A detector cannot know whether a task has a structure. Where it has none, such as random labels, these measures take the
+answer to be the sum of the inputs, as one would who looks for grokking.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+import torch
+import xarray as xr
+from jaxtyping import Float64
+from torch import Tensor
+
+from grokinterp import labels
+from grokinterp.fourier import frequency_norms, gini_coefficient
+from grokinterp.logits import project_products
+from grokinterp.losses import cross_entropy
+from grokinterp.snapshots import Snapshot, kept, measure
+from grokinterp.tasks import operation
+
+
+# Frequencies that count as keys at a checkpoint, whatever it is.
+N_KEYS: Final = 5
+
+
+@measure("embedding_gini")
+def embedding_gini(snapshot: Snapshot) -> xr.DataArray:
+    """The Gini coefficient of the frequencies of W_E, 0 for all alike to 1 for a single one; a number."""
+    return _number(gini_coefficient(_embedding_norms(_as_structured(snapshot))), "Gini coefficient of W_E", "")
+
+
+@measure("readout_gini")
+def readout_gini(snapshot: Snapshot) -> xr.DataArray:
+    """The Gini coefficient of the frequencies of W_L over the answers, 0 to 1; a number."""
+    structured = _as_structured(snapshot)
+    return _number(
+        gini_coefficient(frequency_norms(structured.W_L, structured.basis)), "Gini coefficient of W_L", ""
+    )
+
+
+@measure("spectral_concentration")
+def concentration(snapshot: Snapshot) -> xr.DataArray:
+    """The share of W_E's squared norm, its constant left out, in its five strongest frequencies, 0 to 1; a number."""
+    squares = _embedding_norms(_as_structured(snapshot)).square()
+    strongest = squares.topk(min(N_KEYS, len(squares))).values.sum()
+    total = squares.sum().clamp(min=torch.finfo(squares.dtype).tiny)
+    return _number((strongest / total).item(), "share of the five strongest frequencies of W_E", "")
+
+
+@measure("current_excluded_loss")
+def excluded(snapshot: Snapshot) -> xr.DataArray:
+    """The train loss without the functions of a∘b of the then five strongest frequencies of W_E, nats; a number.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217. Differs: theirs takes the keys of the end of training, which nobody knows
+        early.
+    """
+    structured, keys = _as_structured(snapshot), _keys(snapshot)
+    removed = structured.logits - project_products(structured, keys)[structured.task.table]
+    return _number(_train_loss(snapshot, removed), "excluded loss at the keys of the time", "nats")
+
+
+@measure("current_restricted_loss")
+def restricted(snapshot: Snapshot) -> xr.DataArray:
+    """The train loss by the functions of a∘b of the then five strongest frequencies of W_E alone, nats; a number.
+
+    Source:
+        Nanda et al. 2023, arXiv:2301.05217. Differs: theirs takes the keys of the end, and all pairs.
+    """
+    structured, keys = _as_structured(snapshot), _keys(snapshot)
+    alone = project_products(structured, (0, *keys))[structured.task.table]
+    return _number(_train_loss(snapshot, alone), "restricted loss at the keys of the time", "nats")
+
+
+def _as_structured(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with a task that has a group: its own, or addition."""
+    # Nothing may be kept of a snapshot that holds the snapshot itself: neither would ever be freed.
+    return snapshot if snapshot.task.group is not None else _as_addition(snapshot)
+
+
+@kept
+def _as_addition(snapshot: Snapshot) -> Snapshot:
+    task = snapshot.task
+    if task.shape != (task.n_tokens, task.n_tokens) or task.n_tokens != task.n_outputs:
+        msg = (
+            f"a detector looks for the structure of addition where a task has none, and {task.name!r} has "
+            f"{task.shape} pairs and {task.n_outputs} answers; early detection needs as many answers as operands."
+        )
+        raise ValueError(msg)
+    return replace(snapshot, task=operation("addition", task.n_tokens))
+
+
+def _embedding_norms(structured: Snapshot) -> Float64[Tensor, " frequency"]:
+    return frequency_norms(structured.W_E.T, structured.basis)
+
+
+def _keys(snapshot: Snapshot) -> list[int]:
+    """The frequencies that are strongest in W_E."""
+    structured = _as_structured(snapshot)
+    norms = _embedding_norms(structured)
+    blocks = torch.tensor(structured.basis.blocks)
+    return sorted(blocks[norms.topk(min(N_KEYS, len(norms))).indices].tolist())
+
+
+def _train_loss(snapshot: Snapshot, logits: Float64[Tensor, "a b c"]) -> float:
+    is_train = snapshot.mask("train")
+    return cross_entropy(logits[is_train], snapshot.task.table[is_train]).item()
+
+
+def _number(value: float, long_name: str, units: str) -> xr.DataArray:
+    return labels.array(value, name="signal", units=units, long_name=long_name)

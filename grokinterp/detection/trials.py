@@ -1,0 +1,107 @@
+"""What each detector did in the benchmark: how often it was right, how often wrong, and how early."""
+
+import json
+import math
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A detector's record on runs that had no part in setting its threshold.
+
+    Attributes:
+        detector: Its name.
+        threshold: Set on other runs, so that none of their controls raised an alarm where that was possible.
+        rises: Whether alarms are above it, else below.
+        grokked: Runs that reached a test accuracy of one half.
+        detected: Of these, how many had the alarm before.
+        late: Of these, how many had it then or after.
+        controls: Runs that never reached it: no weight decay, random labels, too little data.
+        false_alarms: Of these, how many had an alarm.
+        leads: Epochs from the alarm to a test accuracy of one half, of each run that was detected.
+        lead_shares: The same as shares of the epoch at which it was reached.
+    """
+
+    detector: str
+    threshold: float
+    rises: bool
+    grokked: int
+    detected: int
+    late: int
+    controls: int
+    false_alarms: int
+    leads: tuple[float, ...]
+    lead_shares: tuple[float, ...]
+
+    @property
+    def detection_rate(self) -> tuple[float, float, float]:
+        """The share of grokking runs that were detected in time, and its 95 % interval."""
+        return self.detected / self.grokked, *wilson(self.detected, self.grokked)
+
+    @property
+    def false_alarm_rate(self) -> tuple[float, float, float]:
+        """The share of controls with an alarm, and its 95 % interval."""
+        return self.false_alarms / self.controls, *wilson(self.false_alarms, self.controls)
+
+    @property
+    def median_lead(self) -> tuple[float, float, float]:
+        """The median of `leads`, and its 95 % interval by resampling runs; NaN where none was detected."""
+        return resampled_median(self.leads)
+
+
+def trials() -> dict[str, Trial]:
+    """Every detector's record, the baseline's under `naive score`.
+
+    Examples:
+        >>> trial = trials()["naive score"]
+        >>> trial.false_alarms > 0
+        True
+    """
+    text = (resources.files("grokinterp") / "detection" / "trials.json").read_text(encoding="utf-8")
+    return {entry["detector"]: read_trial(entry) for entry in json.loads(text)["trials"]}
+
+
+def winner() -> str:
+    """The detector that won the benchmark."""
+    text = (resources.files("grokinterp") / "detection" / "trials.json").read_text(encoding="utf-8")
+    return json.loads(text)["winner"]
+
+
+def read_trial(entry: dict[str, Any]) -> Trial:
+    """A record from its JSON values."""
+    return Trial(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
+
+
+def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share.
+
+    Source:
+        Wilson 1927, Journal of the American Statistical Association 22, 209-212.
+
+    Examples:
+        >>> [round(end, 3) for end in wilson(0, 18)]
+        [0.0, 0.176]
+    """
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def resampled_median(values: tuple[float, ...], *, draws: int = 2_000, seed: int = 0) -> tuple[float, float, float]:
+    """The median, and its 95 % interval over samples drawn with replacement; NaN of nothing.
+
+    Examples:
+        >>> resampled_median((3.0, 3.0, 3.0))
+        (3.0, 3.0, 3.0)
+    """
+    if not values:
+        return math.nan, math.nan, math.nan
+    rng = np.random.default_rng(seed)
+    medians = np.median(rng.choice(values, size=(draws, len(values))), axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return float(np.median(values)), float(low), float(high)
