@@ -58,3 +58,23 @@ def test_the_demo_s_run_is_that_of_its_notebook():
 def test_the_quick_run_is_smaller_than_the_paper_s():
     assert quick().epochs <= nanda2023().epochs // 10
     assert quick().task.p < nanda2023().task.p
+
+
+def test_the_two_layers_are_those_that_grokking_was_first_seen_in():
+    config = power2022()
+    assert (config.task.operation, config.task.p, config.split.fraction) == ("division", 97, 0.5)
+    model, optim = config.model, config.optim
+    assert (model.n_layers, model.n_heads, model.d_model, model.n_positions) == (2, 4, 128, 4)
+    assert (model.normalization, model.act_fn) == ("LN", "gelu")
+    assert (optim.lr, optim.weight_decay, optim.betas) == (1e-3, 1.0, (0.9, 0.98))
+    assert (optim.batch_size, optim.warmup_steps) == (512, 10)
+
+
+def test_the_perceptron_reads_one_hot_pairs_and_has_two_hidden_layers():
+    config = mlp_onehot()
+    sizes = shapes(config.model, config.task.build())
+    weights = ("blocks.0.mlp.W_in", "blocks.1.mlp.W_in", "unembed.W_U")
+    assert [sizes[name] for name in weights] == [(194, 128), (128, 128), (128, 97)]
+    assert len(sizes) == 2 * len(weights)
+    assert (config.optim.lr, config.optim.weight_decay, config.optim.betas) == (1e-3, 1.0, (0.9, 0.999))
+    assert (config.split.fraction, config.epochs, config.loss.dtype) == (0.5, 5_000, "float32")
