@@ -80,7 +80,10 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["train", "fast", "--out", "x"], "train needs a preset (nanda2023, quick, transformer_lens_demo)"),
+        (
+            ["train", "fast", "--out", "x"],
+            "train needs a preset (nanda2023, quick, power2022, mlp_onehot, transformer_lens_demo)",
+        ),
         (["train", "quick"], "--out"),
         (["train", "quick", "--out", "x", "--eposch", "5"], "--eposch"),
         (["train", "quick", "--out", "x", "--optim.lr", "-1"], "lr and eps must be positive"),
@@ -217,3 +220,14 @@ def test_reproduce_fails_with_a_firm_claim(monkeypatch: pytest.MonkeyPatch, caps
 
 def test_reproduce_knows_one_paper(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nanda2023" in _refused(["reproduce", "power2022"], capsys)
+
+
+def test_a_smoke_run_of_two_hundred_epochs_modulo_11(tmp_path: Path) -> None:
+    flags = ["--task.p", "11", "--epochs", "200", "--quiet", "--out", str(tmp_path / "smoke")]
+    assert main(["train", "quick", *flags]) == 0
+    loss = gi.load_run(tmp_path / "smoke").metrics.loss.sel(split="train")
+    assert loss.sel(epoch=200) < 0.01 * loss.sel(epoch=0)
+
+
+def test_no_command_deletes_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "clean" in _refused(["clean"], capsys)

@@ -324,5 +324,28 @@ def test_a_device_is_checked():
         check_device("tpu5")
     with pytest.raises(ValueError, match=r"device 'cuda:99' was asked for, but torch finds .* use device='cpu'"):
         check_device("cuda:99")
+    with pytest.raises(ValueError, match="device must be cpu, cuda, cuda:N or mps, got 'auto'"):
+        check_device("auto")
     with pytest.raises(ValueError, match="device 'meta' was asked for, but torch finds 0 of its kind"):
         check_device("meta")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        *[
+            ("task.operation", name, f"task.operation must be one of addition, .* got '{name}'")
+            for name in ("matrix_multiplication", "sequence_prediction", "symbolic_reasoning", "language", "visual")
+        ],
+        ("optim.weight_decay_schedule.kind", "adaptive", "kind must be one of constant, .*, plateau, got 'adaptive'"),
+        ("optim.weight_decay_schedule.kind", "increasing", "kind must be one of constant, .*, plateau, got 'incr"),
+        ("optim.batch_size_schedule.kind", "curriculum", "kind must be one of constant, .*, plateau, got 'curr"),
+        ("tensorboard", True, "config has an unknown key 'tensorboard'"),
+        ("amp", True, "config has an unknown key 'amp'"),
+        ("loss.dtype", "float16", "config.loss.dtype must be one of float64, float32, got 'float16'"),
+        ("early_grok_detection", True, "config has an unknown key 'early_grok_detection'"),
+    ],
+)
+def test_what_other_systems_name_and_we_do_not_do_is_refused(path, value, message):
+    with pytest.raises(ValueError, match=message):
+        change(RunConfig(), {path: value})

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import grokinterp as gi
 from grokinterp import attention, fourier, interventions, logits, neurons, progress, several
@@ -91,3 +93,22 @@ def test_analyses_of_groups_refuse_several_operations_in_one_line(name: str, unt
     wanted = r"^this analysis needs a task .* operation, got 'division, addition, random mod 5', which has no group\.$"
     with pytest.raises(ValueError, match=wanted):
         NEED_A_GROUP[name](untrained)
+
+
+def test_each_operation_has_a_time_of_grokking_a_mark_at_it_and_a_panel() -> None:
+    epochs, at = np.arange(0, 200, 10), {"addition": 50, "division": 120}
+    test = np.stack([epochs >= first for first in at.values()], axis=1).astype(float)
+    accuracy = (("epoch", "operation", "split"), np.stack([np.ones_like(test), test], axis=2))
+    coords = {"epoch": epochs, "operation": list(at), "split": ["train", "test"]}
+    ds = xr.Dataset({"accuracy": accuracy, "loss": accuracy, "squared_weight_norm": ("epoch", epochs + 1.0)}, coords)
+    for name, first in at.items():
+        times = gi.phases.grokking_times(ds.sel(operation=name), grokked=0.95)
+        assert times.grokked.item() == first
+        marked = gi.plots.overview(ds.sel(operation=name), times=times)
+        assert f"grokked, epoch {first}" in [note.text for note in marked.layout.annotations]
+    fig = gi.plots.sweep_curves(ds, log_x=True)
+    assert [note.text for note in fig.layout.annotations[:2]] == [
+        "<b>Operation addition</b>",
+        "<b>Operation division</b>",
+    ]
+    assert fig.layout.xaxis.type == "log"

@@ -69,7 +69,7 @@ def test_a_failed_run_is_named_and_the_exit_code_says_so(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "sweep needs a preset (nanda2023, quick, transformer_lens_demo) or a FILE.toml first, got ''"),
+        ([], ", power2022, mlp_onehot, transformer_lens_demo) or a FILE.toml first, got ''"),
         (["fast"], "or a FILE.toml first, got 'fast'"),
         (["quick"], "--out"),
         (["quick", "--out", "x", "--eposch", "5"], "unknown key 'eposch'; did you mean 'epochs'?"),

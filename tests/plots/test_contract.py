@@ -104,3 +104,10 @@ def test_pictures_know_labelled_data_and_plotly_and_nothing_else():
     for path in Path(plots.__file__).parent.glob("*.py"):
         for name in imports(path):
             assert name.startswith(allowed), f"{path.name} imports {name}"
+
+
+def test_a_figure_is_written_as_a_page_that_needs_nothing_else(ds, tmp_path):
+    plots.training_curves(ds).write_html(tmp_path / "curves.html")
+    page = (tmp_path / "curves.html").read_text()
+    assert "Plotly.newPlot" in page
+    assert "<script src=" not in page

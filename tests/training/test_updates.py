@@ -1,6 +1,7 @@
 """The updates: those of a plain loop, the same with every engine, and bit for bit the same again."""
 
 import dataclasses
+import itertools
 import json
 import math
 import shutil
@@ -12,11 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from grokinterp.config import OptimConfig, RunConfig, to_dict
+from grokinterp.config import OptimConfig, RunConfig, change, to_dict
 from grokinterp.models import lens
 from grokinterp.models.init import Params, initial_params
 from grokinterp.runs.run import Run
 from grokinterp.training.engines import build_engine
+from grokinterp.training.learner import Learner
 from grokinterp.training.loop import train
 
 
@@ -142,6 +144,45 @@ def test_training_leaves_the_random_state_of_the_caller_alone(tiny: RunConfig, t
     before = torch.get_rng_state()
     train(tiny, tmp_path, progress=False)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_checkpoint_is_a_state_of_its_own_and_the_last_is_the_final_one(tiny: RunConfig, tmp_path: Path) -> None:
+    run = train(dataclasses.replace(tiny, epochs=13, log_every=1), tmp_path, progress=False)
+    assert run.epochs[-1] == 13 % tiny.checkpoint_every + tiny.checkpoint_every
+    states = [run.params(epoch) for epoch in run.epochs]
+    for before, after in itertools.pairwise(states):
+        assert all(not torch.equal(p, after[name]) for name, p in before.items() if p.any())
+    for epoch in run.epochs:
+        norm = sum(p.double().square().sum().item() for p in run.params(epoch).values())
+        assert norm == pytest.approx(run.metrics.squared_weight_norm.sel(epoch=epoch).item(), rel=1e-12)
+
+
+def test_the_split_has_a_seed_and_all_else_that_is_drawn_has_the_run_s(tiny: RunConfig, tmp_path: Path) -> None:
+    changes = ({"split.seed": 5}, {"split.seed": 5, "seed": 1}, {"split.seed": 6})
+    runs = [
+        train(change(tiny, {**each, "epochs": 1}), tmp_path / str(i), progress=False) for i, each in enumerate(changes)
+    ]
+    first, other_seed, other_split = runs
+    assert torch.equal(first.is_train, other_seed.is_train)
+    assert not torch.equal(first.params(0)["embed.W_E"], other_seed.params(0)["embed.W_E"])
+    assert not torch.equal(first.is_train, other_split.is_train)
+    assert all(torch.equal(p, other_split.params(0)[name]) for name, p in first.params(0).items())
+
+
+def test_the_order_of_batches_follows_the_seed(tiny: RunConfig, tmp_path: Path) -> None:
+    run = train(dataclasses.replace(tiny, epochs=1), tmp_path, progress=False)
+
+    def order(seed: int) -> list[int]:
+        params = run.params(0)
+        config = dataclasses.replace(tiny, seed=seed)
+        learner = Learner(
+            config, run.task, run.training_set, params, initial=params, point=None, device=torch.device("cpu")
+        )
+        return [pair for a, b, _ in learner.batches(0) for pair in (7 * a + b).tolist()]
+
+    assert order(0) == order(0)
+    assert order(0) != order(1)
+    assert sorted(order(0)) == sorted(order(1)) == run.is_train.flatten().nonzero().flatten().tolist()
 
 
 @pytest.mark.slow
