@@ -19,7 +19,7 @@ import xarray as xr
 
 import grokinterp as gi
 from grokinterp.detection import alarms, detectors
-from grokinterp.detection.trials import Trial
+from grokinterp.detection.record import Trial
 
 
 SEEDS = range(6)

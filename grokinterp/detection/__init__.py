@@ -6,8 +6,8 @@ from grokinterp.detection.detectors import DETECTORS as DETECTORS
 from grokinterp.detection.detectors import Detector as Detector
 from grokinterp.detection.detectors import signals as signals
 from grokinterp.detection.naive import naive_score as naive_score
-from grokinterp.detection.trials import Trial as Trial
-from grokinterp.detection.trials import trials as trials
+from grokinterp.detection.record import Trial as Trial
+from grokinterp.detection.record import trials as trials
 
 
 __all__ = [

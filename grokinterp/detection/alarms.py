@@ -7,7 +7,7 @@ import xarray as xr
 
 from grokinterp import labels
 from grokinterp.detection.detectors import DETECTORS, first_sustained, signals
-from grokinterp.detection.trials import trials, winner
+from grokinterp.detection.record import trials, winner
 from grokinterp.runs.run import Run
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 import grokinterp as gi
 from grokinterp.detection import first_alarm, naive_score, trials
 from grokinterp.detection.detectors import first_sustained
-from grokinterp.detection.trials import Trial, resampled_median, wilson
+from grokinterp.detection.record import Trial, resampled_median, wilson, winner
 
 
 EPOCHS = np.arange(0, 100, 10)
@@ -60,7 +60,7 @@ def test_the_naive_score_is_its_formula() -> None:
 
 
 def test_the_naive_score_alarms_at_a_run_that_does_not_grok() -> None:
-    """A train loss that has settled, and a test loss that falls by a thousandth: no grokking, and a score in millions."""
+    """A train loss that has settled, and a test loss that falls by a thousandth: no grokking, a score in millions."""
     test = np.linspace(10.0, 9.99, 20)
     found = naive_score(curves([1e-4] * 20, list(test)))
     assert found.values[-1] > 1e6
@@ -74,7 +74,7 @@ def test_the_record_of_the_benchmark_is_whole_and_honest_about_the_baseline() ->
         assert trial.detected == len(trial.leads) == len(trial.lead_shares)
         assert trial.detected + trial.late <= trial.grokked
         assert all(lead > 0 for lead in trial.leads)
-    best, naive = known[gi.detection.trials.winner()], known["naive score"]
+    best, naive = known[winner()], known["naive score"]
     assert best.false_alarm_rate[0] < naive.false_alarm_rate[0]
     assert naive.false_alarms >= naive.controls / 2
 
@@ -131,7 +131,7 @@ def test_the_alarm_of_a_run_that_never_memorised_is_nan(tmp_path) -> None:
 
 
 def test_an_unknown_detector_is_refused() -> None:
-    with pytest.raises(ValueError, match="detector must be one of embedding Gini, .* got 'gini'"):
+    with pytest.raises(ValueError, match=r"detector must be one of embedding Gini, .* got 'gini'"):
         gi.detection.signals(gi.load_run("nanda2023"), ["gini"], progress=False)
 
 

@@ -34,10 +34,10 @@ def untrained(task: gi.Task, *, scale: float = 4.0) -> gi.Snapshot:
 @pytest.mark.parametrize("name", ["addition", "random"])
 def test_no_answer_of_a_test_pair_is_read(measure: gi.Measure, name: str) -> None:
     snap = untrained(operation(name, 11))
-    table = snap.task.table.clone()
+    table, is_train = snap.task.table.clone(), snap.mask("train")
     # A detector knows the task's structure, so the task of a group keeps it and gets other answers at test pairs
     # through a table that has none.
-    table[~snap.is_train] = (table[~snap.is_train] + 5) % 11
+    table[~is_train] = (table[~is_train] + 5) % 11
     plain = replace(snap, task=from_table(snap.task.table, name="known"))
     other = replace(snap, task=from_table(table, name="other"))
     assert measure(plain).item() == measure(other).item()
@@ -68,7 +68,8 @@ def test_losses_at_the_keys_of_the_time_are_those_of_a_loop() -> None:
     norms = [(snap.W_E.T @ rows.matrix[rows.block == block].T).norm().item() for block in range(1, 6)]
     keys = sorted(range(1, 6), key=lambda k: norms[k - 1])  # all five of them
     means = torch.stack([snap.logits[snap.task.table == s].mean(dim=0) for s in range(11)])
-    of_keys = sum(rows.matrix[rows.block == k].T @ rows.matrix[rows.block == k] @ means for k in keys)
+    each = [rows.matrix[rows.block == k].T @ rows.matrix[rows.block == k] @ means for k in keys]
+    of_keys = torch.stack(each).sum(dim=0)
     constant = means.mean(dim=0).expand_as(means)
     train, answers = snap.is_train, snap.task.table[snap.is_train]
     alone = cross_entropy((of_keys + constant)[snap.task.table][train], answers)

@@ -75,7 +75,8 @@ def winner() -> str:
 
 def read_trial(entry: dict[str, Any]) -> Trial:
     """A record from its JSON values."""
-    return Trial(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    return Trial(**values)
 
 
 def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
