@@ -1,5 +1,7 @@
 """Alarms: when a detector first says that a run is about to grok."""
 
+from typing import Final
+
 import numpy as np
 import xarray as xr
 
@@ -10,13 +12,13 @@ from grokinterp.runs.run import Run
 
 
 # Checkpoints in a row that an alarm needs.
-SUSTAINED = 3
+SUSTAINED: Final = 2
 
 
 def first_alarm(signal: xr.DataArray, has_memorised: xr.DataArray, *, threshold: float, rises: bool) -> float:
-    """The first epoch after memorisation from which a signal is beyond its threshold for three checkpoints in a row.
+    """The first epoch after memorisation from which a signal is beyond its threshold for two checkpoints in a row.
 
-    The alarm is that of the third of them, when it could first be raised.
+    The alarm is that of the second of them, when it could first be raised.
 
     Args:
         signal: Over `epoch`.
@@ -64,23 +66,20 @@ def early_detection(run: Run, detector: str | None = None, *, progress: bool = T
     trial, rises = trials()[name], DETECTORS[name].rises
     alarm = first_alarm(ds[name], ds.has_memorised, threshold=trial.threshold, rises=rises)
     after = ds.epoch.values[ds.has_memorised.values]
+    alarm_epoch = alarm if np.isfinite(alarm) else np.nan
+    memorised = float(after[0]) if len(after) else np.nan
     numbers = {
-        "alarm_epoch": (alarm if np.isfinite(alarm) else np.nan, "epoch", "epoch of the alarm"),
-        "memorised_epoch": (float(after[0]) if len(after) else np.nan, "epoch", "first checkpoint after memorisation"),
-        "threshold": (trial.threshold, ds[name].attrs["units"], "threshold"),
+        "alarm_epoch": labels.array(alarm_epoch, name="alarm", units="epoch", long_name="epoch of the alarm"),
+        "memorised_epoch": labels.array(memorised, name="memorised", units="epoch", long_name="first after memorising"),
+        "threshold": labels.array(trial.threshold, name="threshold", units="", long_name="threshold"),
+        "detection_rate": _record(trial.detection_rate, "", "share of grokking runs that were detected in time"),
+        "false_alarm_rate": _record(trial.false_alarm_rate, "", "share of controls with an alarm"),
+        "median_lead": _record(trial.median_lead, "epoch", "median lead before a test accuracy of one half"),
     }
-    record = {
-        "detection_rate": (trial.detection_rate, "", "share of grokking runs that were detected in time"),
-        "false_alarm_rate": (trial.false_alarm_rate, "", "share of controls with an alarm"),
-        "median_lead": (trial.median_lead, "epoch", "median lead before a test accuracy of one half"),
-    }
-    statistic = {"statistic": ["value", "low", "high"]}
-    return xr.Dataset(
-        {"signal": ds[name]}
-        | {key: labels.array(value, name=key, units=units, long_name=what) for key, (value, units, what) in numbers.items()}
-        | {
-            key: labels.array(values, ("statistic",), name=key, units=units, long_name=what, coords=statistic)
-            for key, (values, units, what) in record.items()
-        },
-        attrs={**ds.attrs, "detector": name, "rule": f"{'above' if rises else 'below'} the threshold, three in a row"},
-    )
+    rule = f"{'above' if rises else 'below'} the threshold after memorisation, {SUSTAINED} checkpoints in a row"
+    return xr.Dataset({"signal": ds[name], **numbers}, attrs={**ds.attrs, "detector": name, "rule": rule})
+
+
+def _record(values: tuple[float, float, float], units: str, long_name: str) -> xr.DataArray:
+    coords = {"statistic": ["value", "low", "high"]}
+    return labels.array(values, ("statistic",), name="record", units=units, long_name=long_name, coords=coords)

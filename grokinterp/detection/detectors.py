@@ -74,18 +74,25 @@ _ALL: Final = (
         meaning="share of W_E in its five strongest frequencies",
     ),
     Detector(
+        name="product Gini",
+        measure=measures.product_gini,
+        signal=_as_it_is,
+        rises=True,
+        meaning="Gini coefficient of the logits' frequencies over a∘b",
+    ),
+    Detector(
         name="excluded loss",
         measure=measures.excluded,
         signal=_as_it_is,
         rises=True,
-        meaning="train loss without the five frequencies that are strongest then",
+        meaning="rise of the train loss, over log p, without the five frequencies of W_E that are strongest then",
     ),
     Detector(
         name="restricted loss",
         measure=measures.restricted,
         signal=_as_it_is,
-        rises=False,
-        meaning="train loss by these five frequencies alone",
+        rises=True,
+        meaning="1 - train loss / log p by these five frequencies alone",
     ),
     Detector(
         name="weight decay",
@@ -148,7 +155,7 @@ def signals(run: Run, names: Sequence[str] = tuple(DETECTORS), *, progress: bool
             detector.signal(ds[detector.measure.name], has_memorised),
             ("epoch",),
             name=detector.name,
-            units=ds[detector.measure.name].attrs["units"] if detector.signal is _as_it_is else "",
+            units="",
             long_name=detector.meaning,
             coords=coords,
         )

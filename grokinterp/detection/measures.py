@@ -4,6 +4,7 @@ A detector cannot know whether a task has a structure. Where it has none, such a
 answer to be the sum of the inputs, as one would who looks for grokking.
 """
 
+import math
 from dataclasses import replace
 from typing import Final
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from grokinterp import labels
 from grokinterp.fourier import frequency_norms, gini_coefficient
-from grokinterp.logits import project_products
+from grokinterp.logits import product_shares, project_products
 from grokinterp.losses import cross_entropy
 from grokinterp.snapshots import Snapshot, kept, measure
 from grokinterp.tasks import operation
@@ -34,9 +35,7 @@ def embedding_gini(snapshot: Snapshot) -> xr.DataArray:
 def readout_gini(snapshot: Snapshot) -> xr.DataArray:
     """The Gini coefficient of the frequencies of W_L over the answers, 0 to 1; a number."""
     structured = _as_structured(snapshot)
-    return _number(
-        gini_coefficient(frequency_norms(structured.W_L, structured.basis)), "Gini coefficient of W_L", ""
-    )
+    return _number(gini_coefficient(frequency_norms(structured.W_L, structured.basis)), "Gini coefficient of W_L", "")
 
 
 @measure("spectral_concentration")
@@ -48,9 +47,22 @@ def concentration(snapshot: Snapshot) -> xr.DataArray:
     return _number((strongest / total).item(), "share of the five strongest frequencies of W_E", "")
 
 
+@measure("product_gini")
+def product_gini(snapshot: Snapshot) -> xr.DataArray:
+    """The Gini coefficient of the logits' frequencies as a function of a∘b, 0 to 1; a number.
+
+    It does not depend on the size of the logits, and reads no answer at all.
+    """
+    shares = product_shares(_as_structured(snapshot))
+    return _number(gini_coefficient(shares.sqrt()), "Gini coefficient of the logits over a∘b", "")
+
+
 @measure("current_excluded_loss")
 def excluded(snapshot: Snapshot) -> xr.DataArray:
-    """The train loss without the functions of a∘b of the then five strongest frequencies of W_E, nats; a number.
+    """What the train loss rises by without the functions of a∘b of the then five strongest frequencies; a number.
+
+    In units of log p, the loss of a guess. The frequencies are those of W_E. A difference and no ratio, since the train
+    loss of a model that decays no weights runs to zero.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217. Differs: theirs takes the keys of the end of training, which nobody knows
@@ -58,19 +70,24 @@ def excluded(snapshot: Snapshot) -> xr.DataArray:
     """
     structured, keys = _as_structured(snapshot), _keys(snapshot)
     removed = structured.logits - project_products(structured, keys)[structured.task.table]
-    return _number(_train_loss(snapshot, removed), "excluded loss at the keys of the time", "nats")
+    rise = _train_loss(snapshot, removed) - _train_loss(snapshot, structured.logits)
+    return _number(rise / math.log(snapshot.task.n_outputs), "rise of the train loss without the keys of the time", "")
 
 
 @measure("current_restricted_loss")
 def restricted(snapshot: Snapshot) -> xr.DataArray:
-    """The train loss by the functions of a∘b of the then five strongest frequencies of W_E alone, nats; a number.
+    """How far below a guess the train loss is by the functions of a∘b of the then five strongest frequencies alone.
+
+    1 - loss / log p, a number: 1 at best, 0 for a guess, and below that for confident errors. The frequencies are those
+    of W_E.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217. Differs: theirs takes the keys of the end, and all pairs.
     """
     structured, keys = _as_structured(snapshot), _keys(snapshot)
     alone = project_products(structured, (0, *keys))[structured.task.table]
-    return _number(_train_loss(snapshot, alone), "restricted loss at the keys of the time", "nats")
+    value = 1 - _train_loss(snapshot, alone) / math.log(snapshot.task.n_outputs)
+    return _number(value, "1 - restricted loss at the keys of the time / log p", "")
 
 
 def _as_structured(snapshot: Snapshot) -> Snapshot:

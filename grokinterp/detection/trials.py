@@ -15,12 +15,13 @@ class Trial:
 
     Attributes:
         detector: Its name.
-        threshold: Set on other runs, so that none of their controls raised an alarm where that was possible.
+        threshold: Set on other runs, midway between what their controls reach and what grokking runs reach in time.
         rises: Whether alarms are above it, else below.
         grokked: Runs that reached a test accuracy of one half.
         detected: Of these, how many had the alarm before.
         late: Of these, how many had it then or after.
-        controls: Runs that never reached it: no weight decay, random labels, too little data.
+        censored: Runs of a setting that groks which had not reached it when they ended; they count as neither.
+        controls: Runs that never reach it: no weight decay, random labels, too little data.
         false_alarms: Of these, how many had an alarm.
         leads: Epochs from the alarm to a test accuracy of one half, of each run that was detected.
         lead_shares: The same as shares of the epoch at which it was reached.
@@ -32,6 +33,7 @@ class Trial:
     grokked: int
     detected: int
     late: int
+    censored: int
     controls: int
     false_alarms: int
     leads: tuple[float, ...]

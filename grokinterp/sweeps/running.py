@@ -136,7 +136,7 @@ class _Work:
     def __post_init__(self) -> None:
         # A name of its own, since another sweep on this root is not to stop.
         self.stop = (self.root / f".stop-{uuid4().hex[:8]}").absolute()
-        self.waiting = [path for path in self.places if not _is_finished(path)]
+        self.waiting = [*self.places]
 
     @property
     def count(self) -> str:

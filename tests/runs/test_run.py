@@ -34,8 +34,15 @@ def test_a_run_knows_what_it_was(trained: Run) -> None:
 
 def test_metrics_are_labelled(trained: Run) -> None:
     metrics = trained.metrics
-    numbers = {"squared_weight_norm", "learning_rate", "weight_decay", "batch_size", "seconds"}
-    assert set(metrics.data_vars) == {"loss", "accuracy"} | numbers
+    assert set(metrics.data_vars) == {
+        "loss",
+        "accuracy",
+        "squared_weight_norm",
+        "learning_rate",
+        "weight_decay",
+        "batch_size",
+        "seconds",
+    }
     assert metrics.loss.dims == metrics.accuracy.dims == ("epoch", "split")
     assert metrics.epoch.values.tolist() == [0, 5, 10, 15, 20, 25, 30]
     assert metrics.split.values.tolist() == ["train", "test"]

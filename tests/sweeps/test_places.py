@@ -60,6 +60,9 @@ def test_another_base_config_gets_other_directories(tiny: RunConfig, tmp_path: P
 def test_a_run_that_was_there_before_the_sweep_is_part_of_it(tiny: RunConfig, tmp_path: Path) -> None:
     write_identity(tmp_path / "my_run" / "config.json", replace(tiny, seed=1), {})
     assert names(assign(tmp_path, gi.grid(tiny, {"seed": [0, 1]}))) == ["seed=0", "my_run"]
+    # Also when the sweep has been begun.
+    write_identity(tmp_path / "another" / "config.json", replace(tiny, seed=2), {})
+    assert names(assign(tmp_path, gi.grid(tiny, {"seed": range(4)}))) == ["seed=0", "my_run", "another", "seed=3"]
 
 
 def test_a_directory_is_found_without_the_list(tiny: RunConfig, tmp_path: Path) -> None:

@@ -105,6 +105,20 @@ def test_ctrl_c_lets_every_run_write_a_checkpoint(sweeping: subprocess.Popen, lo
     assert before.items() <= written(root).items()
 
 
+def test_two_sweeps_in_processes_of_their_own_share_a_root(
+    sweeping: subprocess.Popen, long: RunConfig, tmp_path: Path
+) -> None:
+    root = tmp_path / "sweep"
+    wait_for("a run", lambda: at_work(root))
+    done = sweep(gi.grid(long, {"seed": range(2)}), root, progress=False)
+    assert len(done.runs) == 2
+    assert not done.failed
+    before = saved(root)
+    _, said = sweeping.communicate(timeout=60)
+    assert (sweeping.returncode, said) == (0, "")
+    assert before == saved(root)
+
+
 def test_workers_end_with_a_sweep_that_was_killed_and_another_goes_on(
     sweeping: subprocess.Popen, long: RunConfig, tmp_path: Path
 ) -> None:
@@ -120,6 +134,8 @@ def test_workers_end_with_a_sweep_that_was_killed_and_another_goes_on(
     assert before.items() <= written(root).items()
 
 
-def test_workers_have_one_thread() -> None:
+def test_workers_have_one_thread_and_leave_ctrl_c_to_the_sweep() -> None:
     with processes(1) as executor:
         assert executor.submit(torch.get_num_threads).result() == 1
+        assert executor.submit(signal.raise_signal, signal.SIGINT).result() is None
+        assert executor.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN

@@ -1,0 +1,105 @@
+"""What detectors look at: known answers on planted models, and not one test answer."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+import grokinterp as gi
+from grokinterp.detection import measures
+from grokinterp.losses import cross_entropy
+from grokinterp.models.init import initial_params
+from grokinterp.tasks import from_table, operation, uniform_split
+
+
+ALL = [
+    measures.embedding_gini,
+    measures.readout_gini,
+    measures.product_gini,
+    measures.concentration,
+    measures.excluded,
+    measures.restricted,
+]
+each_measure = pytest.mark.parametrize("measure", ALL, ids=[measure.name for measure in ALL])
+SMALL = gi.TransformerConfig(d_model=16, n_heads=2, d_head=8, d_mlp=24)
+
+
+def untrained(task: gi.Task, *, scale: float = 4.0) -> gi.Snapshot:
+    params = {name: scale * p.double() for name, p in initial_params(SMALL, task, seed=1).items()}
+    return gi.Snapshot(params=params, config=SMALL, task=task, is_train=uniform_split(task, 0.5, seed=0))
+
+
+@each_measure
+@pytest.mark.parametrize("name", ["addition", "random"])
+def test_no_answer_of_a_test_pair_is_read(measure: gi.Measure, name: str) -> None:
+    snap = untrained(operation(name, 11))
+    table = snap.task.table.clone()
+    # A detector knows the task's structure, so the task of a group keeps it and gets other answers at test pairs
+    # through a table that has none.
+    table[~snap.is_train] = (table[~snap.is_train] + 5) % 11
+    plain = replace(snap, task=from_table(snap.task.table, name="known"))
+    other = replace(snap, task=from_table(table, name="other"))
+    assert measure(plain).item() == measure(other).item()
+
+
+@each_measure
+def test_a_task_without_a_group_is_read_as_addition(measure: gi.Measure) -> None:
+    snap = untrained(operation("addition", 11))
+    assert measure(snap).item() == measure(replace(snap, task=from_table(snap.task.table, name="sums"))).item()
+
+
+def test_a_planted_model_has_its_keys_and_nothing_else() -> None:
+    snap = gi.testing.planted_snapshot(23, keys=(2, 5, 9), amplitude=30.0)
+    assert measures.concentration(snap).item() == pytest.approx(1.0, abs=1e-9)
+    # Three of eleven frequencies, all alike.
+    wanted = 1 - 3 / 11
+    assert measures.embedding_gini(snap).item() == pytest.approx(wanted, abs=1e-6)
+    assert measures.readout_gini(snap).item() == pytest.approx(wanted, abs=1e-6)
+    assert measures.product_gini(snap).item() == pytest.approx(wanted, abs=1e-6)
+    assert measures.restricted(snap).item() == pytest.approx(1.0, abs=1e-6)
+    # Without its keys it guesses: the loss is log p, of which the train loss is nothing.
+    assert measures.excluded(snap).item() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_losses_at_the_keys_of_the_time_are_those_of_a_loop() -> None:
+    snap = untrained(operation("addition", 11))
+    rows = gi.basis.fourier_basis(11)
+    norms = [(snap.W_E.T @ rows.matrix[rows.block == block].T).norm().item() for block in range(1, 6)]
+    keys = sorted(range(1, 6), key=lambda k: norms[k - 1])  # all five of them
+    means = torch.stack([snap.logits[snap.task.table == s].mean(dim=0) for s in range(11)])
+    of_keys = sum(rows.matrix[rows.block == k].T @ rows.matrix[rows.block == k] @ means for k in keys)
+    constant = means.mean(dim=0).expand_as(means)
+    train, answers = snap.is_train, snap.task.table[snap.is_train]
+    alone = cross_entropy((of_keys + constant)[snap.task.table][train], answers)
+    without = cross_entropy((snap.logits - of_keys[snap.task.table])[train], answers)
+    plain = cross_entropy(snap.logits[train], answers)
+    assert measures.restricted(snap).item() == pytest.approx(1 - alone.item() / math.log(11), abs=1e-9)
+    assert measures.excluded(snap).item() == pytest.approx((without - plain).item() / math.log(11), abs=1e-9)
+
+
+def test_the_strongest_frequencies_are_the_keys() -> None:
+    snap = gi.testing.planted_snapshot(23, keys=(2, 5, 9))
+    assert {2, 5, 9} <= set(measures._keys(snap))
+    assert len(measures._keys(snap)) == 5
+
+
+def test_a_task_that_cannot_be_read_is_refused() -> None:
+    table = from_table(torch.arange(25).reshape(5, 5) % 6, name="six answers")
+    snap = untrained(table)
+    with pytest.raises(ValueError, match="early detection needs as many answers as operands"):
+        measures.embedding_gini(snap)
+
+
+def test_a_snapshot_is_freed_after_it_was_measured() -> None:
+    import gc
+    import weakref
+
+    for name in ("addition", "random"):
+        snap = untrained(operation(name, 7))
+        for measure in ALL:
+            measure(snap)
+        gone = weakref.ref(snap)
+        del snap
+        gc.collect()
+        assert gone() is None, name
