@@ -14,8 +14,11 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects as go
 import torch
 import xarray as xr
+from plotly.colors import qualitative
+from plotly.subplots import make_subplots
 
 import grokinterp as gi
 from grokinterp.detection import alarms, detectors
@@ -77,6 +80,7 @@ def main() -> None:
     print(f"\nheld out, by setting\n\n{by_setting(held_out, found)}")
     if "--write" in sys.argv:
         write(found)
+        figure(held_out, next(trial for trial in found if trial.detector == WINNER)).write_html(root / "figure.html")
 
 
 def config_of(setting: tuple[str, int, float, float], seed: int) -> gi.RunConfig:
@@ -203,6 +207,47 @@ def _counted(successes: int, n: int, rate: tuple[float, float, float]) -> str:
 
 def _interval(values: tuple[float, float, float]) -> str:
     return "-" if np.isnan(values[0]) else f"{values[0]:.0f} ({values[1]:.0f} to {values[2]:.0f})"
+
+
+def figure(settings: dict[str, list[Case]], trial: Trial) -> go.Figure:
+    """The winner's signal over epochs: settings that grok left, controls right, a colour each."""
+    fig = make_subplots(
+        cols=2,
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        subplot_titles=("settings that grok", "controls that never do"),
+    )
+    for place, (name, of) in enumerate(settings.items()):
+        for number, case in enumerate(of):
+            signal = case.signals[trial.detector].where(case.signals.has_memorised)
+            line = {
+                "x": signal.epoch.values,
+                "y": signal.values,
+                "name": name,
+                "legendgroup": name,
+                "showlegend": number == 0,
+                "line": {"color": qualitative.D3[place], "width": 1.2},
+            }
+            fig.add_scatter(**line, mode="lines", row=1, col=1 + case.is_control)
+            if np.isfinite(case.half):
+                # Where test accuracy passes one half.
+                at = float(signal.interp(epoch=case.half))
+                marker = {"color": qualitative.D3[place], "size": 8}
+                fig.add_scatter(
+                    x=[case.half],
+                    y=[at],
+                    mode="markers",
+                    marker=marker,
+                    showlegend=False,
+                    legendgroup=name,
+                    row=1,
+                    col=1,
+                )
+    fig.add_hline(y=trial.threshold, line={"dash": "dash", "color": "#555"})
+    fig.update_xaxes(title="epoch, from memorisation on")
+    fig.update_yaxes(title=trial.detector, col=1)
+    fig.update_layout(template="plotly_white", width=1100, height=420, margin={"l": 60, "r": 20, "t": 40, "b": 50})
+    return fig
 
 
 def write(found: list[Trial]) -> None:
