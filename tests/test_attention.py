@@ -10,7 +10,7 @@ from torch import Tensor
 
 import grokinterp as gi
 from grokinterp.attention import linear_pattern
-from grokinterp.models import transformer
+from grokinterp.models import forward
 from grokinterp.models.init import initial_params
 
 
@@ -161,7 +161,7 @@ def test_heads_that_look_at_one_input_or_the_other_differ_by_their_deviation_alo
 def test_mean_and_deviation_are_those_of_a_loop_over_layers_heads_and_positions() -> None:
     snapshot = random_snapshot(n_layers=2)
     mean, deviation = gi.attention.mean(snapshot), gi.attention.deviation(snapshot)
-    cache = transformer.activations(snapshot.params, snapshot.config, *gi.tasks.all_pairs(snapshot.task))
+    cache = forward.activations(snapshot.params, snapshot.config, *gi.tasks.all_pairs(snapshot.task))
     for layer in range(2):
         last = cache[f"blocks.{layer}.attn.hook_pattern"][:, :, -1]
         for head in range(2):

@@ -45,11 +45,9 @@ class Plateau:
             self.factor, self._waited = self._changed(), 0
 
     def _changed(self) -> float:
-        """The next factor; one that falls does not rise to its limit, nor the other way round."""
+        """The next factor, at most as far as the limit."""
         times, limit = self.schedule.factor, self.schedule.limit
-        if times < 1:
-            return min(self.factor, max(self.factor * times, limit))
-        return max(self.factor, min(self.factor * times, limit))
+        return max(self.factor * times, limit) if times < 1 else min(self.factor * times, limit)
 
     def state(self) -> dict[str, Any]:
         """What has been noted, as JSON values; the lowest loss is None before the first."""

@@ -196,12 +196,32 @@ def test_a_damaged_group_is_refused(tmp_path: Path) -> None:
 
 def test_a_split_goes_there_and_back(tmp_path: Path) -> None:
     is_train = torch.rand(5, 5, generator=torch.Generator().manual_seed(0)) < 0.5
-    tensors.write_tensors(tmp_path / "split.safetensors", {"is_train": is_train})
-    assert torch.equal(tensors.read_split(tmp_path / "split.safetensors", operation("addition", 5)), is_train)
+    task, path = operation("addition", 5), tmp_path / "split.safetensors"
+    plain = tensors.TrainingSet(is_train=is_train, answers=task.table)
+    tensors.write_training_set(path, plain, task)
+    assert set(tensors.read_tensors(path)[0]) == {"is_train"}
+    found = tensors.read_training_set(path, task)
+    assert torch.equal(found.is_train, is_train)
+    assert torch.equal(found.answers, task.table)
+    assert found.difficulty is None
+
+
+def test_answers_and_difficulties_go_there_and_back(tmp_path: Path) -> None:
+    task, path = operation("addition", 5), tmp_path / "split.safetensors"
+    training_set = tensors.TrainingSet(
+        is_train=torch.eye(5, dtype=torch.bool),
+        answers=(task.table + torch.eye(5, dtype=torch.long)) % 5,
+        difficulty=torch.linspace(0, 1, 25, dtype=torch.float64).reshape(5, 5),
+    )
+    tensors.write_training_set(path, training_set, task)
+    found = tensors.read_training_set(path, task)
+    assert torch.equal(found.answers, training_set.answers)
+    assert found.difficulty is not None
+    assert torch.equal(found.difficulty, training_set.difficulty)
 
 
 @pytest.mark.parametrize(("name", "found"), [("is_train", r"\(5, 4\)"), ("mask", "None")])
 def test_a_split_of_another_task_is_refused(name: str, found: str, tmp_path: Path) -> None:
     tensors.write_tensors(tmp_path / "split.safetensors", {name: torch.ones(5, 4, dtype=torch.bool)})
     with pytest.raises(RunError, match=rf"must hold is_train of shape \(5, 5\), got {found}"):
-        tensors.read_split(tmp_path / "split.safetensors", operation("addition", 5))
+        tensors.read_training_set(tmp_path / "split.safetensors", operation("addition", 5))

@@ -149,12 +149,6 @@ def test_a_plateau_may_grow_up_to_its_limit() -> None:
     assert plateau_factors(schedule, [1.0] * 7) == [1.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 3.0]
 
 
-@pytest.mark.parametrize(("times", "limit"), [(2.0, 0.01), (0.5, 4.0)])
-def test_a_limit_on_the_other_side_does_not_turn_a_plateau_round(times: float, limit: float) -> None:
-    schedule = Schedule(kind="plateau", steps=1, factor=times, limit=limit)
-    assert set(plateau_factors(schedule, [1.0] * 9)) == {1.0}
-
-
 @given(st.integers(0, 30))
 def test_a_plateau_goes_on_from_json(updates: int) -> None:
     losses = [1.0, *torch.rand(29, generator=torch.Generator().manual_seed(0)).tolist()]
