@@ -19,11 +19,11 @@ from grokinterp.config import (
     to_dict,
 )
 from grokinterp.models.config import MLPConfig, TransformerConfig
-from grokinterp.tasks import operation, paper_split, uniform_split
+from grokinterp.tasks import operation, paper_split, several, uniform_split
 
 
 UNUSUAL = RunConfig(
-    task=TaskConfig(operation="random", p=7, seed=3),
+    task=TaskConfig(operation="random", p=7, also=("addition",), seed=3),
     split=SplitConfig(fraction=0.5, rule="paper", seed=9),
     model=TransformerConfig(n_layers=2, normalization="LN", biases="all", act_fn="gelu", d_model=32),
     optim=OptimConfig(
@@ -38,6 +38,7 @@ UNUSUAL = RunConfig(
         decay_of=(("embed.*", 0.5),),
         warmup_steps=4,
         batch_size=16,
+        seed=11,
         lr_schedule=Schedule(kind="cyclic", steps=7, factor=0.3, limit=0.5),
         weight_decay_schedule=Schedule(kind="linear", factor=10.0),
         batch_size_schedule=Schedule(kind="plateau"),
@@ -349,3 +350,18 @@ def test_a_device_is_checked():
 def test_what_other_systems_name_and_we_do_not_do_is_refused(path, value, message):
     with pytest.raises(ValueError, match=message):
         change(RunConfig(), {path: value})
+
+
+def test_several_operations_can_be_named_in_a_config():
+    config = TaskConfig(operation="division", p=7, also=("addition", "multiplication"))
+    assert config.build().name == "division, addition, multiplication mod 7"
+    assert torch.equal(config.build().table, several(("division", "addition", "multiplication"), 7).table)
+    with pytest.raises(ValueError, match=r"a custom task is whole as it is handed over, got also=\('addition',\)"):
+        TaskConfig(operation="custom", also=("addition",))
+    with pytest.raises(ValueError, match="several operations are two or more different ones of"):
+        TaskConfig(operation="addition", also=("addition",)).build()
+
+
+def test_batches_have_the_run_s_seed_or_their_own():
+    assert RunConfig(seed=3).batch_seed == 3
+    assert RunConfig(seed=3, optim=OptimConfig(seed=5)).batch_seed == 5

@@ -6,7 +6,7 @@ from typing import Literal
 from jaxtyping import Bool
 from torch import Tensor
 
-from grokinterp.tasks import Operation, Task, operation, paper_split, uniform_split
+from grokinterp.tasks import Operation, Task, operation, paper_split, several, uniform_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,30 +16,37 @@ class TaskConfig:
     Attributes:
         operation: By name; `custom` stands for a Task that was handed to `train` itself.
         p: The modulus; without a meaning for the operations in S_5, which read 120 permutations whatever it is.
+        also: Further operations that the same model learns, told apart by their tokens; see `tasks.several`.
         seed: Of the answers of `random`.
 
     Raises:
-        ValueError: If p is below 2.
+        ValueError: If p is below 2, or a custom task has further operations.
     """
 
     operation: Operation | Literal["custom"] = "addition"
     p: int = 113
+    also: tuple[Operation, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.p < 2:
             msg = f"p must be at least 2, got p={self.p}."
             raise ValueError(msg)
+        if self.also and self.operation == "custom":
+            msg = f"a custom task is whole as it is handed over, got also={self.also}; make it with gi.tasks.several."
+            raise ValueError(msg)
 
     def build(self) -> Task:
         """The task.
 
         Raises:
-            ValueError: If the operation is `custom`, or not defined for p.
+            ValueError: If the operation is `custom`, or not defined for p; or one is there twice.
         """
         if self.operation == "custom":
             msg = "a custom task cannot be built from its config; pass task=... to train, or read it from its run."
             raise ValueError(msg)
+        if self.also:
+            return several((self.operation, *self.also), self.p, seed=self.seed)
         return operation(self.operation, self.p, seed=self.seed)
 
 

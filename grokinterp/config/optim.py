@@ -114,6 +114,7 @@ class OptimConfig:
             first that fits decides, `weight_decay` where none does.
         warmup_steps: Update i has the share min(i / warmup_steps, 1) of lr, so the first has none; 0: no warm-up.
         batch_size: Pairs per update; none: all of them, the full batch.
+        seed: Of the order of the batches and of dropout; none: the run's seed.
         lr_schedule: Of the learning rates; the warm-up comes on top.
         weight_decay_schedule: Of all weight decays.
         batch_size_schedule: Of the batch size, rounded.
@@ -133,6 +134,7 @@ class OptimConfig:
     decay_of: tuple[tuple[str, float], ...] = ()
     warmup_steps: int = 0
     batch_size: int | None = None
+    seed: int | None = None
     lr_schedule: Schedule = field(default_factory=Schedule)
     weight_decay_schedule: Schedule = field(default_factory=Schedule)
     batch_size_schedule: Schedule = field(default_factory=Schedule)

@@ -23,8 +23,8 @@ class RunConfig:
         aids: What else is done while training.
         curriculum: Which of the training pairs are shown when.
         epochs: Passes over the training pairs; an epoch is one update with the full batch.
-        seed: Of the initial parameters, the batches, dropout and the label noise; of the split too, unless that has
-            its own.
+        seed: Of the initial parameters and the label noise; of the split, and of batches and dropout too, unless those
+            have their own.
         engine: How logits are computed while training: `factored` (exact and fast, for one layer without
             normalization), `full` (any model), `hooked` (TransformerLens' own HookedTransformer, version 3),
             or `auto`: factored where that applies, else full.
@@ -52,6 +52,11 @@ class RunConfig:
     device: str = "cpu"
     log_every: int = 10
     checkpoint_every: int = 100
+
+    @property
+    def batch_seed(self) -> int:
+        """Of the order of the batches and of dropout."""
+        return self.seed if self.optim.seed is None else self.optim.seed
 
     def __post_init__(self) -> None:
         for name in ("epochs", "log_every", "checkpoint_every"):

@@ -127,7 +127,7 @@ def _point(run: Run, epoch: int, params: Params, *, progress: bool) -> ResumePoi
         if point is not None and point.epoch == epoch:
             return point
     if epoch == 0:
-        generator = torch.Generator().manual_seed(run.config.seed).get_state()
+        generator = torch.Generator().manual_seed(run.config.batch_seed).get_state()
         return ResumePoint(epoch=0, step=0, seconds=0.0, generator=generator, optimizer={})
     with tempfile.TemporaryDirectory() as folder:
         again = _trained_anew(run, epoch, Path(folder) / f"{run.path.name} anew", progress=progress)

@@ -53,7 +53,7 @@ class Learner:
         self.optimizer = Optimizer(self.params, config.optim, initial=initial, frozen=config.aids.frozen)
         self.grokfast = filters.Grokfast(config.aids) if config.aids.grokfast != "none" else None
         self.plateaus = {name: Plateau(schedule) for name, schedule in _schedules(config).items()}
-        self.generator = torch.Generator().manual_seed(config.seed)
+        self.generator = torch.Generator().manual_seed(config.batch_seed)
         self.step = 0
         if point is not None:
             self._go_on_from(point)

@@ -40,6 +40,8 @@ OPTIONS = {
     "label noise": {"aids.label_noise": 0.3},
     "frozen": {"aids.frozen": ["embed.*"]},
     "curriculum": {"curriculum": Curriculum(order="operand_size", stages=((0, 0.5), (12, 1.0)))},
+    "batches of another seed": {"optim.seed": 5},
+    "several operations": {"task.also": ["subtraction"]},
     "operands alone": {"model.sequence": "a b", "model.equals_in_output": False},
     "with the operation": {"model.sequence": "a op b ="},
 }
