@@ -36,8 +36,9 @@ def first_alarm(signal: xr.DataArray, has_memorised: xr.DataArray, *, threshold:
 
 
 def early_detection(run: Run, detector: str | None = None, *, progress: bool = True) -> xr.Dataset:
-    """Whether and when a detector says that a run is about to grok, without a look at test answers; and its record.
+    """Whether and when a detector says that a run is about to grok, without its test accuracy or loss; and its record.
 
+    Detectors know the operation that is learned, and not whether the model answers by it where it was not trained.
     An alarm is no proof. The record says how often the detector was right and wrong on runs of the benchmark, all of
     them one-layer transformers at p = 47 to 61; nothing is known of other models, tasks or sizes. No alarm means little
     in a run that has not been trained for long.

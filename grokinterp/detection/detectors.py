@@ -10,6 +10,7 @@ import xarray as xr
 
 from grokinterp import labels
 from grokinterp.detection import measures
+from grokinterp.models.config import TransformerConfig
 from grokinterp.monitors import MONITORS
 from grokinterp.progress import weight_norm
 from grokinterp.runs.run import Run
@@ -47,8 +48,8 @@ def _fall(values: xr.DataArray, has_memorised: np.ndarray) -> np.ndarray:
     return 1 - total / np.where(largest > 0, largest, total)
 
 
-def _of(parameter: str) -> Callable[[xr.DataArray, np.ndarray], np.ndarray]:
-    return lambda values, _: values.sel(parameter=parameter).values
+def _of_embedding(values: xr.DataArray, _: np.ndarray) -> np.ndarray:
+    return values.sel(parameter="embed.W_E").values
 
 
 _ALL: Final = (
@@ -111,7 +112,7 @@ _ALL: Final = (
     Detector(
         name="effective rank",
         measure=MONITORS["effective_rank"],
-        signal=_of("embed.W_E"),
+        signal=_of_embedding,
         rises=False,
         meaning="effective rank of W_E",
     ),
@@ -132,7 +133,7 @@ def signals(run: Run, names: Sequence[str] = tuple(DETECTORS), *, progress: bool
         99 % or above.
 
     Raises:
-        ValueError: If there is no such detector, or the task is one that early detection cannot read.
+        ValueError: If there is no such detector, or the model or the task is one that early detection cannot read.
 
     Examples:
         >>> import grokinterp as gi
@@ -144,6 +145,10 @@ def signals(run: Run, names: Sequence[str] = tuple(DETECTORS), *, progress: bool
         if name not in DETECTORS:
             msg = f"detector must be one of {', '.join(DETECTORS)}, got {name!r}."
             raise ValueError(msg)
+    if not isinstance(run.config.model, TransformerConfig):
+        kind = run.config.model.kind
+        msg = f"detectors read transformers, and their record is of these alone, got a model of kind {kind!r}."
+        raise ValueError(msg)
     chosen = [DETECTORS[name] for name in names]
     taken = list(dict.fromkeys(detector.measure.name for detector in chosen))
     by_name = {detector.measure.name: detector.measure for detector in chosen}
@@ -168,10 +173,11 @@ def signals(run: Run, names: Sequence[str] = tuple(DETECTORS), *, progress: bool
 
 
 def memorised_epoch(run: Run, *, share: float = 0.99, sustained: int = 3) -> float:
-    """The first logged epoch from which train accuracy is at `share` or above for some entries; infinite if none."""
+    """When it is known that train accuracy stays at `share` or above: the last of the first such entries in a row."""
     metrics = run.metrics
-    holds = metrics.accuracy.sel(split="train").values >= share
-    return first_sustained(metrics.epoch.values, holds, sustained)
+    epochs = metrics.epoch.values
+    start = first_sustained(epochs, metrics.accuracy.sel(split="train").values >= share, sustained)
+    return start if np.isinf(start) else float(epochs[np.searchsorted(epochs, start) + sustained - 1])
 
 
 def first_sustained(epochs: np.ndarray, holds: np.ndarray, sustained: int) -> float:

@@ -1,7 +1,8 @@
-"""What detectors look at, of one snapshot. None of it reads an answer of a pair that was not trained on.
+"""What detectors look at, of one snapshot. No label of a pair that was not trained on is compared with an answer.
 
-A detector cannot know whether a task has a structure. Where it has none, such as random labels, these measures take the
-answer to be the sum of the inputs, as one would who looks for grokking.
+They assume a structure all the same: those of the logits read them as a function of a∘b, and who knows the operation
+could work out every answer. That is what one looks for grokking with; a detector that knew nothing of the task would
+have the weights alone. Where a task has no group, such as random labels, they take the operation to be addition.
 """
 
 import math
@@ -51,7 +52,8 @@ def concentration(snapshot: Snapshot) -> xr.DataArray:
 def product_gini(snapshot: Snapshot) -> xr.DataArray:
     """The Gini coefficient of the logits' frequencies as a function of a∘b, 0 to 1; a number.
 
-    It does not depend on the size of the logits, and reads no answer at all.
+    It does not depend on the size of the logits, and compares them with no answer. It assumes the operation: the logits
+    are averaged over the pairs, trained on or not, that have one product.
     """
     shares = product_shares(_as_structured(snapshot))
     return _number(gini_coefficient(shares.sqrt()), "Gini coefficient of the logits over a∘b", "")

@@ -23,8 +23,8 @@ from grokinterp.tasks import all_pairs
 def norm(snapshot: Snapshot) -> xr.DataArray:
     """The Euclidean norm of the train loss's gradient by each parameter; dims (parameter,).
 
-    The loss is the mean float64 cross-entropy over all training pairs and all classes of the model, whatever a run
-    trains on: without label smoothing, dropout or mini-batches.
+    The loss is the mean float64 cross-entropy over all training pairs and all classes of the model, at the task's own
+    answers, whatever a run trains on: without label noise or smoothing, dropout or mini-batches.
     """
     values = [x.double().norm().item() for x in gradients(snapshot).values()]
     return _by_parameter(snapshot, values, "gradient_norm", "nats/weight", "norm of the gradient")

@@ -1,7 +1,6 @@
 """What a run begins with: its task, its training pairs, and what is asked of them."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float64, Int
@@ -53,20 +52,26 @@ def training_set_of(
         ValueError: If pairs or an order are handed over where the config has its own, or none where it has not; or
             they do not fit the task.
     """
+    chosen = split_of(config, task, is_train)
+    return TrainingSet(
+        is_train=chosen, answers=answers_of(config, task, chosen), difficulty=difficulty_of(config, task, order)
+    )
+
+
+def split_of(config: RunConfig, task: Task, is_train: Bool[Tensor, "a b"] | None) -> Bool[Tensor, "a b"]:
+    """The config's split, or pairs of one's own.
+
+    Raises:
+        ValueError: If pairs are handed over where the config has its own, or none where it has not.
+    """
     if is_train is not None and config.split.rule != "custom":
         msg = f"training pairs of your own need SplitConfig(rule='custom'), got rule={config.split.rule!r}."
         raise ValueError(msg)
-    chosen = config.split.build(task, config.seed) if is_train is None else _checked(task, is_train)
-    difficulties = _difficulty(config, task, order)
-    return TrainingSet(is_train=chosen, answers=_answers(config, task, chosen), difficulty=difficulties)
+    return config.split.build(task, config.seed) if is_train is None else _checked(task, is_train)
 
 
-def with_noise(config: RunConfig, task: Task, training_set: TrainingSet) -> TrainingSet:
-    """The training set with the answers that the config's label noise leaves."""
-    return replace(training_set, answers=_answers(config, task, training_set.is_train))
-
-
-def _answers(config: RunConfig, task: Task, is_train: Bool[Tensor, "a b"]) -> Int[Tensor, "a b"]:
+def answers_of(config: RunConfig, task: Task, is_train: Bool[Tensor, "a b"]) -> Int[Tensor, "a b"]:
+    """What is asked at each pair: the task's table, but for label noise at training pairs."""
     answers = task.table.clone()
     if config.aids.label_noise:
         answers[is_train] = noisy_labels(
@@ -87,7 +92,13 @@ def _checked(task: Task, is_train: Bool[Tensor, "a b"]) -> Bool[Tensor, "a b"]:
     return is_train
 
 
-def _difficulty(config: RunConfig, task: Task, order: Order | None) -> Float64[Tensor, "a b"] | None:
+def difficulty_of(config: RunConfig, task: Task, order: Order | None) -> Float64[Tensor, "a b"] | None:
+    """The difficulty of each pair, by the config's order or one's own; none without a curriculum.
+
+    Raises:
+        ValueError: If an order is handed over where the config has its own, or none where it has not; or it does not
+            give numbers from 0 to 1.
+    """
     wanted = config.curriculum.order
     if (order is not None) != (wanted == "custom"):
         msg = f"an order of your own goes with Curriculum(order='custom'), got order={wanted!r} and {order}."

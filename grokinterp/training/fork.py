@@ -21,7 +21,7 @@ from grokinterp.runs.resume import ResumePoint, read_resume, read_start, write_r
 from grokinterp.runs.run import Run
 from grokinterp.runs.tensors import TrainingSet
 from grokinterp.tasks import Task
-from grokinterp.training.beginning import training_set_of, with_noise
+from grokinterp.training.beginning import answers_of, difficulty_of, split_of
 from grokinterp.training.loop import train
 
 
@@ -46,7 +46,8 @@ def fork(
         epoch: One of its `epochs`.
         path: Of the new run: a directory that is not there yet, or one that this fork was begun in, which is trained
             on.
-        changes: Values of the config by dotted name, such as {"optim.weight_decay": 0.0}; all but the model's.
+        changes: Values of the config by dotted name, such as {"optim.weight_decay": 0.0}; all but the model's. Another
+            seed alone changes nothing: split, noise and the generator are the parent's.
         is_train: Another set of training pairs, in place of the parent's.
         fresh_optimizer: Whether to begin with an optimizer that remembers nothing; one of another name always does.
         progress: Whether to show progress bars.
@@ -55,7 +56,7 @@ def fork(
         The new run, trained to the last epoch of its config.
 
     Raises:
-        RunError: If there is no such checkpoint, the directory holds another run, or cannot be written.
+        RunError: If there is no such checkpoint, the directory holds another run or another fork, or cannot be written.
         ValueError: If a change is none of the config, the model would change, or the last epoch lies not after `epoch`.
         KeyboardInterrupt: After the checkpoint that Ctrl-C asks for.
 
@@ -80,7 +81,9 @@ def fork(
         msg = f"a fork of epoch {epoch} needs a last epoch after it, got epochs={config.epochs}; change epochs too."
         raise ValueError(msg)
     layout = Layout(Path(path))
-    if not layout.config.exists():
+    if layout.config.exists():
+        _refuse_another(layout, run, epoch, is_train)
+    else:
         params = run.params(epoch)
         task = _task(run, config)
         training_set = _training_set(run, config, task, is_train)
@@ -89,6 +92,20 @@ def fork(
             point = replace(point, optimizer={})
         _begin(layout, config, task, training_set, point, params, run)
     return train(config, layout.root, progress=progress)
+
+
+def _refuse_another(layout: Layout, run: Run, epoch: int, is_train: Tensor | None) -> None:
+    """Only this fork may be trained on in its directory."""
+    known = Run(layout.root)
+    line = known.forked_from
+    found = "a run that is no fork" if line is None else f"a fork of {line.run} at epoch {line.epoch}"
+    is_this = line is not None and (Path(line.run).resolve(), line.epoch) == (run.path.resolve(), epoch)
+    if not is_this:
+        msg = f"{layout.root} holds {found}, and not one of {run.path} at epoch {epoch}; choose another directory."
+        raise RunError(msg)
+    if is_train is not None and not torch.equal(known.is_train, is_train):
+        msg = f"{layout.root} holds this fork with other training pairs; choose another directory."
+        raise RunError(msg)
 
 
 def _changed(run: Run, changes: dict[str, Any], is_train: Tensor | None) -> RunConfig:
@@ -112,13 +129,20 @@ def _task(run: Run, config: RunConfig) -> Task:
 
 def _training_set(run: Run, config: RunConfig, task: Task, is_train: Tensor | None) -> TrainingSet:
     """The parent's training set, but for what the changes say of it."""
-    is_same_split = config.split == run.config.split and is_train is None and task.shape == run.task.shape
-    if config.curriculum != run.config.curriculum or not is_same_split:
-        # A curriculum of the user's own cannot be had from a config; training_set_of says so.
-        return training_set_of(config, task, is_train=is_train)
-    if config.task == run.config.task and config.aids.label_noise == run.config.aids.label_noise:
-        return run.training_set
-    return with_noise(config, task, run.training_set)
+    kept, parent = run.training_set, run.config
+    if config.split == parent.split and is_train is None and task.shape == run.task.shape:
+        chosen = kept.is_train
+    else:
+        chosen = split_of(config, task, is_train)
+    if config.curriculum.order == parent.curriculum.order and task.shape == run.task.shape:
+        # That of the user's own, too, which no config has.
+        difficulties = kept.difficulty
+    else:
+        difficulties = difficulty_of(config, task, None)
+    is_same = torch.equal(chosen, kept.is_train) and config.task == parent.task
+    if is_same and config.aids.label_noise == parent.aids.label_noise:
+        return replace(kept, difficulty=difficulties)
+    return TrainingSet(is_train=chosen, answers=answers_of(config, task, chosen), difficulty=difficulties)
 
 
 def _point(run: Run, epoch: int, params: Params, *, progress: bool) -> ResumePoint:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from grokinterp.config import RunConfig
+from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import Run, load_run
 from grokinterp.training.engines import engine_name
 from grokinterp.training.interrupt import interruption
@@ -22,8 +23,10 @@ def train_many(configs: Sequence[RunConfig], paths: Sequence[str | Path], *, pro
     """Train runs of one shape side by side, each as `train` does alone, in one process.
 
     The gradients of all runs are taken at once, under `torch.func.vmap`; everything else, optimizer, schedules and
-    directory, is each run's own. A run ends within rounding of what it is alone, and not with its bits. This pays where
-    one run does not fill the device: many small models, or a GPU. A run that was stopped goes on, here or alone.
+    directory, is each run's own. An update is within rounding of what it is alone, and does not have its bits; over
+    many updates training makes more of the difference, Muon soonest, whose matrices are orthogonalized in bfloat16.
+    This pays where one run does not fill the device: many small models, or a GPU. A run that was stopped goes on, here
+    or alone.
 
     Args:
         configs: Of the runs. Seeds, rates, schedules, splits and aids may differ; model, loss, engine and device
@@ -37,7 +40,8 @@ def train_many(configs: Sequence[RunConfig], paths: Sequence[str | Path], *, pro
     Raises:
         ValueError: If there are not as many paths as configs, or two runs differ in what they may not; or the engine
             is `hooked`, or a run has `compile` or dropout, which draws each run's own masks.
-        RunError: As `train`; nothing that was written is lost.
+        RunError: As `train`, for every run that failed, after the others have come to their end. Nothing that was
+            written is lost.
         KeyboardInterrupt: After the checkpoints that Ctrl-C asks for.
 
     Examples:
@@ -81,6 +85,7 @@ def _fit(trainers: list[Trainer], *, progress: bool) -> None:
     """All of `Trainer.fit`, for all of them at once."""
     total, done = sum(trainer.config.epochs for trainer in trainers), sum(trainer.epoch for trainer in trainers)
     before = [trainer.seconds for trainer in trainers]
+    failed: list[str] = []
     started = time.perf_counter()
     with bar(f"{len(trainers)} runs", total, done, show=progress) as line, interruption() as interrupted:
         active = trainers
@@ -91,15 +96,26 @@ def _fit(trainers: list[Trainer], *, progress: bool) -> None:
             for trainer, seconds in zip(trainers, before, strict=True):
                 if trainer in active:
                     trainer.seconds = seconds + part
-            for trainer in active:
-                trainer.record(save=stop)
-                if trainer.is_done:
-                    trainer.finish()
-            active = [trainer for trainer in active if not trainer.is_done]
+            active = [trainer for trainer in active if _record(trainer, failed, save=stop)]
             if stop and active:
-                active[0].stop()
+                msg = f"stopped {len(active)} runs; train them into the same directories to go on."
+                raise KeyboardInterrupt(msg)
             _advance(active)
             line.update(len(active))
+    if failed:
+        raise RunError("; ".join(failed))
+
+
+def _record(trainer: Trainer, failed: list[str], *, save: bool) -> bool:
+    """Log and save what is due, and say whether the run goes on; one that fails is left behind by the others."""
+    try:
+        trainer.record(save=save)
+    except RunError as error:
+        failed.append(str(error))
+        return False
+    if trainer.is_done:
+        trainer.finish()
+    return not trainer.is_done
 
 
 def _advance(trainers: list[Trainer]) -> None:

@@ -143,3 +143,10 @@ def test_weights_that_have_decayed_since_memorisation_are_told() -> None:
     wanted = 1 - after.sel(epoch=40_000) / after.max()
     assert ds["weight decay"].sel(epoch=40_000).item() == pytest.approx(wanted.item())
     assert (ds["weight decay"].sel(epoch=slice(0, 100)) == 0).all()
+
+
+def test_an_mlp_is_refused_in_one_line(tmp_path) -> None:
+    config = gi.RunConfig(task=gi.TaskConfig(p=7), model=gi.MLPConfig(d_mlp=8), epochs=3)
+    run = gi.train(config, tmp_path, progress=False)
+    with pytest.raises(ValueError, match="detectors read transformers, and their record is of these alone, got"):
+        gi.early_detection(run, progress=False)

@@ -155,8 +155,47 @@ def test_a_fork_that_cannot_be_is_refused(parent: Run, tmp_path: Path, changes: 
 
 
 def test_a_directory_with_another_run_is_refused(parent: Run, tmp_path: Path) -> None:
+    first = parent.fork(16, tmp_path / "first", progress=False)
     with pytest.raises(RunError, match=r"holds a run with another config: optim\.weight_decay is 1\.0 there, 0"):
-        parent.fork(16, parent.path, {"optim.weight_decay": 0.0}, progress=False)
+        parent.fork(16, first.path, {"optim.weight_decay": 0.0}, progress=False)
     with pytest.raises(RunError, match="has no checkpoint of epoch 15; the nearest is 16"):
         parent.fork(15, tmp_path / "fork", progress=False)
     assert load_run(parent.path).is_finished
+
+
+def test_another_curriculum_keeps_the_split(parent: Run, tmp_path: Path) -> None:
+    later = parent.fork(8, tmp_path / "later", {"seed": 1}, progress=False)
+    stages = [[0, 0.4], [20, 1.0]]
+    fork = later.fork(
+        16, tmp_path / "fork", {"curriculum": {"order": "operand_size", "stages": stages}}, progress=False
+    )
+    assert torch.equal(fork.is_train, parent.is_train)
+    assert fork.training_set.difficulty is not None
+    assert parent.training_set.difficulty is None
+
+
+def test_an_order_and_pairs_of_ones_own_are_forked_with_the_run(tiny: RunConfig, tmp_path: Path) -> None:
+    own = change(tiny, {"curriculum": {"order": "custom", "stages": [[0, 0.5], [12, 1.0]]}, "split.rule": "custom"})
+    mask = torch.ones(7, 7, dtype=torch.bool).triu()
+    parent = train(own, tmp_path / "parent", is_train=mask, order=lambda a, b: (a + b) / 12, progress=False)
+    fork = parent.fork(16, tmp_path / "stages", {"curriculum.stages": [[0, 0.2], [20, 1.0]]}, progress=False)
+    assert torch.equal(fork.is_train, mask)
+    assert torch.equal(fork.training_set.difficulty, parent.training_set.difficulty)
+    smaller = parent.fork(16, tmp_path / "smaller", is_train=mask.triu(2), progress=False)
+    assert torch.equal(smaller.is_train, mask.triu(2))
+    assert torch.equal(smaller.training_set.difficulty, parent.training_set.difficulty)
+
+
+def test_a_directory_with_another_fork_is_refused(parent: Run, tmp_path: Path) -> None:
+    other = train(dataclasses.replace(parent.config, seed=5), tmp_path / "other", progress=False)
+    parent.fork(8, tmp_path / "fork", progress=False)
+    assert parent.fork(8, tmp_path / "fork", progress=False).forked_from.epoch == 8
+    with pytest.raises(RunError, match=r"holds a fork of .*parent at epoch 8, and not one of .*other at epoch 8"):
+        other.fork(8, tmp_path / "fork", {"seed": 0}, progress=False)
+    with pytest.raises(RunError, match=r"holds a fork of .*parent at epoch 8, and not one of .*parent at epoch 16"):
+        parent.fork(16, tmp_path / "fork", progress=False)
+    with pytest.raises(RunError, match="holds a run that is no fork, and not one of"):
+        parent.fork(8, parent.path, progress=False)
+    masked = parent.fork(8, tmp_path / "masked", is_train=torch.eye(7, dtype=torch.bool), progress=False)
+    with pytest.raises(RunError, match="holds this fork with other training pairs"):
+        parent.fork(8, masked.path, is_train=torch.eye(7, dtype=torch.bool).flip(0), progress=False)

@@ -78,6 +78,16 @@ def test_a_stopped_batch_of_runs_goes_on(tiny: RunConfig, tmp_path: Path, monkey
     assert_close_to_alone(runs, configs, tmp_path)
 
 
+def test_a_run_that_diverges_is_named_and_stops_no_other(tiny: RunConfig, tmp_path: Path) -> None:
+    wild = {"optim.lr": 1e30, "optim.name": "SGD", "optim.warmup_steps": 0}
+    configs = [change(tiny, {**CALM, **changes}) for changes in ({}, wild, {"seed": 1})]
+    paths = [tmp_path / str(i) for i in range(3)]
+    for _ in range(2):
+        with pytest.raises(RunError, match=r"the loss at epoch \d+ is not finite"):
+            train_many(configs, paths, progress=False)
+    assert [(path / "FINISHED").exists() for path in paths] == [True, False, True]
+
+
 def test_finished_runs_are_left_as_they_are(tiny: RunConfig, tmp_path: Path) -> None:
     configs = [change(tiny, {**CALM, "seed": seed}) for seed in (0, 1)]
     train(configs[0], tmp_path / "0", progress=False)
