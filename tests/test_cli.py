@@ -155,6 +155,18 @@ def test_analyze_says_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert list((tmp_path / "run" / "analysis").glob("loss*.nc"))
 
 
+@pytest.mark.parametrize("inputs", ["onehot", "summed"])
+def test_analyze_and_report_take_an_mlp(inputs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, layers = str(tmp_path / "run"), "2" if inputs == "onehot" else "1"
+    flags = ["--model.inputs", inputs, "--model.n-layers", layers]
+    assert main(["train", "mlp_onehot", "--out", run, *SMALL, *flags]) == 0
+    capsys.readouterr()
+    assert main(["analyze", run, "--quiet"]) == 0
+    assert "An MLP has no attention" in capsys.readouterr().out
+    assert main(["report", run, "--quiet"]) == 0
+    assert "An MLP has no attention" in Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8")
+
+
 def test_every_field_of_the_config_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
     from grokinterp.config import to_dict
     from grokinterp.runs.identity import flat

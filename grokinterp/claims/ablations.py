@@ -7,6 +7,8 @@ from grokinterp import attention, interventions, labels, neurons
 from grokinterp.claims.subjects import Evidence, transformer_lens_model
 from grokinterp.interventions import Intervention, ablate, frequency, head, keep_only, readout, replace, skip
 from grokinterp.losses import cross_entropy_per_pair
+from grokinterp.models.forward import at_answer
+from grokinterp.models.hooks import HOOK_LOGITS
 
 
 def without_frequency(evidence: Evidence) -> xr.DataArray:
@@ -51,27 +53,30 @@ def without_readout(evidence: Evidence) -> xr.DataArray:
 
 def skip_mlp_zeroed(evidence: Evidence) -> xr.DataArray:
     """The loss when the residual stream does not go past the MLP."""
+    evidence.require_transformer()
     return _loss(evidence, ablate(skip("mlp"), fill="zero"))
 
 
 def skip_mlp_mean(evidence: Evidence) -> xr.DataArray:
     """The loss when only its mean over the pairs goes past the MLP."""
+    evidence.require_transformer()
     return _loss(evidence, ablate(skip("mlp")))
 
 
 def heads_zeroed(evidence: Evidence) -> xr.DataArray:
     """The loss with every head zeroed."""
-    return _loss(evidence, ablate(head(*range(evidence.snapshot.require_transformer().n_heads)), fill="zero"))
+    return _loss(evidence, ablate(head(*range(evidence.require_transformer().n_heads)), fill="zero"))
 
 
 def skip_attention_zeroed(evidence: Evidence) -> xr.DataArray:
     """The loss when the embedding of '=' does not go past the attention."""
+    evidence.require_transformer()
     return _loss(evidence, ablate(skip("attention"), fill="zero"))
 
 
 def linear_attention(evidence: Evidence) -> xr.DataArray:
     """The loss with the softmax of the attention replaced by its tangent."""
-    layer = evidence.snapshot.config.n_layers - 1
+    layer = evidence.require_transformer().n_layers - 1
     pattern = f"blocks.{layer}.attn.hook_pattern"
     edit = Intervention(
         name="linear attention", edits={pattern: lambda _, x: attention.linear_pattern(x)}, null=_nothing_to_draw
@@ -83,7 +88,8 @@ def _loss(evidence: Evidence, intervention: Intervention) -> xr.DataArray:
     snapshot = evidence.snapshot
     real = transformer_lens_model(snapshot)
     with torch.no_grad():
-        logits = real.run_with_hooks(snapshot.tokens, fwd_hooks=intervention.fwd_hooks(snapshot))[:, -1]
+        logits = real.run_with_hooks(snapshot.tokens, fwd_hooks=intervention.fwd_hooks(snapshot))
+    logits = at_answer(snapshot.config, HOOK_LOGITS, logits)
     of_task = logits[:, : snapshot.task.n_outputs].unflatten(0, snapshot.task.shape)
     value = cross_entropy_per_pair(of_task, snapshot.task.table).mean().item()
     return labels.array(value, name="loss", units="nats", long_name="loss of the edited model")

@@ -129,7 +129,7 @@ def score_fve(evidence: Evidence) -> xr.DataArray:
 
 def attention_to_equals(evidence: Evidence) -> xr.DataArray:
     """Mean attention from '=' to itself; dims (head,)."""
-    return attention.to_equals(evidence.snapshot)
+    return _of_attention(evidence, attention.to_equals)
 
 
 def _of_attention(evidence: Evidence, measure: Measure) -> xr.DataArray:

@@ -8,6 +8,7 @@ import xarray as xr
 
 from grokinterp import fourier, logits, presets, progress
 from grokinterp.models import lens
+from grokinterp.models.config import TransformerConfig
 from grokinterp.runs.run import Run
 from grokinterp.snapshots import Measure, Snapshot, as_snapshot, kept
 from grokinterp.trajectories import known_epochs, trajectory
@@ -79,6 +80,17 @@ class Evidence:
             NotAvailableError: If there is no run.
         """
         return self.require_run().metrics.sel(epoch=slice(None, self.until))
+
+    def require_transformer(self) -> TransformerConfig:
+        """The config of a transformer.
+
+        Raises:
+            NotAvailableError: If the model is an MLP.
+        """
+        if not isinstance(self.snapshot.config, TransformerConfig):
+            msg = "this is about attention or the residual stream, and needs a transformer."
+            raise NotAvailableError(msg)
+        return self.snapshot.config
 
     def require_run(self) -> Run:
         """The run.

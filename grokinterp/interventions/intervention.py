@@ -13,8 +13,8 @@ from torch import Tensor
 
 from grokinterp.interventions import sites
 from grokinterp.models import lens
-from grokinterp.models.forward import hook_names
-from grokinterp.models.hooks import Hook
+from grokinterp.models.forward import at_answer, hook_names
+from grokinterp.models.hooks import HOOK_LOGITS, Hook
 from grokinterp.snapshots import Snapshot, as_snapshot
 
 
@@ -154,9 +154,10 @@ def run_with_hooks(intervention: Intervention, model: Any) -> Float64[Tensor, "a
     """
     snapshot = as_snapshot(model)
     real = lens.to_transformer_lens(snapshot.params, snapshot.config) if isinstance(model, Snapshot) else model
-    tokens = snapshot.tokens.to(real.W_E.device)
+    tokens = snapshot.tokens.to(next(real.parameters()).device)
     with torch.no_grad():
-        logits = real.run_with_hooks(tokens, fwd_hooks=intervention.fwd_hooks(snapshot))[:, -1]
+        logits = real.run_with_hooks(tokens, fwd_hooks=intervention.fwd_hooks(snapshot))
+    logits = at_answer(snapshot.config, HOOK_LOGITS, logits)
     return logits[:, : snapshot.task.n_outputs].cpu().double().unflatten(0, snapshot.task.shape)
 
 

@@ -60,7 +60,8 @@ def resolve(site: str, config: ModelConfig) -> str:
         site = in_layer(int(layer) % n, name)
     known = (*WEIGHTS, *hook_names(config))
     if site not in known:
-        msg = f"site must be one of {', '.join(known)}, got {site!r}."
+        # An MLP lacks attention and residual stream, and an error about a head should say so.
+        msg = f"site must be one of {', '.join(known)} for a model of kind {config.kind!r}, got {site!r}."
         raise ValueError(msg)
     return site
 

@@ -8,6 +8,7 @@ import xarray as xr
 
 from grokinterp import attention, claims, fourier, interventions, logits, neurons, phases, plots
 from grokinterp.claims import Evidence
+from grokinterp.models.config import TransformerConfig
 from grokinterp.report.gather import circle_keys
 from grokinterp.report.page import draw_picture
 from grokinterp.snapshots import Measure
@@ -83,11 +84,12 @@ def _embedding(found: Evidence) -> Iterator[Entry]:
 def _circuit(found: Evidence) -> Iterator[Entry]:
     snapshot = found.snapshot
     clusters = neurons.clusters(snapshot)
-    yield (
-        "Figure 4a: attention from '=' to a",
-        lambda: plots.attention(_measured(found, attention.pattern)),
-        "Each head over all pairs: periodic stripes, with the frequency of the table.",
-    )
+    if isinstance(snapshot.config, TransformerConfig):
+        yield (
+            "Figure 4a: attention from '=' to a",
+            lambda: plots.attention(_measured(found, attention.pattern)),
+            "Each head over all pairs: periodic stripes, with the frequency of the table.",
+        )
     yield (
         "Figure 4b: neurons over all pairs",
         lambda: plots.neuron_grid(_measured(found, neurons.activations(range(min(4, snapshot.config.d_mlp))))),

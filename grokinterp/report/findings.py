@@ -13,6 +13,7 @@ WHAT_ENDS: Final[Mapping[str, str]] = {
     "circuit formation": "the circuit of the key frequencies grows beside what was memorised",
     "cleanup": "weight decay takes away what was memorised, and generalisation becomes visible",
 }
+NO_ATTENTION: Final = "An MLP has no attention: its patterns are left out."
 
 
 def setting(task: str, n_train: int, n_pairs: int, config: Mapping[str, Any]) -> str:
@@ -27,10 +28,10 @@ def setting(task: str, n_train: int, n_pairs: int, config: Mapping[str, Any]) ->
     Examples:
         >>> config = {"model.kind": "mlp", "optim.lr": 1e-3, "optim.weight_decay": 1.0, "epochs": 50, "seed": 7}
         >>> setting("addition mod 5", 10, 25, config)
-        'A mlp was trained on 10 of the 25 pairs of addition mod 5 (0.4) for up to 50 epochs, with AdamW at
+        'An MLP was trained on 10 of the 25 pairs of addition mod 5 (0.4) for up to 50 epochs, with AdamW at
         learning rate 0.001 and weight decay 1, from seed 7.'
     """
-    model = f"A {config['model.kind']}"
+    model = "An MLP" if config["model.kind"] == "mlp" else f"A {config['model.kind']}"
     if "model.n_layers" in config and "model.n_heads" in config:
         layers, heads = config["model.n_layers"], config["model.n_heads"]
         model += f" of {layers} layer{'s' if layers != 1 else ''} ({heads} heads, {config['model.d_mlp']} neurons)"

@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 
 from grokinterp import attention, fourier, logits, neurons, phases, progress
+from grokinterp.models.config import TransformerConfig
 from grokinterp.runs.run import Run
 from grokinterp.snapshots import Snapshot
 from grokinterp.trajectories import known_epochs, trajectory
@@ -28,7 +29,7 @@ class Numbers:
         metrics: As logged while training.
         events: `gi.phases.detect` of the metrics, which are denser than checkpoints.
         curves: Measures that are lines over many checkpoints.
-        pictures: Measures that fill a picture at each of a few checkpoints.
+        pictures: Measures that fill a picture at each of a few checkpoints; empty for an MLP on a task without a group.
         neurons: The activations of a few neurons at these; empty where the task has no group.
         phases: `gi.phases.detect` of the curves, with the excluded loss; of the metrics where there is none.
         keys: Key frequencies of the last checkpoint by rule; empty where the task has no group.
@@ -68,14 +69,14 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
     found = phases.detect(curves) if keys else events
 
     stops = slider_epochs(run.epochs, found["phase_end"].values.tolist())
-    drawn = [attention.pattern]
+    drawn = [attention.pattern] if has_attention(run) else []
     if has_group:
         drawn += [fourier.components, neurons.frequency, neurons.fve, neurons.phase, neurons.spectrum]
         drawn.append(logits.over_inputs(range(min(3, run.task.n_outputs))))
     circles = circle_keys(snapshot, keys)
     if circles:
         drawn.append(fourier.embedding_circles(circles))
-    pictures = trajectory(run, drawn, epochs=stops, progress=False)
+    pictures = trajectory(run, drawn, epochs=stops, progress=False) if drawn else xr.Dataset()
     few = xr.Dataset()
     if has_group:
         # Apart from the others, which are of all neurons.
@@ -93,6 +94,11 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
         keys=by_rule,
         irreps={} if is_cyclic else {k: snapshot.basis.block_names[k] for k in snapshot.basis.blocks},
     )
+
+
+def has_attention(run: Run) -> bool:
+    """Whether there is attention to draw: an MLP has none."""
+    return isinstance(run.config.model, TransformerConfig)
 
 
 def thin(epochs: Sequence[int], most: int) -> list[int]:

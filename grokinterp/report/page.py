@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from grokinterp import plots
 from grokinterp.config import to_dict
 from grokinterp.report import findings
-from grokinterp.report.gather import Numbers, gather
+from grokinterp.report.gather import Numbers, gather, has_attention
 from grokinterp.runs.identity import flat
 from grokinterp.runs.layout import write_atomically
 from grokinterp.runs.run import Run
@@ -63,8 +63,8 @@ def write(run: Run, path: str | Path | None = None, *, progress: bool = True) ->
     """Write the report of a run: what was trained, what was found, and the pictures, as one HTML page.
 
     Works for a run that is unfinished or has not grokked, and says so; for a task without a group the Fourier
-    parts are left out, and why is said. Measures are kept in the run's `analysis/` folder, so that the second
-    report of a run is quick.
+    parts are left out, for an MLP the attention, and why is said. Measures are kept in the run's `analysis/` folder,
+    so that the second report of a run is quick.
 
     Args:
         run: A run with at least one checkpoint.
@@ -131,8 +131,7 @@ def tiles(run: Run, numbers: Numbers) -> dict[str, str]:
 
 def sections(run: Run, numbers: Numbers) -> list[Section]:
     """The parts of the page that this run has."""
-    curves, pictures, keys = numbers.curves, numbers.pictures, list(numbers.keys.get("logits", ()))
-    shaded = numbers.phases
+    curves, shaded, keys = numbers.curves, numbers.phases, list(numbers.keys.get("logits", ()))
     parts = [
         Section(
             id="training",
@@ -151,12 +150,8 @@ def sections(run: Run, numbers: Numbers) -> list[Section]:
         parts.append(_progress(numbers))
     if numbers.keys:
         parts += [_frequencies(run, numbers, keys), _logits(numbers, keys), _neurons(numbers)]
-    attention = draw_picture(
-        lambda: plots.attention(pictures),
-        "Attention of each head from '=' to the first input, for every pair of inputs; what is missing to 1 goes to "
-        "the second. Stripes mean that a head weighs inputs by value, and periodic ones that it has a frequency.",
-    )
-    parts.append(Section(id="attention", title="Attention", sentences=[], pictures=[attention]))
+    if has_attention(run):
+        parts.append(_attention(numbers))
     weights = draw_picture(
         lambda: plots.weights(curves),
         "The sum of squares of each weight matrix. Weight decay takes it down once nothing else is gained by large "
@@ -165,6 +160,8 @@ def sections(run: Run, numbers: Numbers) -> list[Section]:
     parts.append(Section(id="weights", title="Weights", sentences=[], pictures=[weights]))
     if not numbers.keys:
         parts[0].sentences.append(findings.no_group(run.task.name))
+    if not has_attention(run):
+        parts[0].sentences.append(findings.NO_ATTENTION)
     return parts
 
 
@@ -184,7 +181,7 @@ def _frequencies(run: Run, numbers: Numbers, keys: list[int]) -> Section:
     drawn = [
         draw_picture(
             lambda: plots.spectrum(pictures, keys=keys),
-            "The embedding W_E and the neuron-logit map W_L = W_out W_U in the basis of the task's group; key "
+            "The embedding W_E and the neuron-logit map W_L (W_out W_U, an MLP's W_U) in the task's group's basis; key "
             "frequencies carry their number. Move the slider to go through training.",
         ),
         draw_picture(
@@ -247,6 +244,15 @@ def _neurons(numbers: Numbers) -> Section:
     ]
     sentences = findings.neurons(numbers.pictures)
     return Section(id="neurons", title="Neurons", sentences=sentences, pictures=drawn)
+
+
+def _attention(numbers: Numbers) -> Section:
+    picture = draw_picture(
+        lambda: plots.attention(numbers.pictures),
+        "Attention of each head from '=' to the first input, for every pair of inputs; what is missing to 1 goes to "
+        "the second. Stripes mean that a head weighs inputs by value, and periodic ones that it has a frequency.",
+    )
+    return Section(id="attention", title="Attention", sentences=[], pictures=[picture])
 
 
 def draw_picture(draw: Callable[[], go.Figure], caption: str) -> Picture:

@@ -2,7 +2,7 @@
 
 from grokinterp.config import to_dict
 from grokinterp.report import findings
-from grokinterp.report.gather import gather
+from grokinterp.report.gather import gather, has_attention
 from grokinterp.runs.identity import flat
 from grokinterp.runs.run import Run
 
@@ -16,7 +16,7 @@ def summary(run: Run, *, progress: bool = True) -> list[str]:
 
     Returns:
         A sentence or two each: what was trained, when it memorised and grokked, its phases, its keys by each
-        rule, what they explain of the logits, and how many neurons each has.
+        rule, what they explain of the logits, and how many neurons each has; and what is left out, and why.
 
     Raises:
         RunError: If the run has no metrics or no checkpoint, or a file of it is broken.
@@ -25,6 +25,8 @@ def summary(run: Run, *, progress: bool = True) -> list[str]:
     config = flat(to_dict(run.config))
     said = [findings.setting(run.task.name, int(run.is_train.sum()), run.is_train.numel(), config)]
     said += findings.outcome(numbers.metrics, numbers.events, planned=run.config.epochs)
+    if not has_attention(run):
+        said.append(findings.NO_ATTENTION)
     if not numbers.keys:
         return [*said, findings.no_group(run.task.name)]
     keys = list(numbers.keys["logits"])

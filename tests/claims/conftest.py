@@ -1,8 +1,21 @@
-"""A small run of addition, trained once."""
+"""Small runs of addition, each trained once."""
 
 import pytest
 
 import grokinterp as gi
+
+
+@pytest.fixture(scope="session")
+def tiny_mlp(tmp_path_factory: pytest.TempPathFactory) -> gi.Run:
+    """The same of an MLP, with a little training."""
+    config = gi.RunConfig(
+        task=gi.TaskConfig(p=7),
+        split=gi.SplitConfig(fraction=0.5),
+        model=gi.MLPConfig(d_mlp=16),
+        epochs=10,
+        checkpoint_every=5,
+    )
+    return gi.train(config, tmp_path_factory.mktemp("claims") / "mlp", progress=False)
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,10 @@ import dataclasses
 import math
 
 import pytest
+import torch
 
 import grokinterp as gi
-from grokinterp.claims import spread, verdicts
+from grokinterp.claims import ablations, spread, verdicts
 from grokinterp.claims.spread import Tolerance, distance, key_of, spread_over
 
 
@@ -258,3 +259,27 @@ def test_results_are_a_table(bundled_claims: list[gi.claims.Result]) -> None:
     assert (row.published_low.item(), row.published_high.item()) == (0.001, 0.004)
     assert row.verdict.item() == "holds"
     assert math.isnan(ds.sel(claim="gini.W_E").published_low.item())
+
+
+@pytest.mark.parametrize("inputs", ["run", "snapshot"])
+def test_claims_of_attention_are_not_available_of_an_mlp(tiny_mlp: gi.Run, inputs: str) -> None:
+    subject = tiny_mlp if inputs == "run" else tiny_mlp.snapshot()
+    results = {result.claim.id: result for result in gi.claims.check(subject)}
+    assert len(results) == len(gi.claims.claims())
+    of_attention = [id for id in results if id.startswith(("attention.", "ablation.skip_", "ablation.heads"))]
+    assert len(of_attention) > 10
+    for id in of_attention:
+        assert results[id].ours is None
+        assert results[id].verdict in ("not available", "not established")
+        assert "needs a transformer" in results[id].why
+        assert "\n" not in results[id].why
+    assert results["loss.all"].ours is not None
+
+
+def test_a_claim_of_an_ablation_is_the_loss_of_the_edited_mlp(tiny_mlp: gi.Run) -> None:
+    """An MLP's logits have no positions to take the last of."""
+    found = gi.claims.evidence(tiny_mlp.snapshot())
+    vars(found)["keys"] = (2,)
+    without = gi.interventions.ablate(gi.interventions.frequency(2, at="neurons"))(found.snapshot)
+    wanted = torch.nn.functional.cross_entropy(without.logits.flatten(0, 1), without.task.table.flatten()).item()
+    assert ablations.without_frequency(found).item() == pytest.approx(wanted, abs=1e-5)

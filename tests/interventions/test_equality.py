@@ -248,3 +248,27 @@ def test_the_planted_model_under_hooks(planted):
         pytest.skip("TransformerLens 4 has no model with the quadratic activation")
     for intervention in (iv.ablate(iv.frequency(3, at="neurons")), iv.relocate(3, 2), iv.keep_only(iv.readout(1))):
         assert_close(iv.run_with_hooks(intervention, planted), intervention(planted).logits, atol=1e-9, rtol=1e-9)
+
+
+@pytest.fixture(scope="module", params=["onehot", "summed"])
+def mlp(request) -> gi.Snapshot:
+    config = gi.MLPConfig(inputs=request.param, n_layers=1, d_model=8, d_mlp=16)
+    task = gi.tasks.operation("addition", 7)
+    return gi.Snapshot(params=gi.models.init.initial_params(config, task, seed=0), config=config, task=task)
+
+
+@pytest.mark.parametrize("component", [iv.head(0), iv.skip("attention"), iv.skip("mlp")], ids=lambda c: c.name)
+@pytest.mark.parametrize("way", ["snapshot", "run_with_hooks"])
+def test_an_mlp_has_no_heads_and_no_stream_to_edit_and_says_so_in_a_line(mlp, component, way):
+    intervention = iv.ablate(component)
+    with pytest.raises(ValueError, match=r"site must be one of .* for a model of kind 'mlp', got 'blocks\.0") as error:
+        _ = intervention(mlp).logits if way == "snapshot" else iv.run_with_hooks(intervention, mlp)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("at", ["neurons", "logits"])
+def test_hooks_of_an_mlp_give_what_its_edited_snapshot_does(mlp, at):
+    intervention = iv.ablate(iv.frequency(2, at=at))
+    edited = intervention(mlp).logits
+    assert (edited - mlp.logits).abs().max() > 1e-3
+    assert_close(iv.run_with_hooks(intervention, mlp), edited, atol=1e-5, rtol=1e-5)

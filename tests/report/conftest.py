@@ -11,21 +11,22 @@ import grokinterp as gi
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., gi.Run]:
-    """A run of p = 7 for 30 epochs, by its operation; each is trained once."""
+    """A run of p = 7 for 30 epochs, by its operation and model; each is trained once."""
     kept: dict[str, gi.Run] = {}
 
-    def make(operation: Any, *, task: gi.Task | None = None) -> gi.Run:
-        if operation not in kept:
+    def make(operation: Any, *, task: gi.Task | None = None, model: gi.MLPConfig | None = None) -> gi.Run:
+        key = f"{operation}-{model.inputs}" if model else operation
+        if key not in kept:
             config = gi.RunConfig(
                 task=gi.TaskConfig(operation=operation, p=7),
                 split=gi.SplitConfig(fraction=0.5),
-                model=gi.TransformerConfig(d_model=8, n_heads=2, d_head=4, d_mlp=16),
+                model=model or gi.TransformerConfig(d_model=8, n_heads=2, d_head=4, d_mlp=16),
                 epochs=30,
                 checkpoint_every=10,
             )
-            path = tmp_path_factory.mktemp("runs") / f"small-{operation}"
-            kept[operation] = gi.train(config, path, task=task, progress=False)
-        return kept[operation]
+            path = tmp_path_factory.mktemp("runs") / f"small-{key}"
+            kept[key] = gi.train(config, path, task=task, progress=False)
+        return kept[key]
 
     return make
 

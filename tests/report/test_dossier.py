@@ -149,3 +149,18 @@ def test_lines_carry_the_names_of_the_published_ones() -> None:
     assert lines.test_over_restricted.sel(at).item() == pytest.approx(ratio)
     for figure in ("trig_loss", "excluded_loss_2D_full", "sum_sq_weight_total", "trig_acc"):
         assert set(gi.claims.published(figure)) <= set(lines), figure
+
+
+def test_an_mlp_with_keys_has_the_figures_but_those_of_attention(tmp_path: Path) -> None:
+    config = gi.RunConfig(
+        task=gi.TaskConfig(p=7),
+        split=gi.SplitConfig(fraction=0.5),
+        model=gi.MLPConfig(d_mlp=16),
+        epochs=10,
+        checkpoint_every=5,
+    )
+    found = gi.claims.evidence(gi.train(config, tmp_path / "mlp", progress=False))
+    vars(found)["keys"] = (1, 3)
+    titles = [drawn.title for drawn in figures.draw(found)]
+    assert "Figure 4b: neurons over all pairs" in titles
+    assert not [title for title in titles if "attention" in title]

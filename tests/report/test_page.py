@@ -14,6 +14,12 @@ from grokinterp.report.gather import circle_keys, gather, slider_epochs, thin
 from grokinterp.tasks.groups import symmetric
 
 
+MLPS = {
+    "onehot": gi.MLPConfig(d_mlp=16),
+    "summed": gi.MLPConfig(inputs="summed", n_layers=1, d_model=8, d_mlp=16),
+}
+
+
 def without_plotly(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     assert text.count(get_plotlyjs()) == 1
@@ -72,6 +78,38 @@ def test_without_a_group_the_fourier_parts_are_left_out_and_why_is_said(small_ru
     assert re.findall(r"<section id=\"(\w+)\">", text) == ["trained", "training", "attention", "weights"]
     assert "are not the products of a group" in text
     assert "key frequencies</dt>" not in text
+
+
+@pytest.mark.parametrize("inputs", MLPS)
+def test_an_mlp_has_every_part_but_the_attention_and_why_is_said(small_run, tmp_path, inputs):
+    run = small_run("addition", model=MLPS[inputs])
+    text = without_plotly(gi.report.write(run, tmp_path / "page.html"))
+    parts = re.findall(r"<section id=\"(\w+)\">", text)
+    assert parts == ["trained", "training", "progress", "frequencies", "logits", "neurons", "weights"]
+    assert "An MLP was trained on 24 of the 49 pairs" in text
+    assert text.count("<li>An MLP has no attention: its patterns are left out.</li>") == 1
+    assert "Attention of each head" not in text
+    assert "attention" not in gather(run, progress_bar=False).pictures
+
+
+def test_a_transformer_is_not_said_to_have_no_attention(page):
+    assert "has no attention" not in without_plotly(page)
+
+
+def test_an_mlp_without_a_group_has_its_training_and_weights(small_run, tmp_path):
+    run = small_run("random", model=MLPS["onehot"])
+    text = without_plotly(gi.report.write(run, tmp_path / "page.html"))
+    assert re.findall(r"<section id=\"(\w+)\">", text) == ["trained", "training", "weights"]
+    assert "are not the products of a group" in text
+    assert "An MLP has no attention" in text
+
+
+@pytest.mark.parametrize("operation", ["addition", "random"])
+def test_the_summary_of_an_mlp_says_that_it_has_no_attention(small_run, operation):
+    said = gi.report.summary(small_run(operation, model=MLPS["onehot"]), progress=False)
+    assert said.count("An MLP has no attention: its patterns are left out.") == 1
+    assert any("neurons" in one and "One frequency" in one for one in said) == (operation == "addition")
+    assert "has no attention" not in " ".join(gi.report.summary(small_run(operation), progress=False))
 
 
 def test_a_group_that_is_not_cyclic_has_its_irreps_named(small_run, tmp_path):
