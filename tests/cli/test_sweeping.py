@@ -56,6 +56,12 @@ def test_switches_have_no_value(tmp_path: Path) -> None:
     assert gi.load_run(tmp_path / "seed=1").config.model.equals_in_output
 
 
+def test_a_choice_of_none_is_swept(tmp_path: Path) -> None:
+    assert run("quick", *SMALL, "--aids.grokfast", "none", "ema", "--out", str(tmp_path)) == 0
+    assert gi.collect(tmp_path).grokfast.values.tolist() == ["none", "ema"]
+    assert gi.load_run(tmp_path / "aids.grokfast=none,seed=0").config.aids.grokfast == "none"
+
+
 def test_a_failed_run_is_named_and_the_exit_code_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--task.operation", "division", "addition", "--task.p", "8"]
     assert run("quick", *SMALL, *flags, "--out", str(tmp_path)) == 1
