@@ -34,9 +34,9 @@ def write_summary(root: str | Path, failed: Mapping[Path, str] | None = None) ->
     """Write a sweep's summary.json and summary.csv: a record for each run that its root knows.
 
     A record has the `run`'s directory, its `status` (finished, failed or unfinished), its values on the swept
-    `axes`, and the numbers of `collect`, null (empty in the CSV) where there is none: train_loss, test_loss,
-    train_accuracy, test_accuracy, memorised_epoch, grokked_epoch, delay, is_grokked, last_epoch,
-    squared_weight_norm and seconds; and the `error` of a run that failed.
+    `axes`, and the numbers of `collect`, null (empty in the CSV) where there is none or it is infinite: train_loss, test_loss,
+    train_accuracy, test_accuracy, memorised_epoch, grokked_epoch, delay, ratio, is_grokked, is_censored, time,
+    last_epoch, squared_weight_norm and seconds; and the `error` of a run that failed.
 
     Args:
         root: The sweep's folder.
@@ -99,11 +99,11 @@ def _numbers(row: xr.Dataset) -> dict[str, float | int | None]:
 
 
 def _written(data: xr.DataArray) -> float | int | None:
-    """A number as JSON has it, which knows no NaN; epochs are whole."""
+    """A number as JSON has it, which knows no NaN and no infinity; epochs are whole."""
     number = data.item()
-    if math.isnan(number):
+    if not math.isfinite(number):
         return None
-    return int(number) if data.attrs["units"] == "epoch" or data.name == "is_grokked" else number
+    return int(number) if data.attrs["units"] == "epoch" or data.name in ("is_grokked", "is_censored") else number
 
 
 def _csv(records: Sequence[Mapping[str, Any]]) -> str:
