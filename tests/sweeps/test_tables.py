@@ -83,6 +83,31 @@ def test_the_table_for_people(summary: dict) -> None:
     ]
 
 
+def test_an_earlier_failure_stays_until_its_run_is_finished_or_tried_again(
+    tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]
+) -> None:
+    configs = gi.grid(tiny, {"seed": range(4)})
+    paths = [*assign(tmp_path, configs)]
+    write_summary(tmp_path, dict.fromkeys(paths, "no space"), tried=paths)
+    made_up(paths[0], configs[0], memorised=4, grokked=10)
+    # Another sweep on this root: of run 1, which fails otherwise, and of run 2, which is stopped before it is begun.
+    write_summary(tmp_path, {paths[1]: "no memory"}, tried=paths[1:3])
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [(run["status"], run["error"]) for run in summary["runs"]] == [
+        ("finished", None),
+        ("failed", "no memory"),
+        ("unfinished", None),
+        ("failed", "no space"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"runs": 3}', '{"runs": [{}]}'])
+def test_a_broken_summary_is_written_anew(tiny: RunConfig, tmp_path: Path, text: str) -> None:
+    assign(tmp_path, [tiny])
+    (tmp_path / "summary.json").write_text(text)
+    assert json.loads(write_summary(tmp_path).read_text())["counts"]["unfinished"] == 1
+
+
 def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="there is no run in"):
         write_summary(tmp_path)
