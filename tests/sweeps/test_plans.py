@@ -41,6 +41,7 @@ def test_a_file_is_a_preset_with_changes_and_axes(file: Path) -> None:
     [
         ('"quick"', '"fast"', "plan.toml must have preset = one of nanda2023, quick, .* got preset = 'fast'"),
         ('preset = "quick"', "", "must have preset = one of .* got preset = None"),
+        ('"quick"', '["quick"]', r"must have preset = one of .* got preset = \['quick'\]"),
         ("[change]", "[changes]", r"got preset = 'quick' and the keys \['axes', 'changes', 'preset'\]"),
         ("[axes]", "axes = 3\n[other]", "must have preset"),
         ("[axes]", "[axes", "plan.toml must be TOML, got: "),
