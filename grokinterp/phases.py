@@ -57,6 +57,7 @@ def detect(
 
     Raises:
         KeyError: If `loss` is missing.
+        ValueError: If `sustained` is below 1.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 5.2, name the three phases, with boundaries set by hand.
@@ -126,7 +127,7 @@ def grokking_times(ds: xr.Dataset, *, memorised: float = 0.99, grokked: float = 
 
     Raises:
         KeyError: If there is neither accuracy nor loss.
-        ValueError: If there are fewer entries than `sustained`.
+        ValueError: If there are fewer entries than `sustained`, or that is below 1.
 
     Examples:
         >>> import grokinterp as gi
@@ -200,6 +201,7 @@ def slingshots(
 
     Raises:
         KeyError: If `loss` or the unembedding's norm is missing.
+        ValueError: If `sustained` is below 1.
 
     Source:
         Thilak et al. 2022, arXiv:2206.04817: with Adam and no weight decay, late in training, the norm of the last
@@ -277,6 +279,9 @@ def _stretches(holds: np.ndarray) -> list[tuple[int, int]]:
 
 def _first_sustained(epochs: np.ndarray, holds: np.ndarray, sustained: int) -> float:
     """The first epoch from which a condition holds for some entries in a row, NaN if none."""
+    if sustained < 1:
+        msg = f"sustained must be at least 1, got {sustained}."
+        raise ValueError(msg)
     if len(holds) < sustained:
         return float("nan")
     runs = np.lib.stride_tricks.sliding_window_view(holds, sustained).all(axis=1)

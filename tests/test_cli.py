@@ -101,6 +101,11 @@ def test_wrong_command_lines_are_refused(args: list[str], message: str, capsys: 
     assert message in _refused(args, capsys)
 
 
+def test_choices_are_listed_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
+    said = _refused(["train", "quick", "--task.operation", "sum", "--out", "x"], capsys)
+    assert ", ".join(map(repr, [*gi.tasks.OPERATIONS, "custom"])) in said
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

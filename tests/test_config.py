@@ -132,7 +132,7 @@ def test_keys_must_all_be_there_and_none_besides(path, value, message):
         ("optim.betas", [0.9], r"config.optim.betas must be a list of 2 values, got \[0\.9\]"),
         ("optim.betas", 0.9, r"config.optim.betas must be a list of 2 values, got 0\.9"),
         ("optim.betas", [0.9, "x"], "config.optim.betas must be of type float, got 'x'"),
-        ("task.operation", "add", "task.operation must be one of addition, .*, random or one of custom, got 'add'"),
+        ("task.operation", "add", "task.operation must be one of addition, .*, random, custom, got 'add'"),
         ("model.act_fn", None, "config.model.act_fn must be one of relu, gelu, quadratic, got None"),
         ("model.kind", "mlp", "config.model has an unknown key 'n_heads'; did you mean"),
         ("model.kind", "rnn", "config.model.kind must be one of transformer, mlp, got 'rnn'"),

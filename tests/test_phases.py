@@ -1,5 +1,7 @@
 """Phases and events by rule, on curves drawn by hand."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -172,6 +174,13 @@ def test_grokking_times_need_entries_enough_and_a_curve() -> None:
     with pytest.raises(KeyError, match=r"phases need 'loss': add gi\.progress\.losses"):
         gi.phases.grokking_times(_curves()[["squared_weight_norm"]])
     assert gi.phases.grokking_times(_curves()[["accuracy"]]).grokked.item() == 4900
+
+
+@pytest.mark.parametrize("find", [gi.phases.grokking_times, gi.phases.detect])
+@pytest.mark.parametrize("sustained", [0, -1])
+def test_nothing_is_sustained_for_less_than_one_entry(find: Callable[..., xr.Dataset], sustained: int) -> None:
+    with pytest.raises(ValueError, match=f"sustained must be at least 1, got {sustained}"):
+        find(_curves(), sustained=sustained)
 
 
 def test_grokking_times_agree_with_detect() -> None:

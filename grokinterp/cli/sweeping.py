@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, NoReturn
 import tyro
 
 from grokinterp import presets
-from grokinterp.config import RunConfig
+from grokinterp.config import RunConfig, to_dict
+from grokinterp.runs.identity import flat
 from grokinterp.runs.layout import RunError
 
 
@@ -99,7 +100,8 @@ def parse_sweep(args: list[str]) -> Callable[[], None]:
         _show_help(what, plan.config)
     own, of_config = _apart(flags)
     command = tyro.cli(Sweep, args=own, prog=f"grokinterp sweep {what}")
-    plan = plan.varied({name: values_of(*words) for name, words in of_config.items()})
+    given = dict(_switched(name, words, plan.config) for name, words in of_config.items())
+    plan = plan.varied({name: values_of(*words) for name, words in given.items()})
     return replace(command, plan=plan).run
 
 
@@ -115,15 +117,21 @@ def _apart(flags: list[str]) -> tuple[list[str], dict[str, list[str]]]:
             place.append(word)
         else:
             place = of_config[flag.replace("-", "_")] = [value] if equals else []
-    return own, dict(_switched(name, words) for name, words in of_config.items())
+    return own, of_config
 
 
-def _switched(name: str, words: list[str]) -> tuple[str, list[str]]:
+def _switched(name: str, words: list[str], config: RunConfig) -> tuple[str, list[str]]:
     """A flag without a value switches something on, or off if its name says no."""
+    if words:
+        return name, words
     part, dot, last = name.rpartition(".")
-    if not words and last.startswith("no_"):
-        return f"{part}{dot}{last.removeprefix('no_')}", ["false"]
-    return name, words or ["true"]
+    switch = f"{part}{dot}{last.removeprefix('no_')}"
+    # An unknown name is left to the config, which knows the nearest one.
+    values = [value for field, value in flat(to_dict(config)).items() if f"{field}.".startswith(f"{switch}.")]
+    if not all(isinstance(value, bool) for value in values):
+        msg = f"--{name.replace('_', '-')} needs at least one value, got none."
+        raise ValueError(msg)
+    return switch, ["true" if switch == name else "false"]
 
 
 def _show_help(what: str, config: RunConfig) -> NoReturn:

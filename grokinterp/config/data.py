@@ -23,7 +23,8 @@ class TaskConfig:
         ValueError: If p is below 2, or a custom task has further operations.
     """
 
-    operation: Operation | Literal["custom"] = "addition"
+    # One Literal and no union, whose choices tyro lists in any order.
+    operation: Literal[Operation, "custom"] = "addition"
     p: int = 113
     also: tuple[Operation, ...] = ()
     seed: int = 0

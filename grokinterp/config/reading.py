@@ -124,6 +124,9 @@ def _read(hint: Any, value: Any, where: str, *, is_older: bool = False) -> Any:
         return float(value)
     elif _accepts(hint, value):
         return value
+    elif value is None and "none" in _words(hint):
+        # As `none` of a command line is read, which does not know whether null or a word is asked for.
+        return "none"
     msg = f"{where} must be {_describe(hint)}, got {value!r}{_suggestion(hint, value)}."
     raise ValueError(msg)
 

@@ -23,7 +23,10 @@ _ABOUT: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
     "memorised_epoch": ("epoch", "epoch of memorisation", ()),
     "grokked_epoch": ("epoch", "epoch of grokking", ()),
     "delay": ("epoch", "memorised to grokked", ()),
+    "ratio": ("", "grokked over memorised", ()),
     "is_grokked": ("", "share of runs that grokked", ()),
+    "is_censored": ("", "share of runs that have not grokked by their horizon", ()),
+    "time": ("epoch", "epoch of grokking, or the last at which it could be seen", ()),
     "last_epoch": ("epoch", "epochs trained", ()),
     "squared_weight_norm": ("weight^2", "sum of squared weights", ()),
     "seconds": ("s", "time trained", ()),
@@ -79,7 +82,7 @@ def outcomes(places: Sequence[Place], **rules: Any) -> xr.Dataset:
 
     Args:
         places: The runs.
-        **rules: Of `phases.detect`.
+        **rules: Of `phases.grokking_times`: `memorised`, `grokked` and `sustained`.
     """
     ends = [_end(place.run.metrics, **rules) if place.run.is_finished else {} for place in places]
     missing = {(): np.nan, ("split",): [np.nan, np.nan]}
@@ -95,23 +98,35 @@ def outcomes(places: Sequence[Place], **rules: Any) -> xr.Dataset:
     return xr.Dataset(found)
 
 
-def _end(metrics: xr.Dataset, **rules: Any) -> dict[str, Any]:
+def _end(metrics: xr.Dataset, *, memorised: float = 0.99, grokked: float = 0.95, sustained: int = 5) -> dict[str, Any]:
     """What a finished run came to, by variable, and by what rules."""
-    last, found = metrics.isel(epoch=-1), phases.detect(metrics, **rules)
-    memorised, grokked = (found.sel(event=event) for event in ("memorised", "grokked"))
-    return {
+    last = metrics.isel(epoch=-1)
+    shares = {"share": "accuracy", "memorised": memorised, "grokked": grokked, "sustained": sustained}
+    rules = {event: phases.RULES[event].format(**shares) for event in ("memorised", "grokked")}
+    end = {
         "loss": last.loss.sel(split=list(SPLITS)).values,
         "accuracy": last.accuracy.sel(split=list(SPLITS)).values,
-        "memorised_epoch": memorised.event_epoch.item(),
-        "grokked_epoch": grokked.event_epoch.item(),
-        "delay": found.delay.item(),
-        "is_grokked": not np.isnan(grokked.event_epoch.item()),
+        "is_grokked": False,
+        "is_censored": True,
         "last_epoch": last.epoch.item(),
         "squared_weight_norm": last.squared_weight_norm.item(),
         "seconds": last.seconds.item(),
         "rules": {
-            "memorised_epoch": memorised.rule.item(),
-            "grokked_epoch": grokked.rule.item(),
-            "is_grokked": grokked.rule.item(),
+            "memorised_epoch": rules["memorised"],
+            "grokked_epoch": rules["grokked"],
+            "is_grokked": rules["grokked"],
         },
+    }
+    if metrics.sizes["epoch"] < sustained:
+        # Nothing could have been seen in it: it was watched for no time at all.
+        return end
+    times = phases.grokking_times(metrics, memorised=memorised, grokked=grokked, sustained=sustained)
+    return end | {
+        "memorised_epoch": times.memorised.item(),
+        "grokked_epoch": times.grokked.item(),
+        "delay": times.delay.item(),
+        "ratio": times.ratio.item(),
+        "is_grokked": not times.is_censored.item(),
+        "is_censored": times.is_censored.item(),
+        "time": times.time.item(),
     }

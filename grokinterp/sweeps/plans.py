@@ -84,7 +84,7 @@ def read_plan(path: str | Path) -> Plan:
     unknown = data.keys() - {"preset", "change", "axes"}
     if (
         unknown
-        or data.get("preset") not in presets.PRESETS
+        or data.get("preset") not in [*presets.PRESETS]
         or not all(isinstance(data.get(table, {}), dict) for table in ("change", "axes"))
     ):
         msg = (

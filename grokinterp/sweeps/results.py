@@ -18,7 +18,7 @@ from grokinterp.sweeps.running import Sweep
 Source = str | Path | Sweep | Iterable[Run | str | Path]
 
 
-def collect(source: Source, *, memorised: float = 0.99, grokked: float = 0.99, sustained: int = 5) -> xr.Dataset:
+def collect(source: Source, *, memorised: float = 0.99, grokked: float = 0.95, sustained: int = 5) -> xr.Dataset:
     """What each run of a sweep came to, over every swept axis and the seed.
 
     An axis is a field that differs between the configs. Its dimension has the last part of the field's name
@@ -29,16 +29,18 @@ def collect(source: Source, *, memorised: float = 0.99, grokked: float = 0.99, s
 
     Args:
         source: A sweep's root, what `sweep` gave, or runs or their directories.
-        memorised: Train accuracy, 0 to 1, as in `phases.detect`.
+        memorised: Train accuracy, 0 to 1, as in `phases.grokking_times`.
         grokked: Test accuracy, 0 to 1.
         sustained: Entries of the metrics for which they have to hold.
 
     Returns:
         Dataset of float64, NaN where there is no finished run. Over (axes, seed, split: train, test), of the last
-        epoch: `loss` (nats) and `accuracy`. Over (axes, seed): `memorised_epoch` and `grokked_epoch` (epoch; NaN
-        too where that was not seen, with the `rule` in attrs), `delay` between them, `is_grokked` (1 or 0),
-        `last_epoch` (where a run that has not grokked is censored), `squared_weight_norm` (weight^2) of the last
-        epoch, `seconds` trained, and `run`, the name of the directory ("" where there is none). attrs:
+        epoch: `loss` (nats) and `accuracy`. Over (axes, seed), as `phases.grokking_times` has them:
+        `memorised_epoch` and `grokked_epoch` (epoch; NaN too where that was not seen, with the `rule` in attrs),
+        `delay` and `ratio` of them, `is_grokked` and `is_censored` (1 or 0, one the other's opposite), and `time`,
+        the epoch of grokking or else the last at which it could be seen (NaN too where a run has fewer entries than
+        `sustained`): `survival.kaplan_meier` takes these two. Besides, `last_epoch`, `squared_weight_norm`
+        (weight^2) of it, `seconds` trained, and `run`, the name of the directory ("" where there is none). attrs:
         `grokinterp`, its version, and `source`, the root.
 
     Raises:

@@ -100,7 +100,7 @@ def sweep(
         msg = f"stopped with {work.count} finished; sweep the same configs into {root} to go on."
         raise KeyboardInterrupt(msg) from stopped
     finally:
-        write_summary(root, work.failed)
+        write_summary(root, work.failed, tried=places.keys())
     runs = tuple(load_run(path) for path in places if path not in work.failed)
     return Sweep(root=root, runs=runs, failed=work.failed)
 

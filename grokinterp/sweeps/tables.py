@@ -4,14 +4,14 @@ import csv
 import io
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import xarray as xr
 
-from grokinterp.runs.layout import write_atomically, write_json
+from grokinterp.runs.layout import RunError, read_json, write_atomically, write_json
 from grokinterp.sweeps.axes import axes_of, fields_of, word
 from grokinterp.sweeps.outcomes import SPLITS, outcomes, places_in
 from grokinterp.sweeps.places import disk_errors, one_at_a_time
@@ -30,17 +30,19 @@ _SHOWN: Final = {
 }
 
 
-def write_summary(root: str | Path, failed: Mapping[Path, str] | None = None) -> Path:
+def write_summary(root: str | Path, failed: Mapping[Path, str] | None = None, *, tried: Collection[Path] = ()) -> Path:
     """Write a sweep's summary.json and summary.csv: a record for each run that its root knows.
 
     A record has the `run`'s directory, its `status` (finished, failed or unfinished), its values on the swept
-    `axes`, and the numbers of `collect`, null (empty in the CSV) where there is none: train_loss, test_loss,
-    train_accuracy, test_accuracy, memorised_epoch, grokked_epoch, delay, is_grokked, last_epoch,
-    squared_weight_norm and seconds; and the `error` of a run that failed.
+    `axes`, and the numbers of `collect`, null (empty in the CSV) where there is none or it is infinite: train_loss,
+    test_loss, train_accuracy, test_accuracy, memorised_epoch, grokked_epoch, delay, ratio, is_grokked, is_censored,
+    time, last_epoch, squared_weight_norm and seconds; and the `error` of a run that failed. The error of an earlier
+    summary stays until its run is finished or tried again.
 
     Args:
         root: The sweep's folder.
         failed: Why runs failed, by directory.
+        tried: Directories of all runs of the sweep that has just ended, of which `failed` tells the whole.
 
     Returns:
         The path of summary.json.
@@ -50,7 +52,9 @@ def write_summary(root: str | Path, failed: Mapping[Path, str] | None = None) ->
     """
     root = Path(root)
     with disk_errors(root), one_at_a_time(root):
-        records, rules = _records(root, failed or {})
+        errors = _earlier_errors(root, {path.name for path in tried})
+        errors |= {path.name: error for path, error in (failed or {}).items()}
+        records, rules = _records(root, errors)
         summary = {
             "format": FORMAT,
             "grokinterp": version("grokinterp"),
@@ -65,11 +69,19 @@ def write_summary(root: str | Path, failed: Mapping[Path, str] | None = None) ->
     return root / "summary.json"
 
 
-def _records(root: Path, failed: Mapping[Path, str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def _earlier_errors(root: Path, tried: Collection[str]) -> dict[str, str]:
+    """Why runs failed, by name, that have not been tried since, as the summary before this one has it."""
+    try:
+        runs = read_json(root / "summary.json")["runs"]
+        return {run["run"]: run["error"] for run in runs if run["status"] == "failed" and run["run"] not in tried}
+    except (RunError, KeyError, TypeError):
+        return {}  # There is none, or it is of another kind, and is written anew.
+
+
+def _records(root: Path, errors: Mapping[str, str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
     places = places_in(root)
     table = outcomes(places)
     axes = axes_of([place.config for place in places])
-    errors = {path.name: error for path, error in failed.items()}
     records = []
     for i, place in enumerate(places):
         fields = fields_of(place.config)
@@ -80,7 +92,7 @@ def _records(root: Path, failed: Mapping[Path, str]) -> tuple[list[dict[str, Any
                 "status": status,
                 "axes": {axis: fields.get(axis) for axis in axes},
                 **_numbers(table.isel(run=i)),
-                "error": errors.get(place.name),
+                "error": errors.get(place.name) if status == "failed" else None,
             }
         )
     rules = {str(name): data.attrs["rule"] for name, data in table.items() if "rule" in data.attrs}
@@ -99,11 +111,11 @@ def _numbers(row: xr.Dataset) -> dict[str, float | int | None]:
 
 
 def _written(data: xr.DataArray) -> float | int | None:
-    """A number as JSON has it, which knows no NaN; epochs are whole."""
+    """A number as JSON has it, which knows no NaN and no infinity; epochs are whole."""
     number = data.item()
-    if math.isnan(number):
+    if not math.isfinite(number):
         return None
-    return int(number) if data.attrs["units"] == "epoch" or data.name == "is_grokked" else number
+    return int(number) if data.attrs["units"] == "epoch" or data.name in ("is_grokked", "is_censored") else number
 
 
 def _csv(records: Sequence[Mapping[str, Any]]) -> str:

@@ -56,6 +56,12 @@ def test_switches_have_no_value(tmp_path: Path) -> None:
     assert gi.load_run(tmp_path / "seed=1").config.model.equals_in_output
 
 
+def test_a_choice_of_none_is_swept(tmp_path: Path) -> None:
+    assert run("quick", *SMALL, "--aids.grokfast", "none", "ema", "--out", str(tmp_path)) == 0
+    assert gi.collect(tmp_path).grokfast.values.tolist() == ["none", "ema"]
+    assert gi.load_run(tmp_path / "aids.grokfast=none,seed=0").config.aids.grokfast == "none"
+
+
 def test_a_failed_run_is_named_and_the_exit_code_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--task.operation", "division", "addition", "--task.p", "8"]
     assert run("quick", *SMALL, *flags, "--out", str(tmp_path)) == 1
@@ -75,6 +81,12 @@ def test_a_failed_run_is_named_and_the_exit_code_says_so(tmp_path: Path, capsys:
         (["quick", "--out", "x", "--eposch", "5"], "unknown key 'eposch'; did you mean 'epochs'?"),
         (["quick", "--out", "x", "--optim.lr", "fast"], "config.optim.lr must be of type float, got 'fast'"),
         (["quick", "--out", "x", "--optim.lr", "0.1", "-1"], "lr and eps must be positive"),
+        (["quick", "--out", "x", "--seed"], "--seed needs at least one value, got none"),
+        (["quick", "--seed", "--out", "x"], "--seed needs at least one value, got none"),
+        (["quick", "--out", "x", "--optim.weight-decay"], "--optim.weight-decay needs at least one value, got none"),
+        (["quick", "--out", "x", "--split"], "--split needs at least one value, got none"),
+        (["quick", "--out", "x", "--no-seed"], "--no-seed needs"),
+        (["quick", "--out", "x", "--eposch"], "unknown key 'eposch'; did you mean 'epochs'?"),
         (["quick", "--out", "x", "--seed", "4..0"], "a range must go upwards"),
         (["quick", "--out", "x", "--workers", "two"], "two"),
         (["quick", "--out", "x", "--workers", "0"], "workers must be at least 1, got 0"),

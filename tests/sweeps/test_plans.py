@@ -4,6 +4,7 @@ import pytest
 
 import grokinterp as gi
 from grokinterp.sweeps import Plan, read_plan
+from grokinterp.sweeps.axes import fields_of
 from grokinterp.sweeps.plans import values_of
 
 
@@ -40,6 +41,7 @@ def test_a_file_is_a_preset_with_changes_and_axes(file: Path) -> None:
     [
         ('"quick"', '"fast"', "plan.toml must have preset = one of nanda2023, quick, .* got preset = 'fast'"),
         ('preset = "quick"', "", "must have preset = one of .* got preset = None"),
+        ('"quick"', '["quick"]', r"must have preset = one of .* got preset = \['quick'\]"),
         ("[change]", "[changes]", r"got preset = 'quick' and the keys \['axes', 'changes', 'preset'\]"),
         ("[axes]", "axes = 3\n[other]", "must have preset"),
         ("[axes]", "[axes", "plan.toml must be TOML, got: "),
@@ -72,6 +74,25 @@ def test_one_value_is_for_all_runs_and_several_are_an_axis(file: Path) -> None:
 
 def test_a_plan_without_axes_is_one_run() -> None:
     assert Plan(config=gi.presets.quick()).configs() == [gi.presets.quick()]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("aids.grokfast", ["none", "ema"]),
+        ("model.normalization", ["LN", "none"]),
+        ("model.biases", ["none", "all"]),
+        ("curriculum.order", ["none"]),
+    ],
+)
+def test_none_is_a_word_where_it_is_one_of_the_choices(name: str, words: list[str]) -> None:
+    plan = Plan(config=gi.presets.quick()).varied({name: values_of(*words)})
+    assert [fields_of(config)[name] for config in plan.configs()] == words
+
+
+def test_none_is_no_value_where_a_field_may_have_none() -> None:
+    plan = Plan(config=gi.presets.quick()).varied({"optim.batch_size": values_of("none", "8")})
+    assert [config.optim.batch_size for config in plan.configs()] == [None, 8]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What is collected from runs whose curves are made up."""
 
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +68,55 @@ def test_the_rules_are_those_of_the_caller(root: Path) -> None:
     np.testing.assert_equal(ds.grokked_epoch.sel(weight_decay=3.0).values, [np.nan, 100.0])
     assert ds.grokked_epoch.attrs["rule"] == "test accuracy reaches 0.5 and stays there for 30 entries"
     assert ds.memorised_epoch.attrs["rule"] == "train accuracy reaches 0.99 and stays there for 30 entries"
+
+
+@pytest.mark.parametrize("rules", [{}, {"memorised": 0.7, "grokked": 0.6, "sustained": 4}])
+def test_times_are_those_of_each_run_by_the_same_defaults(
+    tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None], rules: dict
+) -> None:
+    for seed in range(2):
+        made_up(tmp_path / f"{seed}", replace(tiny, seed=seed), memorised=2, grokked=9, entries=20)
+    # Between .95 and .99 a run has grokked; the other has too, at its end, and nobody knows whether that lasts.
+    _set_test_accuracy(tmp_path / "0", [0.0] * 9 + [0.65] * 3 + [0.97] * 8)
+    _set_test_accuracy(tmp_path / "1", [0.0] * 16 + [0.97] * 4)
+    ds = gi.collect([tmp_path / "0", tmp_path / "1"], **rules)
+    for seed in range(2):
+        times = gi.phases.grokking_times(load_run(tmp_path / f"{seed}").metrics, **rules)
+        here = ds.sel(seed=seed)
+        for ours, theirs in [("memorised_epoch", "memorised"), ("grokked_epoch", "grokked")]:
+            np.testing.assert_equal(here[ours].item(), times[theirs].item())
+        for name in ("delay", "ratio", "time", "is_censored"):
+            np.testing.assert_equal(here[name].item(), float(times[name].item()))
+        assert here.is_grokked.item() == 1 - here.is_censored.item()
+    assert ds.time.values.tolist() == ([90.0, 160.0] if rules else [120.0, 150.0])
+    assert ds.is_censored.values.tolist() == ([0.0, 0.0] if rules else [0.0, 1.0])
+
+
+def _set_test_accuracy(path: Path, values: list[float]) -> None:
+    file = Layout(path).metrics
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    for line, value in zip(lines, values, strict=True):
+        line["accuracy"]["test"] = value
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+def test_times_go_into_a_curve_of_survival(root: Path) -> None:
+    ds = gi.collect(root)
+    found = gi.survival.kaplan_meier(ds.time, ds.is_censored, groups="weight_decay")
+    assert found.group.values.tolist() == [0.3, 1.0, 3.0]
+    # The run that is not there counts nowhere; that which has not grokked is watched up to its horizon.
+    assert found.runs.values.tolist() == [1, 2, 2]
+    assert found.censored.values.tolist() == [1, 0, 0]
+    assert found.epoch.values.tolist() == [0.0, 100.0, 120.0, 200.0, 250.0, 350.0]
+
+
+def test_a_run_too_short_to_tell_is_watched_for_no_time(
+    tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]
+) -> None:
+    made_up(tmp_path / "a", tiny, memorised=0, grokked=0, entries=4)
+    ds = gi.collect([tmp_path / "a"])
+    assert (ds.is_grokked.item(), ds.is_censored.item(), ds.last_epoch.item()) == (0.0, 1.0, 30.0)
+    assert ds[["time", "grokked_epoch", "memorised_epoch", "delay", "ratio"]].to_array().isnull().all()
 
 
 def test_everything_has_its_units_and_name(root: Path) -> None:

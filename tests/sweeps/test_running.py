@@ -98,6 +98,14 @@ def test_a_config_that_fails_at_once_is_named_and_stops_no_other(tiny: RunConfig
     assert (records[path.name]["status"], records[path.name]["error"]) == ("failed", error)
 
 
+def test_another_sweep_on_a_root_keeps_why_runs_of_the_first_failed(tiny: RunConfig, tmp_path: Path) -> None:
+    first = swept(gi.grid(tiny, {"task.operation": ["division"], "task.p": [8]}), tmp_path)
+    ((path, error),) = first.failed.items()
+    assert not swept([tiny], tmp_path).failed
+    records = {record["run"]: record for record in json.loads((tmp_path / "summary.json").read_text())["runs"]}
+    assert (records[path.name]["status"], records[path.name]["error"]) == ("failed", error)
+
+
 def test_a_run_that_diverges_is_named(tiny: RunConfig, tmp_path: Path) -> None:
     done = swept(gi.grid(tiny, {"optim.lr": [1e30, 1e-3]}), tmp_path)
     assert [run.config.optim.lr for run in done.runs] == [1e-3]

@@ -27,7 +27,7 @@ def summary(tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]) -> di
 def test_the_summary_has_a_record_for_each_run(summary: dict) -> None:
     assert summary["counts"] == {"finished": 2, "failed": 1, "unfinished": 1}
     assert summary["axes"] == ["optim.batch_size", "seed"]
-    assert summary["rules"]["grokked_epoch"] == "test accuracy reaches 0.99 and stays there for 5 entries"
+    assert summary["rules"]["grokked_epoch"] == "test accuracy reaches 0.95 and stays there for 5 entries"
     first, second, third, fourth = summary["runs"]
     assert first == {
         "run": "optim.batch_size=none,seed=0",
@@ -40,13 +40,18 @@ def test_the_summary_has_a_record_for_each_run(summary: dict) -> None:
         "memorised_epoch": 40,
         "grokked_epoch": 100,
         "delay": 60,
+        "ratio": 2.5,
         "is_grokked": 1,
+        "is_censored": 0,
+        "time": 100,
         "last_epoch": 390,
         "squared_weight_norm": 61.0,
         "seconds": 19.5,
         "error": None,
     }
     assert (second["grokked_epoch"], second["delay"], second["is_grokked"]) == (None, None, 0)
+    # The fifth entry from the end is the last at which five in a row could have begun.
+    assert (second["ratio"], second["is_censored"], second["time"]) == (None, 1, 350)
     assert (third["status"], third["error"], third["test_loss"]) == ("failed", 'no space, "left"', None)
     assert (fourth["status"], fourth["error"]) == ("unfinished", None)
 
@@ -60,6 +65,14 @@ def test_the_csv_has_the_same_numbers(summary: dict, tmp_path: Path) -> None:
         assert row == axes | {name: "" if value is None else str(value) for name, value in record.items()}
 
 
+def test_an_infinite_ratio_has_no_number(tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]) -> None:
+    (path,) = assign(tmp_path, [tiny])
+    made_up(path, tiny, memorised=0, grokked=10)
+    assert gi.collect(tmp_path).ratio.item() == float("inf")
+    (record,) = json.loads(write_summary(tmp_path).read_text())["runs"]
+    assert (record["memorised_epoch"], record["delay"], record["ratio"]) == (0, 100, None)
+
+
 def test_the_table_for_people(summary: dict) -> None:
     assert in_words(summary).splitlines() == [
         "batch_size  seed   test loss  test accuracy  memorised  grokked  delay  seconds",
@@ -68,6 +81,31 @@ def test_the_table_for_people(summary: dict) -> None:
         "         8     0      failed",
         "         8     1  unfinished",
     ]
+
+
+def test_an_earlier_failure_stays_until_its_run_is_finished_or_tried_again(
+    tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]
+) -> None:
+    configs = gi.grid(tiny, {"seed": range(4)})
+    paths = [*assign(tmp_path, configs)]
+    write_summary(tmp_path, dict.fromkeys(paths, "no space"), tried=paths)
+    made_up(paths[0], configs[0], memorised=4, grokked=10)
+    # Another sweep on this root: of run 1, which fails otherwise, and of run 2, which is stopped before it is begun.
+    write_summary(tmp_path, {paths[1]: "no memory"}, tried=paths[1:3])
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [(run["status"], run["error"]) for run in summary["runs"]] == [
+        ("finished", None),
+        ("failed", "no memory"),
+        ("unfinished", None),
+        ("failed", "no space"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"runs": 3}', '{"runs": [{}]}'])
+def test_a_broken_summary_is_written_anew(tiny: RunConfig, tmp_path: Path, text: str) -> None:
+    assign(tmp_path, [tiny])
+    (tmp_path / "summary.json").write_text(text)
+    assert json.loads(write_summary(tmp_path).read_text())["counts"]["unfinished"] == 1
 
 
 def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:
