@@ -169,7 +169,7 @@ def test_a_full_disk_at_the_summary_loses_no_run(
 
 def _ctrl_c_in(monkeypatch: pytest.MonkeyPatch, *, seed: int, epoch: int, is_seen: Callable[[], bool]) -> None:
     """Ctrl-C in the update that leaves an epoch of a run, which lasts until it is seen."""
-    update = Trainer._update
+    update = Trainer.advance
 
     def interrupted(trainer: Trainer) -> None:
         if (trainer.config.seed, trainer.epoch) == (seed, epoch):
@@ -180,7 +180,7 @@ def _ctrl_c_in(monkeypatch: pytest.MonkeyPatch, *, seed: int, epoch: int, is_see
                 time.sleep(0.01)
         update(trainer)
 
-    monkeypatch.setattr(Trainer, "_update", interrupted)
+    monkeypatch.setattr(Trainer, "advance", interrupted)
 
 
 @pytest.mark.parametrize("threads", [None, 1])
