@@ -34,7 +34,7 @@ def test_presets_are_listed_under_their_functions_names():
 
 def test_the_paper_s_run_is_that_of_its_code():
     config = nanda2023()
-    assert to_dict(config.task) == {"operation": "addition", "p": 113, "seed": 0}
+    assert to_dict(config.task) == {"operation": "addition", "p": 113, "also": [], "seed": 0}
     assert to_dict(config.split) == {"fraction": 0.3, "rule": "paper", "seed": None}
     assert (config.seed, config.epochs, config.checkpoint_every) == (0, 40_000, 100)
     optim = config.optim
