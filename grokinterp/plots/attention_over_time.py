@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from grokinterp.plots import theme
+from grokinterp.plots.bands import add_band
 from grokinterp.plots.data import need, over_epochs, small
 
 
@@ -48,7 +49,7 @@ def attention_over_time(ds: xr.Dataset) -> go.Figure:
             name = f"to {mean['key'].values[key]}"
             if spread is not None:
                 away = spread.values[:, layer, head, key]
-                _add_band(fig, epochs, np.maximum(curve - away, 0), np.minimum(curve + away, 1), colour, name, **where)
+                add_band(fig, epochs, np.maximum(curve - away, 0), np.minimum(curve + away, 1), colour, name, **where)
             fig.add_scatter(
                 x=epochs,
                 y=small(curve),
@@ -67,21 +68,3 @@ def attention_over_time(ds: xr.Dataset) -> go.Figure:
     fig.update_xaxes(nticks=5)
     height = 240 * rows + 120
     return theme.apply(theme.legend_on_top(fig, height), height=height)
-
-
-def _add_band(
-    fig: go.Figure, x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str, name: str, **where: int
-) -> None:
-    fig.add_scatter(
-        x=np.concatenate([x, x[::-1]]),
-        y=small(np.concatenate([low, high[::-1]])),
-        fill="toself",
-        fillcolor=colour,
-        opacity=0.15,
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        legendgroup=name,
-        showlegend=False,
-        **where,
-    )

@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from grokinterp.plots import theme
+from grokinterp.plots.bands import add_band
 from grokinterp.plots.data import need, small
 
 
@@ -35,7 +36,9 @@ def survival(ds: xr.Dataset) -> go.Figure:
         name = f"{group}{_counts(ds, place)}"
         if "lower" in ds and "upper" in ds:
             lower, upper = (ds[end].transpose("group", "epoch").values[place][is_watched] for end in ("lower", "upper"))
-            _add_band(fig, x, lower, upper, colour, name)
+            # Between two step functions.
+            steps = np.repeat(x, 2)[1:]
+            add_band(fig, steps, np.repeat(lower, 2)[:-1], np.repeat(upper, 2)[:-1], colour, name)
         fig.add_scatter(
             x=x,
             y=small(y),
@@ -72,21 +75,3 @@ def _counts(ds: xr.Dataset, place: int) -> str:
         return ""
     runs, censored = int(ds["runs"].values[place]), int(ds["censored"].values[place])
     return f" ({runs - censored} of {runs} grokked)"
-
-
-def _add_band(fig: go.Figure, x: np.ndarray, lower: np.ndarray, upper: np.ndarray, colour: str, name: str) -> None:
-    """Add the band between two step functions, as one closed line."""
-    steps, low = np.repeat(x, 2)[1:], np.repeat(lower, 2)[:-1]
-    high = np.repeat(upper, 2)[:-1]
-    fig.add_scatter(
-        x=np.concatenate([steps, steps[::-1]]),
-        y=small(np.concatenate([low, high[::-1]])),
-        fill="toself",
-        fillcolor=colour,
-        opacity=0.15,
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        legendgroup=name,
-        showlegend=False,
-    )

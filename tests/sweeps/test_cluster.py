@@ -21,7 +21,7 @@ from grokinterp.training.loop import train
 from sweeps.disk import at_work, saved, wait_for, written
 
 
-pytest.importorskip("distributed")
+pytest.importorskip("distributed", reason="clusters need the extra dask, which `test` brings")
 pytestmark = pytest.mark.slow
 
 Begin = Callable[..., subprocess.Popen]
