@@ -1,0 +1,213 @@
+"""How public functions read their arguments: each reader returns one plain type or raises one line.
+
+Integers, floats and arrays are accepted from Python, numpy, torch and xarray alike. Text, booleans and non-integral
+floats are never read as numbers.
+"""
+
+import difflib
+import math
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, SupportsFloat, cast
+
+import numpy as np
+from torch import Tensor
+
+
+MAX_SHOWN = 60
+
+Bound = int | float | None  # Both, since run-time type checks tell them apart.
+
+
+def integer(value: object, what: str, *, minimum: int | None = None, maximum: int | None = None) -> int:
+    """An integer: a count, a layer, a single key.
+
+    Args:
+        value: Of any integer type: int, numpy integer, or a 0-d integer array or tensor.
+        what: The argument's name, for the error.
+        minimum: The smallest valid value.
+        maximum: The largest valid value.
+
+    Raises:
+        ValueError: If it is not an integer, or is out of range.
+
+    Examples:
+        >>> integer(np.int64(3), "draws", minimum=1)
+        3
+        >>> integer(1.5, "draws", minimum=1)
+        Traceback (most recent call last):
+        ValueError: draws must be an integer of at least 1, got 1.5.
+    """
+    wanted = "an integer" + _range(minimum, maximum)
+    array = _as_array(value)
+    if array is not None:
+        found = array.item() if array.ndim == 0 and array.dtype.kind in "iu" else None
+    else:
+        found = (
+            None if isinstance(value, bool) or not hasattr(value, "__index__") else operator.index(cast("Any", value))
+        )
+    if found is None or not _is_within(found, minimum, maximum):
+        raise ValueError(_message(what, wanted, value))
+    return int(found)
+
+
+def number(value: object, what: str, *, minimum: Bound = None, maximum: Bound = None) -> float:
+    """A finite real number: an angle in radians, a threshold, a fraction.
+
+    Args:
+        value: Of any real type: int, float, numpy number, or a 0-d array or tensor of one.
+        what: The argument's name, for the error.
+        minimum: The smallest valid value.
+        maximum: The largest valid value.
+
+    Raises:
+        ValueError: If it is not a number, not finite, or out of range.
+
+    Examples:
+        >>> number(np.float32(0.5), "threshold", minimum=0, maximum=1)
+        0.5
+        >>> number(95, "threshold", minimum=0, maximum=1)
+        Traceback (most recent call last):
+        ValueError: threshold must be a number from 0 to 1, got 95.
+    """
+    wanted = "a finite number" if (minimum, maximum) == (None, None) else "a number" + _range(minimum, maximum)
+    array = _as_array(value)
+    if array is not None:
+        found = array.item() if array.ndim == 0 and array.dtype.kind in "iuf" else None
+    else:
+        is_real = hasattr(value, "__float__") and not isinstance(value, bool)
+        try:
+            found = float(cast("SupportsFloat", value)) if is_real else None
+        except OverflowError:  # an integer beyond float64
+            found = None
+    if found is None or not math.isfinite(found) or not _is_within(found, minimum, maximum):
+        raise ValueError(_message(what, wanted, value))
+    return float(found)
+
+
+def integers(values: object, what: str, *, minimum: int | None = None) -> tuple[int, ...]:
+    """Distinct integers in ascending order: key frequencies, heads, neurons.
+
+    Args:
+        values: A single integer, or an iterable or one-dimensional array of integers. At least one.
+        what: The argument's name, for the error.
+        minimum: The smallest valid value.
+
+    Raises:
+        ValueError: If there is none, or any of them is not an integer or is too small. Text and boolean masks are not
+            integers.
+
+    Examples:
+        >>> integers(np.array([42, 14, 14]), "keys", minimum=1)
+        (14, 42)
+        >>> integers("14", "keys", minimum=1)
+        Traceback (most recent call last):
+        ValueError: keys must be one or more integers of at least 1, got '14'.
+    """
+    listed = _listed(values)
+    wanted = "one or more integers" + _range(minimum, None)
+    try:
+        found = [integer(value, what, minimum=minimum) for value in listed or ()]
+    except ValueError:
+        found = []
+    if not found:
+        raise ValueError(_message(what, wanted, values if listed is None or _is_array(values) else listed))
+    return tuple(sorted(set(found)))
+
+
+def keys(values: object, what: str = "keys") -> tuple[int, ...]:
+    """Key frequencies, or numbers of irreps, in ascending order.
+
+    Args:
+        values: As for `integers`.
+        what: The argument's name, for the error.
+
+    Raises:
+        ValueError: As `integers`. A frequency is at least 1; whether a model has it is for its basis to say.
+    """
+    return integers(values, what, minimum=1)
+
+
+def one_of(value: object, choices: Iterable[Any], what: str) -> Any:
+    """One of some choices; the error suggests the one that is spelled most like the value.
+
+    Args:
+        value: The choice.
+        choices: The valid ones.
+        what: The argument's name, for the error.
+
+    Raises:
+        ValueError: If it is none of them.
+
+    Examples:
+        >>> one_of("tets", ("train", "test", "all"), "split")
+        Traceback (most recent call last):
+        ValueError: split must be one of train, test, all, got 'tets'; did you mean 'test'?
+    """
+    known = list(choices)
+    # Types too, since True == 1 and 1.0 == 1.
+    for choice in known:
+        if type(choice) is type(value) and choice == value:
+            return choice
+    suggestion = nearest(value, [choice for choice in known if isinstance(choice, str)])
+    end = f"; did you mean {suggestion!r}?" if suggestion else "."
+    msg = f"{what} must be one of {', '.join(map(str, known))}, got {shown(value)}{end}"
+    raise ValueError(msg)
+
+
+def nearest(word: object, choices: Sequence[str], *, cutoff: float = 0.4) -> str | None:
+    """The choice that is spelled most like a word, ignoring case; None if none is close.
+
+    Examples:
+        >>> nearest("sgd", ["AdamW", "SGD", "Muon"])
+        'SGD'
+    """
+    if not isinstance(word, str):
+        return None
+    by_lower = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
+    return by_lower[found[0]] if found else None
+
+
+def shown(value: object) -> str:
+    """A value as errors show it: its repr on one line, shortened."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+
+
+def _message(what: str, wanted: str, value: object) -> str:
+    return f"{what} must be {wanted}, got {shown(value)}."
+
+
+def _range(minimum: Bound, maximum: Bound) -> str:
+    if minimum is not None and maximum is not None:
+        return f" from {minimum} to {maximum}"
+    if minimum is not None:
+        return f" of at least {minimum}"
+    return "" if maximum is None else f" of at most {maximum}"
+
+
+def _is_within(value: int | float, minimum: Bound, maximum: Bound) -> bool:
+    return (minimum is None or value >= minimum) and (maximum is None or value <= maximum)
+
+
+def _is_array(value: object) -> bool:
+    return hasattr(value, "__array__") or isinstance(value, Tensor)
+
+
+def _as_array(value: object) -> np.ndarray | None:
+    """A tensor, numpy value or labeled array as a numpy array; None for anything else."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = value.double() if value.is_floating_point() else value  # numpy has no bfloat16
+    return np.asarray(value) if _is_array(value) else None
+
+
+def _listed(values: object) -> list[Any] | None:
+    """The single values of an argument that may be a number, an iterable or a one-dimensional array."""
+    array = _as_array(values)
+    if array is not None:
+        return array.reshape(-1).tolist() if array.ndim < 2 else None
+    if isinstance(values, str | bytes | Mapping) or values is None:
+        return None
+    return list(values) if isinstance(values, Iterable) else [values]
