@@ -7,11 +7,10 @@ from unittest import mock
 
 from grokinterp.sweeps import work
 from grokinterp.training.trainer import Trainer
-from sweeps.disk import at_work, wait_for
+from sweeps.disk import wait_for
 
 
 HELD_AT = 120
-LAST_SAVED = 100
 
 
 def gated_train_one(config: dict[str, Any], path: str, stop: str) -> str:
@@ -20,10 +19,13 @@ def gated_train_one(config: dict[str, Any], path: str, stop: str) -> str:
     In place of `train_one` in `sweeps.running`, from where it goes to the workers by name.
     """
     advance = Trainer.advance
+    here = _gates(Path(path).parent)
 
     def held(trainer: Trainer) -> None:
         if trainer.epoch == HELD_AT and config["seed"] != 0:
-            while not _gate(Path(path).parent).exists():
+            here.mkdir(exist_ok=True)
+            (here / f"seed={config['seed']}").touch()
+            while not (here / "open").exists():
                 time.sleep(0.01)
         advance(trainer)
 
@@ -33,14 +35,20 @@ def gated_train_one(config: dict[str, Any], path: str, stop: str) -> str:
 
 
 def wait_for_held(root: Path, count: int) -> None:
-    """Until so many runs stand between their checkpoint of epoch 100 and the gate, where they write nothing."""
-    wait_for(f"{count} runs", lambda: len(at_work(root, beyond=LAST_SAVED)) == count)
+    """Until so many runs wait at the gate, where they write nothing."""
+    wait_for(f"{count} runs", lambda: len([*_gates(root).glob("seed=*")]) == count)
 
 
 def open_gate(root: Path) -> None:
     """Let the runs below a sweep's root go on."""
-    _gate(root).touch()
+    _gates(root).mkdir(exist_ok=True)
+    (_gates(root) / "open").touch()
 
 
-def _gate(root: Path) -> Path:
+def is_open(root: Path) -> bool:
+    """Whether they may."""
+    return (_gates(root) / "open").exists()
+
+
+def _gates(root: Path) -> Path:
     return root.parent / "gate"

@@ -53,7 +53,8 @@ def scheduler(begin: Begin, tmp_path: Path) -> tuple[subprocess.Popen, str]:
     """A scheduler and its address."""
     file = tmp_path / "scheduler.json"
     process = begin("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
-    wait_for("the scheduler", file.exists)
+    # The file is there before its content is.
+    wait_for("the scheduler", lambda: file.exists() and file.read_text().endswith("}"))
     return process, json.loads(file.read_text())["address"]
 
 

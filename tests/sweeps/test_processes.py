@@ -20,7 +20,7 @@ from grokinterp.sweeps import processes, running, sweep
 from grokinterp.sweeps.work import train_one
 from grokinterp.training.loop import train
 from sweeps.disk import at_work, saved, wait_for, written
-from sweeps.gate import HELD_AT, gated_train_one, open_gate, wait_for_held
+from sweeps.gate import HELD_AT, gated_train_one, is_open, open_gate, wait_for_held
 
 
 pytestmark = pytest.mark.slow
@@ -130,7 +130,7 @@ def test_two_sweeps_in_processes_of_their_own_share_a_root(
     monkeypatch.setattr(running, "train_one", opening_when_busy)
     wait_for_held(root, 2)
     done = sweep(gi.grid(long, {"seed": [1, 2]}), root, progress=False)
-    assert (root.parent / "gate").exists(), "the other sweep's runs were not found busy"
+    assert is_open(root), "the other sweep's runs were not found busy"
     assert len(done.runs) == 2
     assert not done.failed
     before = saved(root)
