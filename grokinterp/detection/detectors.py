@@ -13,7 +13,7 @@ from grokinterp.detection import measures
 from grokinterp.models.config import TransformerConfig
 from grokinterp.monitors import MONITORS
 from grokinterp.progress import weight_norm
-from grokinterp.runs.run import Run
+from grokinterp.runs.run import AnyRun, load_run
 from grokinterp.snapshots import Measure
 from grokinterp.trajectories import trajectory
 
@@ -120,11 +120,11 @@ _ALL: Final = (
 DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType({detector.name: detector for detector in _ALL})
 
 
-def signals(run: Run, names: Sequence[str] = tuple(DETECTORS), *, progress: bool = True) -> xr.Dataset:
+def signals(run: AnyRun, names: Sequence[str] = tuple(DETECTORS), *, progress: bool = True) -> xr.Dataset:
     """The signals of detectors over a run's checkpoints.
 
     Args:
-        run: With checkpoints as close as alarms are to be told apart.
+        run: With checkpoints as close as alarms are to be told apart; or its path.
         names: Of `DETECTORS`.
         progress: Whether to show a progress bar.
 
@@ -141,6 +141,7 @@ def signals(run: Run, names: Sequence[str] = tuple(DETECTORS), *, progress: bool
         >>> float(found["weight decay"].sel(epoch=40000)) > 0.6
         True
     """
+    run = load_run(run)
     for name in names:
         if name not in DETECTORS:
             msg = f"detector must be one of {', '.join(DETECTORS)}, got {name!r}."
@@ -172,9 +173,9 @@ def signals(run: Run, names: Sequence[str] = tuple(DETECTORS), *, progress: bool
     return xr.Dataset({**variables, "has_memorised": memory}, attrs=ds.attrs)
 
 
-def memorised_epoch(run: Run, *, share: float = 0.99, sustained: int = 3) -> float:
+def memorised_epoch(run: AnyRun, *, share: float = 0.99, sustained: int = 3) -> float:
     """When it is known that train accuracy stays at `share` or above: the last of the first such entries in a row."""
-    metrics = run.metrics
+    metrics = load_run(run).metrics
     epochs = metrics.epoch.values
     start = first_sustained(epochs, metrics.accuracy.sel(split="train").values >= share, sustained)
     return start if np.isinf(start) else float(epochs[np.searchsorted(epochs, start) + sustained - 1])
