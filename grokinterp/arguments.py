@@ -8,6 +8,7 @@ import difflib
 import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, SupportsFloat, cast
 
 import numpy as np
@@ -51,7 +52,15 @@ def integer(value: object, what: str, *, minimum: int | None = None, maximum: in
     return int(found)
 
 
-def number(value: object, what: str, *, minimum: Bound = None, maximum: Bound = None) -> float:
+def number(
+    value: object,
+    what: str,
+    *,
+    minimum: Bound = None,
+    maximum: Bound = None,
+    above: Bound = None,
+    below: Bound = None,
+) -> float:
     """A finite real number: an angle in radians, a threshold, a fraction.
 
     Args:
@@ -59,6 +68,8 @@ def number(value: object, what: str, *, minimum: Bound = None, maximum: Bound = 
         what: The argument's name, for the error.
         minimum: The smallest valid value.
         maximum: The largest valid value.
+        above: A bound that is itself too small.
+        below: A bound that is itself too large.
 
     Raises:
         ValueError: If it is not a number, not finite, or out of range.
@@ -70,7 +81,8 @@ def number(value: object, what: str, *, minimum: Bound = None, maximum: Bound = 
         Traceback (most recent call last):
         ValueError: threshold must be a number from 0 to 1, got 95.
     """
-    wanted = "a finite number" if (minimum, maximum) == (None, None) else "a number" + _range(minimum, maximum)
+    limits = _range(minimum, maximum, above, below)
+    wanted = f"a number{limits}" if limits else "a finite number"
     array = _as_array(value)
     if array is not None:
         found = array.item() if array.ndim == 0 and array.dtype.kind in "iuf" else None
@@ -80,7 +92,7 @@ def number(value: object, what: str, *, minimum: Bound = None, maximum: Bound = 
             found = float(cast("SupportsFloat", value)) if is_real else None
         except OverflowError:  # an integer beyond float64
             found = None
-    if found is None or not math.isfinite(found) or not _is_within(found, minimum, maximum):
+    if found is None or not math.isfinite(found) or not _is_within(found, minimum, maximum, above, below):
         raise ValueError(_message(what, wanted, value))
     return float(found)
 
@@ -128,13 +140,16 @@ def keys(values: object, what: str = "keys") -> tuple[int, ...]:
     return integers(values, what, minimum=1)
 
 
-def one_of(value: object, choices: Iterable[Any], what: str) -> Any:
+def one_of(
+    value: object, choices: Iterable[Any], what: str, *, aliases: Mapping[str, str] = MappingProxyType({})
+) -> Any:
     """One of some choices; the error suggests the one that is spelled most like the value.
 
     Args:
         value: The choice.
         choices: The valid ones.
         what: The argument's name, for the error.
+        aliases: Words that are not choices, with the choice that each of them suggests.
 
     Raises:
         ValueError: If it is none of them.
@@ -149,7 +164,8 @@ def one_of(value: object, choices: Iterable[Any], what: str) -> Any:
     for choice in known:
         if type(choice) is type(value) and choice == value:
             return choice
-    suggestion = nearest(value, [choice for choice in known if isinstance(choice, str)])
+    suggestion = aliases.get(value) if isinstance(value, str) else None
+    suggestion = suggestion or nearest(value, [choice for choice in known if isinstance(choice, str)])
     end = f"; did you mean {suggestion!r}?" if suggestion else "."
     msg = f"{what} must be one of {', '.join(map(str, known))}, got {shown(value)}{end}"
     raise ValueError(msg)
@@ -179,16 +195,21 @@ def _message(what: str, wanted: str, value: object) -> str:
     return f"{what} must be {wanted}, got {shown(value)}."
 
 
-def _range(minimum: Bound, maximum: Bound) -> str:
+def _range(minimum: Bound, maximum: Bound, above: Bound = None, below: Bound = None) -> str:
     if minimum is not None and maximum is not None:
         return f" from {minimum} to {maximum}"
-    if minimum is not None:
-        return f" of at least {minimum}"
-    return "" if maximum is None else f" of at most {maximum}"
+    named = {"of at least": minimum, "above": above, "of at most": maximum, "below": below}
+    limits = [f"{words} {bound}" for words, bound in named.items() if bound is not None]
+    return f" {' and '.join(limits)}" if limits else ""
 
 
-def _is_within(value: int | float, minimum: Bound, maximum: Bound) -> bool:
-    return (minimum is None or value >= minimum) and (maximum is None or value <= maximum)
+def _is_within(value: int | float, minimum: Bound, maximum: Bound, above: Bound = None, below: Bound = None) -> bool:
+    return (
+        (minimum is None or value >= minimum)
+        and (maximum is None or value <= maximum)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    )
 
 
 def _is_array(value: object) -> bool:

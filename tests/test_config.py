@@ -119,24 +119,26 @@ def test_keys_must_all_be_there_and_none_besides(path, value, message):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("epochs", 3.0, r"config.epochs must be of type int, got 3\.0"),
-        ("epochs", True, "config.epochs must be of type int, got True"),
-        ("epochs", "3", "config.epochs must be of type int, got '3'"),
-        ("epochs", None, "config.epochs must be of type int, got None"),
-        ("compile", 1, "config.compile must be of type bool, got 1"),
-        ("device", 0, "config.device must be of type str, got 0"),
-        ("optim.lr", "fast", "config.optim.lr must be of type float, got 'fast'"),
-        ("optim.lr", True, "config.optim.lr must be of type float, got True"),
-        ("optim.batch_size", 0.5, r"config.optim.batch_size must be of type int or null, got 0\.5"),
-        ("optim.batch_size", False, "config.optim.batch_size must be of type int or null, got False"),
+        ("epochs", 3.0, r"config.epochs must be an integer of at least 1, got 3\.0"),
+        ("epochs", True, "config.epochs must be an integer of at least 1, got True"),
+        ("epochs", "3", "config.epochs must be an integer of at least 1, got '3'"),
+        ("epochs", None, "config.epochs must be an integer of at least 1, got None"),
+        ("compile", 1, "config.compile must be true or false, got 1"),
+        ("device", 0, "config.device must be cpu, cuda, cuda:N or mps, got 0"),
+        ("optim.lr", "fast", "config.optim.lr must be a number above 0, got 'fast'"),
+        ("optim.lr", True, "config.optim.lr must be a number above 0, got True"),
+        ("optim.batch_size", 0.5, r"config.optim.batch_size must be None or an integer of at least 1, got 0\.5"),
+        ("optim.batch_size", False, "config.optim.batch_size must be None or an integer of at least 1, got False"),
         ("optim.betas", [0.9], r"config.optim.betas must be a list of 2 values, got \[0\.9\]"),
         ("optim.betas", 0.9, r"config.optim.betas must be a list of 2 values, got 0\.9"),
-        ("optim.betas", [0.9, "x"], "config.optim.betas must be of type float, got 'x'"),
+        ("optim.betas", [0.9, "x"], r"config.optim.betas\[1\] must be a number of at least 0 and below 1, got 'x'"),
+        ("aids.frozen", "embed", "config.aids.frozen must be a list, got 'embed'"),
+        ("aids.frozen", [1], r"config.aids.frozen\[0\] must be a string, got 1"),
         ("task.operation", "add", "task.operation must be one of addition, .*, random, custom, got 'add'"),
         ("model.act_fn", None, "config.model.act_fn must be one of relu, gelu, quadratic, got None"),
         ("model.kind", "mlp", "config.model has an unknown key 'n_heads'; did you mean"),
         ("model.kind", "rnn", "config.model.kind must be one of transformer, mlp, got 'rnn'"),
-        ("model", 5, "config.model must be a table of keys, got 5"),
+        ("model", 5, "config.model must be of type TransformerConfig or MLPConfig, or a table of its keys, got 5"),
         ("engine", ["full"], r"config.engine must be one of auto, factored, full, hooked, got \['full'\]"),
     ],
 )
@@ -148,52 +150,22 @@ def test_a_value_of_another_type_is_refused(path, value, message):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("epochs", 0, "epochs must be at least 1, got epochs=0"),
-        ("log_every", -1, "log_every must be at least 1, got log_every=-1"),
-        ("checkpoint_every", 0, "checkpoint_every must be at least 1, got checkpoint_every=0"),
-        ("optim.lr", 0, "lr and eps must be positive and weight_decay not negative, all of them finite, got lr=0"),
-        (
-            "optim.lr",
-            float("nan"),
-            "lr and eps must be positive and weight_decay not negative, all of them finite, got lr=nan",
-        ),
-        ("optim.eps", 0.0, r"lr and eps must be positive .* eps=0\.0"),
-        ("optim.weight_decay", -0.1, r"weight_decay not negative, .* weight_decay=-0\.1"),
-        ("optim.weight_decay", float("nan"), "weight_decay not negative, .* weight_decay=nan"),
-        ("optim.muon_lr", 0, "lr and eps must be positive .* muon_lr=0"),
-        ("optim.decay_of", [["embed.*", -1.0]], r"weight_decay not negative, .* decay_of=\(\('embed"),
-        ("optim.momentum", 1.0, r"betas and momentum must be .* momentum=1\.0"),
+        ("epochs", 0, "config.epochs must be an integer of at least 1, got 0"),
+        ("optim.lr", 0, "config.optim.lr must be a number above 0, got 0"),
+        ("optim.lr", float("nan"), "config.optim.lr must be a number above 0, got nan"),
+        ("optim.weight_decay", -0.1, r"config.optim.weight_decay must be a number of at least 0, got -0\.1"),
+        ("optim.decay_of", [["embed.*", -1.0]], r"optim.decay_of\[0\]\[1\] must be a number of at least 0, got -1"),
+        ("optim.batch_size", 0, "optim.batch_size must be None or an integer of at least 1, got 0"),
         ("optim.batch_size_schedule.kind", "linear", "a batch_size_schedule needs a batch_size to begin with"),
-        ("optim.lr_schedule.steps", 0, "a schedule needs steps of at least 1, .* got steps=0"),
-        ("optim.lr_schedule.factor", -1.0, r"a factor and a limit .* factor=-1\.0"),
-        ("optim.lr_schedule.limit", float("inf"), "a factor and a limit .* limit=inf"),
         (
             "optim.lr_schedule",
             {"kind": "plateau", "steps": 9, "factor": 2.0, "limit": 0.01},
             r"a plateau's factor and limit must both be below 1, .* got factor=2\.0, limit=0\.01",
         ),
-        ("loss.label_smoothing", 1.0, r"label_smoothing must be from 0 up to, not including, 1, got 1\.0"),
-        ("aids.dropout", 1.0, r"dropout must be from 0 .* got dropout=1\.0"),
-        ("aids.label_noise", -0.1, r"label_noise must be from 0 .* got label_noise=-0\.1"),
-        ("aids.grokfast_decay", 1.0, r"grokfast_decay must be from 0 .* got grokfast_decay=1\.0"),
-        ("aids.grokfast_window", 0, "grokfast_window must be positive and finite, got grokfast_window=0"),
-        ("aids.grokfast_gain", float("nan"), "grokfast_gain must be finite, got nan"),
-        ("aids.clip_norm", 0.0, r"clip_norm must be positive and finite, got clip_norm=0\.0"),
-        ("aids.weight_norm", float("inf"), "weight_norm must be positive and finite, got weight_norm=inf"),
+        ("aids.grokfast_gain", float("nan"), "config.aids.grokfast_gain must be a finite number, got nan"),
         ("curriculum.stages", [[0, 1.0]], "a curriculum needs both an order and stages"),
-        (
-            "optim.betas",
-            [0.9, 1.0],
-            r"betas and momentum must be from 0 .* got betas=\(0\.9, 1\.0\)",
-        ),
-        (
-            "optim.betas",
-            [-0.1, 0.9],
-            r"betas and momentum must be from 0 .* got betas=\(-0\.1, 0\.9\)",
-        ),
-        ("optim.warmup_steps", -1, "warmup_steps must not be negative .* got warmup_steps=-1"),
-        ("optim.batch_size", 0, "batch_size at least 1, .* batch_size=0"),
-        ("model.d_mlp", 0, "d_mlp must be at least 1, got d_mlp=0"),
+        ("split.fraction", 1, "config.split.fraction must be a number above 0 and below 1, got 1"),
+        ("seed", 2**64, "config.seed must be an integer from -9223372036854775808 to 18446744073709551615"),
     ],
 )
 def test_a_value_out_of_its_range_is_refused(path, value, message):
@@ -238,7 +210,7 @@ def test_a_sequence_has_a_place_for_what_else_is_asked():
 
 @pytest.mark.parametrize(
     "stages",
-    [((1, 1.0),), ((0, 0.5),), ((0, 0.5), (0, 1.0)), ((0, 0.5), (9, 0.0), (10, 1.0)), ((0, 0.2), (5, 0.3), (4, 1.0))],
+    [((1, 1.0),), ((0, 0.5),), ((0, 0.5), (0, 1.0)), ((0, 0.2), (5, 0.3), (4, 1.0))],
 )
 def test_stages_begin_at_once_rise_and_end_with_all_pairs(stages):
     with pytest.raises(ValueError, match="stages must begin at epoch 0, rise in epoch"):
@@ -272,9 +244,9 @@ def test_fields_are_changed_by_their_dotted_names():
     [
         ({"optim.weight_decy": 1.0}, "config.optim has an unknown key 'weight_decy'; did you mean 'weight_decay'"),
         ({"optm.lr": 1.0}, "config has an unknown key 'optm'; did you mean 'optim'"),
-        ({"optim.lr": "fast"}, "config.optim.lr must be of type float, got 'fast'"),
+        ({"optim.lr": "fast"}, "config.optim.lr must be a number above 0, got 'fast'"),
         ({"seed.x": 1}, r"config.seed has no parts, got config.seed.x; change seed itself"),
-        ({"optim.lr": -1.0}, r"lr and eps must be positive .* lr=-1\.0"),
+        ({"optim.lr": -1.0}, r"config.optim.lr must be a number above 0, got -1\.0"),
     ],
 )
 def test_changes_are_checked(changes, message):
@@ -327,7 +299,7 @@ def test_a_device_is_checked():
         check_device("cuda:99")
     with pytest.raises(ValueError, match="device must be cpu, cuda, cuda:N or mps, got 'auto'"):
         check_device("auto")
-    with pytest.raises(ValueError, match="device 'meta' was asked for, but torch finds 0 of its kind"):
+    with pytest.raises(ValueError, match="device must be cpu, cuda, cuda:N or mps, got 'meta'"):
         check_device("meta")
 
 

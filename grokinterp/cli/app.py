@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn, get_args, get_origin
 
 import tyro
 
@@ -266,7 +266,28 @@ def _parse_train(args: list[str]) -> Callable[[], None]:
 
     ready.__doc__ = Train.__doc__
     # The preset has decided which kind of model it is.
-    return parse(ready, rest, f"grokinterp train {name}", config=(tyro.conf.AvoidSubcommands,)).run
+    settings = {"config": (tyro.conf.AvoidSubcommands,), "registry": _config_flags()}
+    return parse(ready, rest, f"grokinterp train {name}", **settings).run
+
+
+def _config_flags() -> tyro.constructors.ConstructorRegistry:
+    """Flags that leave a wrong choice to the config, which names the nearest one."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def _(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[str] | None:
+        if get_origin(info.type) is not Literal:
+            return None
+        choices: tuple[str, ...] = get_args(info.type)
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=f"{{{','.join(choices)}}}",
+            instance_from_str=lambda words: words[0],
+            is_instance=lambda value: value in choices,
+            str_from_instance=lambda value: [value],
+        )
+
+    return registry
 
 
 def _read_config(path: Path) -> RunConfig:

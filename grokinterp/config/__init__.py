@@ -1,5 +1,8 @@
 """RunConfig: all that decides a training run, as a frozen dataclass, as JSON and as command-line flags."""
 
+from grokinterp.checked import change as change
+from grokinterp.checked import from_dict as from_dict
+from grokinterp.checked import to_dict as to_dict
 from grokinterp.config.data import Curriculum as Curriculum
 from grokinterp.config.data import SplitConfig as SplitConfig
 from grokinterp.config.data import TaskConfig as TaskConfig
@@ -7,9 +10,6 @@ from grokinterp.config.optim import AidsConfig as AidsConfig
 from grokinterp.config.optim import LossConfig as LossConfig
 from grokinterp.config.optim import OptimConfig as OptimConfig
 from grokinterp.config.optim import Schedule as Schedule
-from grokinterp.config.reading import change as change
-from grokinterp.config.reading import from_dict as from_dict
-from grokinterp.config.reading import to_dict as to_dict
 from grokinterp.config.run import RunConfig as RunConfig
 from grokinterp.config.run import as_run_config as as_run_config
 from grokinterp.config.run import as_run_configs as as_run_configs

@@ -1,16 +1,24 @@
 """What is learned, and from which pairs."""
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Annotated, Literal, get_args
 
 from jaxtyping import Bool
 from torch import Tensor
 
+from grokinterp.arguments import integer, number, one_of
+from grokinterp.checked import Checked, NotNegativeInt, Seed
 from grokinterp.tasks import Operation, Task, operation, paper_split, several, uniform_split
+from grokinterp.tasks.operations import OTHER_NAMES
+
+
+# One Literal and no union, whose choices tyro lists in any order.
+_Name = Literal[Operation, "custom"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskConfig:
+class TaskConfig(Checked):
     """What is learned.
 
     Attributes:
@@ -20,19 +28,15 @@ class TaskConfig:
         seed: Of the answers of `random`.
 
     Raises:
-        ValueError: If p is below 2, or a custom task has further operations.
+        ValueError: If a field is invalid, or a custom task has further operations.
     """
 
-    # One Literal and no union, whose choices tyro lists in any order.
-    operation: Literal[Operation, "custom"] = "addition"
-    p: int = 113
-    also: tuple[Operation, ...] = ()
-    seed: int = 0
+    operation: Annotated[_Name, partial(one_of, choices=get_args(_Name), aliases=OTHER_NAMES)] = "addition"
+    p: Annotated[int, partial(integer, minimum=2)] = 113
+    also: tuple[Annotated[Operation, partial(one_of, choices=get_args(Operation), aliases=OTHER_NAMES)], ...] = ()
+    seed: Seed = 0
 
-    def __post_init__(self) -> None:
-        if self.p < 2:
-            msg = f"p must be at least 2, got p={self.p}."
-            raise ValueError(msg)
+    def _check(self) -> None:
         if self.also and self.operation == "custom":
             msg = f"a custom task is whole as it is handed over, got also={self.also}; make it with gi.tasks.several."
             raise ValueError(msg)
@@ -52,7 +56,7 @@ class TaskConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitConfig:
+class SplitConfig(Checked):
     """Which pairs are trained on.
 
     Attributes:
@@ -62,17 +66,12 @@ class SplitConfig:
         seed: Of the draw; none: the run's seed.
 
     Raises:
-        ValueError: If the fraction is not between 0 and 1.
+        ValueError: If a field is invalid.
     """
 
-    fraction: float = 0.3
+    fraction: Annotated[float, partial(number, above=0, below=1)] = 0.3
     rule: Literal["uniform", "paper", "custom"] = "uniform"
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.fraction < 1:
-            msg = f"fraction must be between 0 and 1, got fraction={self.fraction}."
-            raise ValueError(msg)
+    seed: Seed | None = None
 
     def build(self, task: Task, run_seed: int) -> Bool[Tensor, "a b"]:
         """True at the pairs that are trained on.
@@ -88,7 +87,7 @@ class SplitConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curriculum:
+class Curriculum(Checked):
     """Which of the training pairs are shown when: the easy ones first. It changes the setting; metrics stay whole.
 
     Attributes:
@@ -97,8 +96,8 @@ class Curriculum:
         stages: Pairs of an epoch and the difficulty up to which pairs are shown from that epoch on, in order.
 
     Raises:
-        ValueError: If stages and order do not come together, or the stages do not begin at epoch 0, are not in order,
-            or do not end with all pairs.
+        ValueError: If a field is invalid, stages and order do not come together, or the stages do not begin at epoch
+            0, are not in order, or do not end with all pairs.
 
     Examples:
         >>> Curriculum(order="operand_size", stages=((0, 0.3), (1000, 0.6), (5000, 1.0))).difficulty_at(1200)
@@ -106,9 +105,9 @@ class Curriculum:
     """
 
     order: Literal["none", "operand_size", "custom"] = "none"
-    stages: tuple[tuple[int, float], ...] = ()
+    stages: tuple[tuple[NotNegativeInt, Annotated[float, partial(number, above=0, maximum=1)]], ...] = ()
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if (self.order == "none") != (not self.stages):
             msg = (
                 "a curriculum needs both an order and stages, such as order='operand_size', stages=((0, 0.3), "
@@ -117,11 +116,8 @@ class Curriculum:
             raise ValueError(msg)
         epochs, difficulties = [epoch for epoch, _ in self.stages], [difficulty for _, difficulty in self.stages]
         is_ordered = epochs == sorted(set(epochs)) and epochs[:1] in ([], [0])
-        if not (is_ordered and all(0 < x <= 1 for x in difficulties) and difficulties[-1:] in ([], [1.0])):
-            msg = (
-                "stages must begin at epoch 0, rise in epoch, and have difficulties above 0 and up to 1, the last of "
-                f"them 1, got stages={self.stages}."
-            )
+        if not (is_ordered and difficulties[-1:] in ([], [1.0])):
+            msg = f"stages must begin at epoch 0, rise in epoch, and end at difficulty 1, got stages={self.stages}."
             raise ValueError(msg)
 
     def difficulty_at(self, epoch: int) -> float:

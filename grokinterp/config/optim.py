@@ -4,9 +4,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from grokinterp.checked import BelowOne, Checked, Count, NotNegative, NotNegativeInt, Positive, Seed
+
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class Schedule(Checked):
     """How a hyperparameter changes over the updates: a factor on its base value.
 
     Attributes:
@@ -19,7 +21,7 @@ class Schedule:
         limit: Of `plateau` alone: the factor's bound, a lower one where `factor` is below 1, else an upper one.
 
     Raises:
-        ValueError: If a value is out of its range.
+        ValueError: If a field is invalid, or a plateau's factor and limit do not lie on one side of 1.
 
     Source:
         `cyclic` is torch's CyclicLR in its triangular mode, `plateau` its ReduceLROnPlateau, `cosine` its
@@ -32,18 +34,11 @@ class Schedule:
     """
 
     kind: Literal["constant", "linear", "cosine", "cyclic", "plateau"] = "constant"
-    steps: int = 1000
-    factor: float = 0.1
-    limit: float = 0.01
+    steps: Count = 1000
+    factor: NotNegative = 0.1
+    limit: NotNegative = 0.01
 
-    def __post_init__(self) -> None:
-        if not (self.steps >= 1 and 0 <= self.factor < math.inf and 0 <= self.limit < math.inf):
-            msg = (
-                "a schedule needs steps of at least 1, and a factor and a limit that are finite and not negative, got "
-                f"steps={self.steps}, factor={self.factor}, limit={self.limit}."
-            )
-            raise ValueError(msg)
-
+    def _check(self) -> None:
         if self.kind == "plateau" and (self.factor < 1) != (self.limit < 1):
             msg = (
                 "a plateau's factor and limit must both be below 1, to fall, or both 1 and above, to grow, got "
@@ -65,7 +60,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossConfig:
+class LossConfig(Checked):
     """What an update lowers. Metrics are always the plain cross-entropy in float64, whatever is trained on.
 
     Attributes:
@@ -76,7 +71,7 @@ class LossConfig:
         label_smoothing: Share of the target that is spread evenly over all classes, as in torch.
 
     Raises:
-        ValueError: If the smoothing is not from 0 up to, not including, 1, or not of the cross-entropy.
+        ValueError: If a field is invalid, or stablemax has label smoothing.
 
     Source:
         Prieto et al. 2025, arXiv:2501.04697 (StableMax, softmax collapse).
@@ -84,19 +79,16 @@ class LossConfig:
 
     name: Literal["cross_entropy", "stablemax"] = "cross_entropy"
     dtype: Literal["float64", "float32"] = "float64"
-    label_smoothing: float = 0.0
+    label_smoothing: BelowOne = 0.0
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            msg = f"label_smoothing must be from 0 up to, not including, 1, got {self.label_smoothing}."
-            raise ValueError(msg)
+    def _check(self) -> None:
         if self.label_smoothing and self.name != "cross_entropy":
             msg = f"label_smoothing is of name='cross_entropy', got name={self.name!r}."
             raise ValueError(msg)
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimConfig:
+class OptimConfig(Checked):
     """The optimizer, with torch's semantics, and what changes over training.
 
     Attributes:
@@ -120,48 +112,26 @@ class OptimConfig:
         batch_size_schedule: Of the batch size, rounded.
 
     Raises:
-        ValueError: If a value is out of its range.
+        ValueError: If a field is invalid.
     """
 
     name: Literal["AdamW", "SGD", "Muon"] = "AdamW"
-    lr: float = 1e-3
-    weight_decay: float = 1.0
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = 1e-8
-    momentum: float = 0.95
-    muon_lr: float = 0.02
+    lr: Positive = 1e-3
+    weight_decay: NotNegative = 1.0
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.98)
+    eps: Positive = 1e-8
+    momentum: BelowOne = 0.95
+    muon_lr: Positive = 0.02
     decay_toward: Literal["zero", "initial"] = "zero"
-    decay_of: tuple[tuple[str, float], ...] = ()
-    warmup_steps: int = 0
-    batch_size: int | None = None
-    seed: int | None = None
+    decay_of: tuple[tuple[str, NotNegative], ...] = ()
+    warmup_steps: NotNegativeInt = 0
+    batch_size: Count | None = None
+    seed: Seed | None = None
     lr_schedule: Schedule = field(default_factory=Schedule)
     weight_decay_schedule: Schedule = field(default_factory=Schedule)
     batch_size_schedule: Schedule = field(default_factory=Schedule)
 
-    def __post_init__(self) -> None:
-        decays = [self.weight_decay, *(decay for _, decay in self.decay_of)]
-        # JSON files may hold nan and inf.
-        is_finite = all(map(math.isfinite, (self.lr, *decays, self.eps, self.muon_lr)))
-        if not (is_finite and self.lr > 0 and min(decays) >= 0 and self.eps > 0 and self.muon_lr > 0):
-            msg = (
-                "lr and eps must be positive and weight_decay not negative, all of them finite, "
-                f"got lr={self.lr}, muon_lr={self.muon_lr}, eps={self.eps}, weight_decay={self.weight_decay}, "
-                f"decay_of={self.decay_of}."
-            )
-            raise ValueError(msg)
-        if not all(0 <= beta < 1 for beta in (*self.betas, self.momentum)):
-            msg = (
-                "betas and momentum must be from 0 up to, not including, 1, "
-                f"got betas={self.betas}, momentum={self.momentum}."
-            )
-            raise ValueError(msg)
-        if self.warmup_steps < 0 or (self.batch_size is not None and self.batch_size < 1):
-            msg = (
-                "warmup_steps must not be negative and batch_size at least 1, "
-                f"got warmup_steps={self.warmup_steps}, batch_size={self.batch_size}."
-            )
-            raise ValueError(msg)
+    def _check(self) -> None:
         if self.batch_size is None and self.batch_size_schedule.kind != "constant":
             msg = "a batch_size_schedule needs a batch_size to begin with, got batch_size=None, the full batch."
             raise ValueError(msg)
@@ -177,7 +147,7 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AidsConfig:
+class AidsConfig(Checked):
     """What is done to activations, gradients, weights and labels while training, beyond the optimizer. All off here.
 
     An update takes the gradient, makes it orthogonal to the weights, filters it, clips it, steps, and then scales the
@@ -200,34 +170,20 @@ class AidsConfig:
         frozen: Patterns of the names of parameters that are not updated, such as "embed.*".
 
     Raises:
-        ValueError: If a value is out of its range.
+        ValueError: If a field is invalid.
 
     Source:
         Lee et al. 2024, arXiv:2405.20233 (Grokfast); Prieto et al. 2025, arXiv:2501.04697 (⊥Grad); Liu et al. 2023,
         arXiv:2210.01117 (Omnigrok: the weight norm held).
     """
 
-    dropout: float = 0.0
+    dropout: BelowOne = 0.0
     orthogonal_gradient: bool = False
     grokfast: Literal["none", "ema", "ma"] = "none"
-    grokfast_decay: float = 0.98
-    grokfast_window: int = 100
+    grokfast_decay: BelowOne = 0.98
+    grokfast_window: Count = 100
     grokfast_gain: float = 2.0
-    clip_norm: float | None = None
-    weight_norm: float | None = None
-    label_noise: float = 0.0
+    clip_norm: Positive | None = None
+    weight_norm: Positive | None = None
+    label_noise: BelowOne = 0.0
     frozen: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("dropout", "grokfast_decay", "label_noise"):
-            if not 0 <= getattr(self, name) < 1:
-                msg = f"{name} must be from 0 up to, not including, 1, got {name}={getattr(self, name)}."
-                raise ValueError(msg)
-        for name in ("clip_norm", "weight_norm", "grokfast_window"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                msg = f"{name} must be positive and finite, got {name}={value}."
-                raise ValueError(msg)
-        if not math.isfinite(self.grokfast_gain):
-            msg = f"grokfast_gain must be finite, got {self.grokfast_gain}."
-            raise ValueError(msg)

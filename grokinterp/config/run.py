@@ -2,19 +2,31 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
 from grokinterp.arguments import shown
+from grokinterp.checked import Checked, Count, Seed
 from grokinterp.config.data import Curriculum, SplitConfig, TaskConfig
 from grokinterp.config.optim import AidsConfig, LossConfig, OptimConfig
 from grokinterp.models.config import ModelConfig, TransformerConfig
 from grokinterp.reprs import call
 
 
+def _read_device(value: object, what: str) -> str:
+    """A device's name, whether or not this machine has the device."""
+    try:
+        if isinstance(value, str) and torch.device(value).type in ("cpu", "cuda", "mps"):
+            return value
+    except RuntimeError:
+        pass
+    msg = f"{what} must be cpu, cuda, cuda:N or mps, got {shown(value)}."
+    raise ValueError(msg)
+
+
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(Checked):
     """All that decides a training run.
 
     Attributes:
@@ -38,7 +50,7 @@ class RunConfig:
         checkpoint_every: Epochs between checkpoints, after those early ones that are log-spaced.
 
     Raises:
-        ValueError: If a value is out of its range.
+        ValueError: If a field is invalid, or the engine does not compute the model or dropout.
     """
 
     task: TaskConfig = field(default_factory=TaskConfig)
@@ -48,13 +60,13 @@ class RunConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     aids: AidsConfig = field(default_factory=AidsConfig)
     curriculum: Curriculum = field(default_factory=Curriculum)
-    epochs: int = 40_000
-    seed: int = 0
+    epochs: Count = 40_000
+    seed: Seed = 0
     engine: Literal["auto", "factored", "full", "hooked"] = "auto"
     compile: bool = False
-    device: str = "cpu"
-    log_every: int = 10
-    checkpoint_every: int = 100
+    device: Annotated[str, _read_device] = "cpu"
+    log_every: Count = 10
+    checkpoint_every: Count = 100
 
     def __repr__(self) -> str:
         return call(self)
@@ -64,11 +76,7 @@ class RunConfig:
         """Of the order of the batches and of dropout."""
         return self.seed if self.optim.seed is None else self.optim.seed
 
-    def __post_init__(self) -> None:
-        for name in ("epochs", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                msg = f"{name} must be at least 1, got {name}={getattr(self, name)}."
-                raise ValueError(msg)
+    def _check(self) -> None:
         if self.engine == "factored" and not self.model.is_factorable:
             msg = (
                 "engine='factored' needs a transformer of one layer without normalization, reading 'a b ='; "
@@ -112,22 +120,18 @@ def check_device(name: str) -> torch.device:
     """The device of a name, if it is there.
 
     Raises:
-        ValueError: If torch does not know or cannot reach it.
+        ValueError: If it is no device of a known kind, or torch does not find it here.
 
     Examples:
         >>> check_device("cpu")
         device(type='cpu')
     """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        msg = f"device must be cpu, cuda, cuda:N or mps, got {name!r}."
-        raise ValueError(msg) from None
+    device = torch.device(_read_device(name, "device"))
     available = {
         "cpu": 1,
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "mps": int(torch.backends.mps.is_available()),
-    }.get(device.type, 0)
+    }[device.type]
     if (device.index or 0) >= available:
         msg = f"device {name!r} was asked for, but torch finds {available} of its kind here; use device='cpu'."
         raise ValueError(msg)

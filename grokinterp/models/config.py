@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from grokinterp.checked import Checked, Count
+
 
 ActFn = Literal["relu", "gelu", "quadratic"]
 Sequence = Literal["a b =", "a b", "a op b ="]
@@ -12,7 +14,7 @@ EXTRA_TOKENS: Final[dict[Sequence, tuple[str, ...]]] = {"a b =": ("=",), "a b": 
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerConfig:
+class TransformerConfig(Checked):
     """A decoder-only transformer that reads the tokens of a and b, and gives the answer at the last position.
 
     Attributes:
@@ -30,15 +32,16 @@ class TransformerConfig:
             et al., whose standard deviations are 1/sqrt(d_model), and 1/sqrt(d_vocab) for the unembedding).
 
     Raises:
-        ValueError: If a size is not positive, or the paper's initialisation is asked for another kind of model.
+        ValueError: If a field is invalid (see `grokinterp.checked`), or the paper's initialisation or
+            `equals_in_output` does not fit the rest of the model.
     """
 
     kind: Literal["transformer"] = "transformer"
-    n_layers: int = 1
-    d_model: int = 128
-    n_heads: int = 4
-    d_head: int = 32
-    d_mlp: int = 512
+    n_layers: Count = 1
+    d_model: Count = 128
+    n_heads: Count = 4
+    d_head: Count = 32
+    d_mlp: Count = 512
     act_fn: ActFn = "relu"
     normalization: Literal["none", "LN"] = "none"
     biases: Literal["none", "mlp", "all"] = "none"
@@ -46,8 +49,7 @@ class TransformerConfig:
     equals_in_output: bool = False
     init: Literal["hooked_transformer", "paper"] = "hooked_transformer"
 
-    def __post_init__(self) -> None:
-        _check_sizes(self, ("n_layers", "d_model", "n_heads", "d_head", "d_mlp"))
+    def _check(self) -> None:
         is_papers = self.n_layers == 1 and self.normalization == "none" and self.biases != "all"
         if self.init == "paper" and not (is_papers and self.sequence == "a b ="):
             msg = (
@@ -71,7 +73,7 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLPConfig:
+class MLPConfig(Checked):
     """A multi-layer perceptron on a pair of operands.
 
     Attributes:
@@ -85,7 +87,7 @@ class MLPConfig:
         init: `torch`, that of `torch.nn.Linear` and `torch.nn.Embedding`.
 
     Raises:
-        ValueError: If a size is not positive.
+        ValueError: If a field is invalid.
 
     Source:
         Gromov 2023, arXiv:2301.02679 (one hidden layer, quadratic); Liu et al. 2022, arXiv:2205.10343 (summed
@@ -94,15 +96,12 @@ class MLPConfig:
 
     kind: Literal["mlp"] = "mlp"
     inputs: Literal["onehot", "concatenated", "summed"] = "onehot"
-    d_model: int = 128
-    n_layers: int = 2
-    d_mlp: int = 128
+    d_model: Count = 128
+    n_layers: Count = 2
+    d_mlp: Count = 128
     act_fn: ActFn = "relu"
     biases: Literal["none", "all"] = "all"
     init: Literal["torch"] = "torch"
-
-    def __post_init__(self) -> None:
-        _check_sizes(self, ("n_layers", "d_model", "d_mlp"))
 
     @property
     def is_factorable(self) -> bool:
@@ -111,10 +110,3 @@ class MLPConfig:
 
 
 ModelConfig = TransformerConfig | MLPConfig
-
-
-def _check_sizes(config: object, names: tuple[str, ...]) -> None:
-    for size in names:
-        if getattr(config, size) < 1:
-            msg = f"{size} must be at least 1, got {size}={getattr(config, size)}."
-            raise ValueError(msg)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import xarray as xr
@@ -11,35 +11,9 @@ import xarray as xr
 WHAT_ENDS: Final[Mapping[str, str]] = {
     "memorization": "the model fits its training pairs and does not generalise",
     "circuit formation": "the circuit of the key frequencies grows beside what was memorised",
-    "cleanup": "weight decay takes away what was memorised, and generalisation becomes visible",
+    "cleanup": "what was memorized is removed, and generalization becomes visible",
 }
 NO_ATTENTION: Final = "An MLP has no attention: its patterns are left out."
-
-
-def setting(task: str, n_train: int, n_pairs: int, config: Mapping[str, Any]) -> str:
-    """What was trained, in a sentence.
-
-    Args:
-        task: Its name.
-        n_train: Pairs trained on.
-        n_pairs: All pairs.
-        config: The settings of the run, with dotted names.
-
-    Examples:
-        >>> config = {"model.kind": "mlp", "optim.lr": 1e-3, "optim.weight_decay": 1.0, "epochs": 50, "seed": 7}
-        >>> setting("addition mod 5", 10, 25, config)
-        'An MLP was trained on 10 of the 25 pairs of addition mod 5 (0.4) for up to 50 epochs, with AdamW at
-        learning rate 0.001 and weight decay 1, from seed 7.'
-    """
-    model = "An MLP" if config["model.kind"] == "mlp" else f"A {config['model.kind']}"
-    if "model.n_layers" in config and "model.n_heads" in config:
-        layers, heads = config["model.n_layers"], config["model.n_heads"]
-        model += f" of {layers} layer{'s' if layers != 1 else ''} ({heads} heads, {config['model.d_mlp']} neurons)"
-    return (
-        f"{model} was trained on {n_train:,} of the {n_pairs:,} pairs of {task} ({n_train / n_pairs:.2g}) for up to "
-        f"{config['epochs']:,} epochs, with AdamW at learning rate {config['optim.lr']:g} and weight decay "
-        f"{config['optim.weight_decay']:g}, from seed {config['seed']}."
-    )
 
 
 def outcome(metrics: xr.Dataset, events: xr.Dataset, *, planned: int) -> list[str]:
@@ -170,7 +144,7 @@ def logits(fve: xr.DataArray, keys: Sequence[int]) -> list[str]:
     share = number(float(last.sel(frequency=list(keys)).values.sum()))
     each = [f"{number(float(last.sel(frequency=k)))} by k\u00a0=\u00a0{k}" for k in keys]
     parts = f": {words(each)}" if 1 < len(each) <= 8 else ""
-    return [f"The waves cos w(a+b-c) of the keys explain {share} of the variance of the logits{parts}."]
+    return [f"The waves of the keys explain {share} of the variance of the logits{parts}."]
 
 
 def measures(ds: xr.Dataset) -> list[str]:

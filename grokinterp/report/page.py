@@ -13,8 +13,10 @@ from plotly.offline import get_plotlyjs
 
 from grokinterp import plots
 from grokinterp.config import to_dict
+from grokinterp.models.config import TransformerConfig
 from grokinterp.report import findings
 from grokinterp.report.gather import Numbers, gather, has_attention
+from grokinterp.report.setting import attention_caption, setting, weights_caption
 from grokinterp.runs.identity import flat
 from grokinterp.runs.layout import write_atomically
 from grokinterp.runs.run import AnyRun, Run, load_run
@@ -96,8 +98,8 @@ def render(run: Run, numbers: Numbers) -> str:
         name=run.path.resolve().name,
         task=run.task.name,
         tiles=tiles(run, numbers),
-        setting=findings.setting(run.task.name, int(run.is_train.sum()), run.is_train.numel(), config),
-        config={key: "default" if value is None else value for key, value in config.items()},
+        setting=setting(run.config, run.task.name, int(run.is_train.sum()), run.is_train.numel(), run.forked_from),
+        config={key: "none" if value is None else value for key, value in config.items()},
         rules=numbers.keys,
         sections=sections(run, numbers),
         made_by=run.made_by,
@@ -151,13 +153,10 @@ def sections(run: Run, numbers: Numbers) -> list[Section]:
         parts.append(_progress(numbers))
     if numbers.keys:
         parts += [_frequencies(run, numbers, keys), _logits(numbers, keys), _neurons(numbers)]
-    if has_attention(run):
-        parts.append(_attention(numbers))
-    weights = draw_picture(
-        lambda: plots.weights(curves),
-        "The sum of squares of each weight matrix. Weight decay takes it down once nothing else is gained by large "
-        "weights.",
-    )
+    if isinstance(run.config.model, TransformerConfig):
+        drawn = draw_picture(lambda: plots.attention(numbers.pictures), attention_caption(run.config.model))
+        parts.append(Section(id="attention", title="Attention", sentences=[], pictures=[drawn]))
+    weights = draw_picture(lambda: plots.weights(curves), weights_caption(run.config))
     parts.append(Section(id="weights", title="Weights", sentences=[], pictures=[weights]))
     if not numbers.keys:
         parts[0].sentences.append(findings.no_group(run.task.name))
@@ -208,8 +207,8 @@ def _logits(numbers: Numbers, keys: list[int]) -> Section:
     drawn = [
         draw_picture(
             lambda: plots.logit_fve(numbers.curves, keys=keys or None),
-            "The share of the logits' variance that each wave cos w(a+b-c) explains, and all keys together. What is "
-            "missing to 1 is none of these waves.",
+            "The share of the logits' variance that each wave explains, and all keys together. For addition the waves "
+            "are cos w(a+b-c). What is missing to 1 is none of these waves.",
         ),
         draw_picture(
             lambda: plots.excluded_by_frequency(numbers.curves, keys=keys or None),
@@ -245,15 +244,6 @@ def _neurons(numbers: Numbers) -> Section:
     ]
     sentences = findings.neurons(numbers.pictures)
     return Section(id="neurons", title="Neurons", sentences=sentences, pictures=drawn)
-
-
-def _attention(numbers: Numbers) -> Section:
-    picture = draw_picture(
-        lambda: plots.attention(numbers.pictures),
-        "Attention of each head from '=' to the first input, for every pair of inputs; what is missing to 1 goes to "
-        "the second. Stripes mean that a head weighs inputs by value, and periodic ones that it has a frequency.",
-    )
-    return Section(id="attention", title="Attention", sentences=[], pictures=[picture])
 
 
 def draw_picture(draw: Callable[[], go.Figure], caption: str) -> Picture:

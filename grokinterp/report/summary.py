@@ -1,9 +1,8 @@
 """What a run's report says, without its pictures."""
 
-from grokinterp.config import to_dict
 from grokinterp.report import findings
 from grokinterp.report.gather import gather, has_attention
-from grokinterp.runs.identity import flat
+from grokinterp.report.setting import setting
 from grokinterp.runs.run import AnyRun, load_run
 
 
@@ -23,8 +22,8 @@ def summary(run: AnyRun, *, progress: bool = True) -> list[str]:
     """
     run = load_run(run)
     numbers = gather(run, progress_bar=progress)
-    config = flat(to_dict(run.config))
-    said = [findings.setting(run.task.name, int(run.is_train.sum()), run.is_train.numel(), config)]
+    n_train, n_pairs = int(run.is_train.sum()), run.is_train.numel()
+    said = [setting(run.config, run.task.name, n_train, n_pairs, run.forked_from)]
     said += findings.outcome(numbers.metrics, numbers.events, planned=run.config.epochs)
     if not has_attention(run):
         said.append(findings.NO_ATTENTION)

@@ -1,6 +1,5 @@
 """What is learned: a binary operation as a table, its tokens, and its group if it has one."""
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from grokinterp.arguments import shown
+from grokinterp.arguments import one_of, shown
 from grokinterp.tasks import groups
 from grokinterp.tasks.groups import Group
 
@@ -52,7 +51,7 @@ _FORMULAS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
 # What the operations in S_5 are called there.
 IN_S5: Final[dict[Operation, str]] = {"s5": "product", "s5_conjugate": "x y x^-1", "s5_xyx": "x y x"}
 # What other projects call these operations, where spelling alone would not lead to ours.
-_OTHER_NAMES: Final[dict[str, Operation]] = {
+OTHER_NAMES: Final[dict[str, Operation]] = {
     "+": "addition",
     "-": "subtraction",
     "*": "multiplication",
@@ -224,9 +223,7 @@ def operation(name: Operation, p: int, *, seed: int = 0) -> Task:
         >>> operation("division", 5).table[3].tolist()
         [3, 4, 1, 2]
     """
-    if name not in OPERATIONS:
-        msg = f"operation must be one of {', '.join(OPERATIONS)}, got {name!r}{_suggestion(name)}."
-        raise ValueError(msg)
+    name = one_of(name, OPERATIONS, "operation", aliases=OTHER_NAMES)
     if name in IN_S5:
         return _in_s5(name)
     if p < 2:
@@ -321,13 +318,6 @@ def _in_s5(name: Operation) -> Task:
         group=None,
         elements=None,
     )
-
-
-def _suggestion(name: str) -> str:
-    """The end of an error: which of our names an unknown one may stand for."""
-    near = difflib.get_close_matches(name.lower().replace("_", ""), OPERATIONS, n=1, cutoff=0.4)
-    near = [_OTHER_NAMES[name]] if name in _OTHER_NAMES else near
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _inverses(p: int) -> Int[Tensor, " p"]:

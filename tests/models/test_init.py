@@ -144,8 +144,8 @@ def test_the_seed_alone_decides(config):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"d_model": 0}, "d_model must be at least 1, got d_model=0"),
-        ({"n_layers": -1}, "n_layers must be at least 1, got n_layers=-1"),
+        ({"d_model": 0}, "TransformerConfig.d_model must be an integer of at least 1, got 0"),
+        ({"n_layers": -1}, "TransformerConfig.n_layers must be an integer of at least 1, got -1"),
         ({"init": "paper", "n_layers": 2}, "init='paper' is that of one layer"),
         ({"init": "paper", "normalization": "LN"}, "without normalization or attention biases, reading 'a b ='"),
         ({"init": "paper", "biases": "all"}, "attention biases, reading 'a b ='; use 'hooked_transformer'"),

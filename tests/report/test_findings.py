@@ -77,7 +77,7 @@ def test_a_model_without_keys_is_told():
 
 def test_the_keys_share_of_the_logits_is_told():
     fve = xr.DataArray([[0.0, 0.0], [0.5, 0.25]], dims=("epoch", "frequency"), coords={"frequency": [3, 5]})
-    assert findings.logits(fve, [3, 5])[0].startswith("The waves cos w(a+b-c) of the keys explain 0.75 of the variance")
+    assert findings.logits(fve, [3, 5])[0].startswith("The waves of the keys explain 0.75 of the variance")
     assert "explains 0.5 of the variance" in findings.logits(fve, [])[0]
 
 

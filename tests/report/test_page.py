@@ -86,7 +86,7 @@ def test_an_mlp_has_every_part_but_the_attention_and_why_is_said(small_run, tmp_
     text = without_plotly(gi.report.write(run, tmp_path / "page.html"))
     parts = re.findall(r"<section id=\"(\w+)\">", text)
     assert parts == ["trained", "training", "progress", "frequencies", "logits", "neurons", "weights"]
-    assert "An MLP was trained on 24 of the 49 pairs" in text
+    assert re.search(r"An MLP of \d hidden layers? \(16 neurons( per layer)?\) was trained on 24 of the 49 pairs", text)
     assert text.count("<li>An MLP has no attention: its patterns are left out.</li>") == 1
     assert "Attention of each head" not in text
     assert "attention" not in gather(run, progress_bar=False).pictures

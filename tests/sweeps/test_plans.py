@@ -46,7 +46,7 @@ def test_a_file_is_a_preset_with_changes_and_axes(file: Path) -> None:
         ("[axes]", "axes = 3\n[other]", "must have preset"),
         ("[axes]", "[axes", "plan.toml must be TOML, got: "),
         ("epochs = 1000", "epoch = 1000", "unknown key 'epoch'; did you mean 'epochs'"),
-        ("[0.3, 0.5]", "[0.3, 5]", "fraction must be between 0 and 1"),
+        ("[0.3, 0.5]", "[0.3, 5]", "config.split.fraction must be a number above 0 and below 1"),
         ("[0.3, 0.5]", "0.3", "axis 'split.fraction' needs a list of values, got 0.3"),
     ],
 )

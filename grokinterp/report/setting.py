@@ -1,0 +1,119 @@
+"""What was trained, and what follows from it for the reading of a figure, in sentences from the typed config."""
+
+import json
+from dataclasses import replace
+
+from grokinterp.config import OptimConfig, RunConfig, to_dict
+from grokinterp.models.config import ModelConfig, TransformerConfig
+from grokinterp.report.findings import words
+from grokinterp.runs.identity import Fork, flat
+
+
+# What the first sentence says, or the task's name.
+_SAID = {
+    *("task.operation", "task.p", "task.also", "split.fraction", "epochs", "seed"),
+    *("model.kind", "model.n_layers", "model.n_heads", "model.d_mlp"),
+    *("optim.name", "optim.lr", "optim.weight_decay", "optim.decay_toward", "optim.decay_of", "optim.batch_size"),
+}
+
+
+def setting(config: RunConfig, task: str, n_train: int, n_pairs: int, fork: Fork | None = None) -> str:
+    """What was trained, in one or a few sentences, with every setting that differs from its default.
+
+    Args:
+        config: The run's config.
+        task: The task's name.
+        n_train: Number of training pairs.
+        n_pairs: Number of all pairs.
+        fork: Where the run was forked from, if it is a fork.
+
+    Examples:
+        >>> from grokinterp.models.config import MLPConfig
+        >>> config = RunConfig(model=MLPConfig(), optim=OptimConfig(name="SGD"), epochs=50, compile=True, seed=7)
+        >>> setting(config, "addition mod 5", 10, 25)
+        'An MLP of 2 hidden layers (128 neurons per layer) was trained on 10 of the 25 pairs of addition mod 5 (0.4) for
+        up to 50 epochs, with SGD at learning rate 0.001, weight decay 1 and full batches, from seed 7. Settings other
+        than the defaults: compile = true.'
+    """
+    pairs = f"{n_train:,} of the {n_pairs:,} pairs of {task} ({n_train / n_pairs:.2g})"
+    said = (
+        f"{_model(config.model)} was trained on {pairs} for up to {config.epochs:,} epochs, with "
+        f"{_optimizer(config.optim)}, from seed {config.seed}."
+    )
+    if fork is not None:
+        said += (
+            f" It continues {fork.run} from epoch {fork.epoch:,}; the initial parameters are from seed "
+            f"{fork.initial_seed}."
+        )
+    default = flat(to_dict(replace(RunConfig(), model=type(config.model)())))
+    known = _SAID | ({"optim.muon_lr"} if config.optim.name == "Muon" else set())
+    other = [
+        f"{name} = {value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in flat(to_dict(config)).items()
+        if name not in known and value != default[name]
+    ]
+    said += f" Settings other than the defaults: {', '.join(other)}." if other else ""
+    if config.aids.label_noise:
+        said += (
+            " Label noise replaced answers of training pairs: the logged train loss and accuracy count the replaced "
+            "answers as right, and the progress measures count the task's answers."
+        )
+    return said
+
+
+def _model(config: ModelConfig) -> str:
+    plural, each = ("s", " per layer") if config.n_layers > 1 else ("", "")
+    neurons = f"{config.d_mlp:,} neuron{'s' if config.d_mlp > 1 else ''}{each}"
+    if isinstance(config, TransformerConfig):
+        heads = f"{config.n_heads} head{'s' if config.n_heads > 1 else ''}"
+        return f"A transformer of {config.n_layers} layer{plural} ({heads}, {neurons})"
+    return f"An MLP of {config.n_layers} hidden layer{plural} ({neurons})"
+
+
+def _optimizer(config: OptimConfig) -> str:
+    """The optimizer with its rates, called base rates if they change over training."""
+    is_constant = config.lr_schedule.kind == "constant" and not config.warmup_steps
+    lr, rate = _exact(config.lr), "learning rate" if is_constant else "base learning rate"
+    said = f"{config.name} at {rate} {lr}"
+    if config.name == "Muon":
+        said = f"Muon at {rate} {_exact(config.muon_lr)} (AdamW at {lr} for embeddings, unembedding, biases and norms)"
+    decay = "weight decay" if config.weight_decay_schedule.kind == "constant" else "base weight decay"
+    said += f", {decay} {_exact(config.weight_decay)}"
+    if config.decay_of:
+        said += f" ({words([f'{_exact(value)} for {pattern}' for pattern, value in config.decay_of])})"
+    said += " toward the initial parameters" if config.decay_toward == "initial" else ""
+    if config.batch_size is None:
+        return f"{said} and full batches"
+    size = "batch size" if config.batch_size_schedule.kind == "constant" else "base batch size"
+    return f"{said} and {size} {config.batch_size}"
+
+
+def _exact(value: float) -> str:
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+def weights_caption(config: RunConfig) -> str:
+    """How to read the weights' norms, which depends on what holds or pulls them."""
+    head, optim = "The sum of squares of each weight matrix.", config.optim
+    if config.aids.weight_norm is not None:
+        multiple = _exact(config.aids.weight_norm)
+        return f"{head} The norm of all trained parameters together is held at {multiple} times its initial value."
+    if not any((optim.weight_decay, *(decay for _, decay in optim.decay_of))):
+        return f"{head} This run has no weight decay."
+    if optim.decay_toward == "initial":
+        return f"{head} Weight decay pulls the weights toward their initial values."
+    return f"{head} Weight decay takes it down once nothing else is gained by large weights."
+
+
+def attention_caption(config: TransformerConfig) -> str:
+    """How to read the attention to the first input, which depends on the other tokens."""
+    last, rest = {
+        "a b =": ("'='", "the second input and '='"),
+        "a b": ("the second input", "the second input"),
+        "a op b =": ("'='", "the operation, the second input and '='"),
+    }[config.sequence]
+    layer = " of the last layer" if config.n_layers > 1 else ""
+    return (
+        f"Attention of each head{layer} from {last} to the first input, for every pair of inputs; the rest goes to "
+        f"{rest}. Stripes mean that a head weighs inputs by value, and periodic ones that it has a frequency."
+    )
