@@ -244,8 +244,9 @@ def key_frequencies(model: object, rule: Rule = "logits", threshold: float | Non
     with the result.
 
     Args:
-        model: A Snapshot or a TransformerLens model, ours or not. Of a model alone the task is taken to be
-            addition modulo d_vocab - 1; for another, pass `gi.snapshot(model, task=...)`.
+        model: A Snapshot or a TransformerLens model, ours or not. A model from `run.model()` knows its task; a bare one
+            is taken for addition modulo d_vocab - 1, with a warning if it answers fewer than half of the pairs
+            correctly. For another task, pass `gi.snapshot(model, task=...)`.
         rule: `logits`: the functions of the product at this frequency hold more than `threshold` (0.01) of
             the logits' variance. `neurons`: it is the best frequency of a neuron of which it explains at
             least `threshold` (0.0: any neuron). `W_E`, `W_L`: its norm is above `threshold` (0.25) of the
@@ -281,8 +282,10 @@ def key_frequencies(model: object, rule: Rule = "logits", threshold: float | Non
         fit = neurons.fit(snapshot)
         keys = fit.frequency[(fit.fve >= limit) & (fit.fve > 0)].unique()
     else:
-        norms = frequency_norms(_matrices(snapshot)[rule], snapshot.basis)
-        keys = blocks[norms > limit * norms.max()]
+        matrix = _matrices(snapshot)[rule]
+        norms = frequency_norms(matrix, snapshot.basis)
+        # A matrix whose columns are all alike has no frequencies but those of its rounding.
+        keys = blocks[(norms > limit * norms.max()) & (norms > 1e-6 * matrix.norm())]
     return tuple(sorted(keys.tolist()))
 
 

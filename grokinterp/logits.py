@@ -4,6 +4,7 @@ Everything is computed from the product means M[s, c]: a direction that depends 
 product alone has the same inner product with them as with the logits of all pairs, up to the number of pairs.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -296,4 +297,6 @@ def _variance(snapshot: Snapshot, centering: Centering) -> float:
     if centering not in variances:
         msg = f"centering must be one of {', '.join(variances)}, got {centering!r}."
         raise ValueError(msg)
-    return max(variances[centering], torch.finfo(torch.float64).tiny)
+    # Below this the variance is rounding of the mean: logits that do not depend on the pair have no shares.
+    floor = 1e-12 * variances["none"]
+    return variances[centering] if variances[centering] > floor else math.inf

@@ -1,10 +1,11 @@
 """A model at one epoch with its task and split, and what analyses read of it: computed once, then kept."""
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, wraps
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,12 +15,13 @@ from torch import Tensor
 
 from grokinterp.basis import Basis, task_basis
 from grokinterp.labels import quantity
+from grokinterp.losses import accuracy
 from grokinterp.models import forward, lens
 from grokinterp.models.config import ModelConfig, Sequence, TransformerConfig
 from grokinterp.models.factored import FactoredActivations, factored_activations
 from grokinterp.models.hooks import Hook
 from grokinterp.models.init import Params, shapes
-from grokinterp.models.weights import addition_of, for_task
+from grokinterp.models.weights import addition_of, check_numbers, for_task
 from grokinterp.reprs import Shown
 from grokinterp.tasks import Task, all_pairs
 from grokinterp.tasks.operations import as_task
@@ -27,23 +29,26 @@ from grokinterp.tasks.operations import as_task
 
 R = TypeVar("R")
 
+_KNOWN: Final = "grokinterp"  # the attribute of a TransformerLens model that holds what no weight tells
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Snapshot(Shown):
     """A model at one epoch, with its task and split.
 
     Attributes:
-        params: By TransformerLens name, on the CPU.
+        params: By TransformerLens name, on the CPU; detached from any graph, and float16 and bfloat16 cast to float32.
         config: The model's.
         task: What it was trained on.
         is_train: True at the pairs it was trained on; None where that is not known.
         epoch: Updates of the full batch it has seen; None where that is not known.
         hook: Edits of activations, made in every forward pass; None for the model as its parameters say. It is
             called as that of `models.forward.logits`, with the batch of all pairs in order.
+        assumed: What neither the weights nor the caller told, in words.
 
     Raises:
-        ValueError: If the parameters do not have the shapes that config and task ask for, or the split is none of the
-            task's pairs.
+        ValueError: If the parameters are not finite numbers of the shapes that config and task ask for, or the split is
+            none of the task's pairs.
     """
 
     params: Params
@@ -52,17 +57,17 @@ class Snapshot(Shown):
     is_train: Bool[Tensor, "a b"] | None = None
     epoch: int | None = None
     hook: Hook | None = None
+    assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        wanted = shapes(self.config, as_task(self.task))
-        found = {name: tuple(p.shape) for name, p in self.params.items()}
-        for name in sorted(wanted.keys() | found.keys()):
-            if wanted.get(name) != found.get(name):
-                msg = (
-                    f"a model of {self.task.name} needs {name} of shape {wanted.get(name, 'none')}, "
-                    f"got {found.get(name, 'none')}; pass the task that the model was trained on."
-                )
-                raise ValueError(msg)
+        check_numbers(self.params)
+        self._check_shapes()
+        dtype = next(p.dtype for p in self.params.values())
+        is_short = torch.finfo(dtype).bits < torch.finfo(torch.float32).bits
+        params = {name: p.detach().float() if is_short else p.detach() for name, p in self.params.items()}
+        object.__setattr__(self, "params", params)
+        if is_short:
+            object.__setattr__(self, "assumed", (*self.assumed, f"weights cast from {dtype} to float32"))
         if self.is_train is not None and self.is_train.dtype != torch.bool:
             # Numbers would pick rows, and not pairs.
             msg = f"is_train must be True or False at each pair, got dtype {self.is_train.dtype}; pass is_train.bool()."
@@ -77,7 +82,22 @@ class Snapshot(Shown):
         facts: dict[str, object] = {"task": self.task.name, "epoch": self.epoch, "model": f"{self.config.kind} {model}"}
         n_train = "unknown" if self.is_train is None else int(self.is_train.sum())
         facts |= {"pairs": self.task.table.numel(), "train_pairs": n_train}
-        return facts if self.hook is None else facts | {"edited": True}
+        facts |= {"edited": True} if self.hook is not None else {}
+        return facts | ({"assumed": "; ".join(self.assumed)} if self.assumed else {})
+
+    def _check_shapes(self) -> None:
+        wanted = shapes(self.config, as_task(self.task))
+        found = {name: tuple(p.shape) for name, p in self.params.items()}
+        for name in sorted(wanted.keys() | found.keys()):
+            if name not in wanted:
+                msg = f"the weights hold {name}, which is not read in a {self.config.kind} of this config."
+                raise ValueError(msg)
+            if wanted[name] != found.get(name):
+                msg = (
+                    f"a model of {self.task.name} needs {name} of shape {wanted[name]}, "
+                    f"got {found.get(name, 'none')}; pass the task that the model was trained on."
+                )
+                raise ValueError(msg)
 
     @cached_property
     def logits(self) -> Float64[Tensor, "a b c"]:
@@ -175,6 +195,24 @@ class Snapshot(Shown):
         """The sequences, such as [a, b, '='], of all pairs in order, for a TransformerLens model to read."""
         return forward.tokens(self.params, self.config, *all_pairs(self.task))
 
+    def model(self) -> Any:
+        """The TransformerLens model with copies of these weights, which knows its task, split, epoch and sequence.
+
+        Returns:
+            What `models.lens.to_transformer_lens` gives.
+
+        Raises:
+            ValueError: If a hook edits the snapshot, or the installed TransformerLens has no such model.
+        """
+        if self.hook is not None:
+            msg = "an edited snapshot has no TransformerLens model; take the model of the clean one, and edit that."
+            raise ValueError(msg)
+        model = lens.to_transformer_lens(self.params, self.config)
+        sequence = getattr(self.config, "sequence", "a b =")
+        known = {"task": self.task, "is_train": self.is_train, "epoch": self.epoch, "sequence": sequence}
+        setattr(model, _KNOWN, known)
+        return model
+
     def mask(self, split: str) -> Bool[Tensor, "a b"]:
         """True at the pairs of `train`, `test` or `all`.
 
@@ -223,17 +261,24 @@ def snapshot(
     task: Task | None = None,
     is_train: Bool[Tensor, "a b"] | None = None,
     epoch: int | None = None,
-    sequence: Sequence = "a b =",
+    sequence: Sequence | None = None,
 ) -> Snapshot:
     """A snapshot of a TransformerLens model, ours or trained elsewhere.
+
+    A model from `run.model()`, or a copy of it, knows its task, split, epoch and sequence. A model that does not, and
+    is given no task, is read as a model of addition; if it answers fewer than half of all pairs correctly, a warning
+    says so.
 
     Args:
         model: A `HookedTransformer` or `TransformerBridge`, or what `run.model()` gives of an MLP. Its weights are
             copied.
-        task: What it was trained on; default: addition modulo the number of operands' tokens.
-        is_train: True at the pairs it was trained on, where losses by split are wanted.
-        epoch: For labels.
-        sequence: What a transformer reads; '=' and the operation's token are the last ones of its vocabulary.
+        task: What it was trained on; default: what the model knows, else addition modulo the number of operands'
+            tokens.
+        is_train: True at the pairs it was trained on, where losses by split are wanted; default: what the model knows,
+            unless another task is given.
+        epoch: For labels; default: what the model knows.
+        sequence: What a transformer reads; '=' and the operation's token are the last ones of its vocabulary. Default:
+            what the model knows, else 'a b ='.
 
     Returns:
         The snapshot.
@@ -242,14 +287,44 @@ def snapshot(
         TypeError: If it is no TransformerLens model.
         ValueError: If the model is of a kind that this library does not read, or does not fit the task.
     """
-    params, config = lens.from_transformer_lens(model, sequence)
-    task = addition_of(params, config) if task is None else task
-    return Snapshot(params=params, config=for_task(params, config, task), task=task, is_train=is_train, epoch=epoch)
+    known = getattr(model, "__dict__", {}).get(_KNOWN, {})
+    params, config = lens.from_transformer_lens(model, sequence or known.get("sequence", "a b ="))
+    if task is None and is_train is None:  # the split of one task says nothing about the pairs of another
+        is_train = known.get("is_train")
+    task, is_assumed = task or known.get("task"), False
+    if task is None:
+        task, is_assumed = addition_of(params, config), True
+    found = Snapshot(
+        params=params,
+        config=for_task(params, config, task),
+        task=task,
+        is_train=is_train,
+        epoch=known.get("epoch") if epoch is None else epoch,
+        assumed=(f"the task is {task.name}", *_read(config)) if is_assumed else (),
+    )
+    if is_assumed:
+        warn_of_chance(found, "pass gi.snapshot(model, task=..., sequence=...)")
+    return found
+
+
+def _read(config: ModelConfig) -> tuple[str, ...]:
+    return (f"it reads {config.sequence!r}",) if isinstance(config, TransformerConfig) else ()
 
 
 def as_snapshot(model: object) -> Snapshot:
     """A snapshot as it is, or one of a TransformerLens model: the door of every analysis."""
     return model if isinstance(model, Snapshot) else snapshot(model)
+
+
+def warn_of_chance(snapshot: Snapshot, remedy: str) -> None:
+    """Warn if a model answers fewer than half of all pairs correctly, which what was assumed of it may explain."""
+    right = accuracy(snapshot.logits, snapshot.task.table).item()
+    if right < 0.5:
+        msg = (
+            f"the model answers {right:.1%} of all pairs of {snapshot.task.name} correctly; it was assumed that "
+            f"{', '.join(snapshot.assumed)}; if that is wrong, {remedy}."
+        )
+        warnings.warn(msg, stacklevel=3)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -8,11 +9,13 @@ from torch.testing import assert_close
 import grokinterp as gi
 from grokinterp import labels
 from grokinterp.basis import fourier_basis
+from grokinterp.fourier import key_frequencies
 from grokinterp.models import forward, lens
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models.config import MLPConfig, TransformerConfig
 from grokinterp.models.init import initial_params
 from grokinterp.snapshots import Measure, Snapshot, as_snapshot, snapshot
 from grokinterp.tasks import all_pairs, from_table, operation, uniform_split
+from grokinterp.testing import planted_snapshot
 
 
 TASK = operation("addition", 7)
@@ -121,7 +124,10 @@ def test_masks_are_the_training_pairs_the_others_and_all(random_params):
             {"task": operation("addition", 5)},
             r"a model of addition mod 5 needs embed\.W_E of shape \(6, 12\), got \(8, 12\)",
         ),
-        ({"config": TransformerConfig(**SMALL)}, r"needs blocks\.0\.attn\.b_K of shape none, got \(3, 4\)"),
+        (
+            {"config": TransformerConfig(**SMALL)},
+            r"hold blocks\.0\.attn\.b_K, which is not read in a transformer of thi",
+        ),
         ({"params": {}}, r"of shape .*, got none; pass the task that the model was trained on"),
         (
             {"is_train": torch.ones(7, 6, dtype=torch.bool)},
@@ -141,13 +147,85 @@ def test_parts_that_do_not_fit_are_refused(change, message, random_params):
 def test_a_transformer_lens_model_has_the_snapshot_of_its_weights(config, random_params):
     params, is_train = random_params(config, TASK), uniform_split(TASK, 0.4, seed=0)
     model = lens.to_transformer_lens(params, config)
-    found = snapshot(model, is_train=is_train, epoch=12)
+    with pytest.warns(UserWarning, match=r"the model answers [\d.]+% of all pairs of addition mod 7 correctly"):
+        found = snapshot(model, is_train=is_train, epoch=12)
     wanted = Snapshot(params=params, config=config, task=TASK)
     assert (found.task.name, found.epoch, found.config) == ("addition mod 7", 12, config)
     assert found.is_train is is_train
     assert torch.equal(found.logits, wanted.logits)
     assert torch.equal(found.neurons, wanted.neurons)
-    assert torch.equal(as_snapshot(model).logits, wanted.logits)
+    assert torch.equal(as_snapshot(wanted.model()).logits, wanted.logits)
+
+
+MODELS = CONFIGS | {
+    "operands alone": TransformerConfig(**SMALL, sequence="a b"),
+    "with the operation": TransformerConfig(**SMALL, sequence="a op b ="),
+    "MLP": MLPConfig(d_mlp=6),
+}
+
+
+@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
+def test_a_model_knows_its_task_split_epoch_and_sequence(config, random_params):
+    task = operation("multiplication", 7)
+    is_train = uniform_split(task, 0.4, seed=0)
+    snap = Snapshot(params=random_params(config, task), config=config, task=task, is_train=is_train, epoch=12)
+    model = snap.model()
+    for carrier in (model, copy.deepcopy(model), model.to("cpu")):
+        found = as_snapshot(carrier)
+        assert (found.task.name, found.epoch, found.config) == ("multiplication mod 7", 12, config)
+        assert torch.equal(found.is_train, is_train)
+        assert torch.equal(found.logits, snap.logits)
+        assert found.assumed == ()
+        assert torch.equal(found.basis.matrix, snap.basis.matrix)
+    half = as_snapshot(copy.deepcopy(model).to(torch.float16))
+    assert half.task.name == "multiplication mod 7"
+    assert half.assumed == ("weights cast from torch.float16 to float32",)
+    assert half.params["unembed.W_U"].dtype == torch.float32
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(2)
+    assert torch.equal(as_snapshot(model).params["unembed.W_U"], 2 * snap.params["unembed.W_U"])
+
+
+def test_what_is_passed_comes_before_what_the_model_knows(random_params):
+    config, is_train = CONFIGS["factored"], uniform_split(TASK, 0.4, seed=0)
+    model = Snapshot(params=random_params(config, TASK), config=config, task=TASK, is_train=is_train, epoch=12).model()
+    other = snapshot(model, task=operation("subtraction", 7), epoch=3)
+    # The split of one task is none of another's.
+    assert (other.task.name, other.epoch, other.is_train) == ("subtraction mod 7", 3, None)
+    assert torch.equal(snapshot(model, is_train=~is_train).is_train, ~is_train)
+
+
+def test_a_model_of_a_task_without_a_group_is_refused_as_its_snapshot_is(random_params):
+    config, task = CONFIGS["factored"], operation("x2+y2", 7)
+    snap = Snapshot(params=random_params(config, task), config=config, task=task)
+    for model in (snap, snap.model()):
+        with pytest.raises(
+            ValueError, match=r"needs a task that is a group's operation, got 'x2\+y2 mod 7', which has n"
+        ):
+            key_frequencies(model)
+
+
+def test_a_bare_model_that_cannot_add_gives_a_warning_and_one_that_can_gives_none():
+    planted = planted_snapshot(13, (2, 6), act_fn="relu")
+    assert key_frequencies(lens.to_transformer_lens(planted.params, planted.config)) == (2, 6)
+    params = planted.params | {"embed.W_E": planted.params["embed.W_E"].roll(1, 0)}
+    bare = lens.to_transformer_lens(params, planted.config)
+    wanted = (
+        r"^the model answers \d\.\d% of all pairs of addition mod 13 correctly; it was assumed that the task is "
+        r"addition mod 13, it reads 'a b ='; if that is wrong, pass gi\.snapshot\(model, task=\.\.\., sequence"
+    )
+    with pytest.warns(UserWarning, match=wanted):
+        key_frequencies(bare)
+    snapshot(bare, task=operation("addition", 13))  # told, and so not warned
+
+
+def test_an_edited_snapshot_has_no_model(random_params):
+    snap = Snapshot(params=random_params(CONFIGS["factored"], TASK), config=CONFIGS["factored"], task=TASK)
+    with pytest.raises(
+        ValueError, match="an edited snapshot has no TransformerLens model; take the model of the clean"
+    ):
+        dataclasses.replace(snap, hook=lambda name, activation: activation).model()
 
 
 def test_a_model_of_another_task_needs_to_be_told_so(random_params):
@@ -174,7 +252,7 @@ def test_a_measure_gives_its_quantity_its_name_and_its_arguments(random_params):
         arguments={"keys": [1, 3]},
     )
     from_snapshot = measure(Snapshot(params=params, config=config, task=TASK))
-    from_model = measure(lens.to_transformer_lens(params, config))
+    from_model = measure(Snapshot(params=params, config=config, task=TASK).model())
     assert from_snapshot.name == "mean_logit"
     assert from_snapshot.attrs == {"units": "logit", "long_name": "mean logit", "keys": "[1, 3]"}
     assert from_snapshot.identical(from_model)

@@ -86,8 +86,9 @@ class Intervention:
         """The edited model for the time of a block.
 
         Args:
-            model: A Snapshot, of which an edited one is given; or a TransformerLens model of addition, which has
-                hooks for that time and reads all pairs in order. For another task see `fwd_hooks`.
+            model: A Snapshot, of which an edited one is given; or a TransformerLens model that knows its task, such as
+                `run.model()`, or adds, which has hooks for that time and reads all pairs in order. For a bare model of
+                another task see `fwd_hooks`.
 
         Yields:
             The edited snapshot, or the model itself.
@@ -137,7 +138,7 @@ def run_with_hooks(intervention: Intervention, model: Any) -> Float64[Tensor, "a
 
     Args:
         intervention: What is done.
-        model: A Snapshot, whose TransformerLens model is built; or such a model, of addition.
+        model: A Snapshot, whose TransformerLens model is built; or such a model, which knows its task or adds.
 
     Returns:
         The logits at '=' of every pair, without the class '='; those of `intervention(model)` to rounding.

@@ -16,9 +16,9 @@ from torch import Tensor
 from grokinterp.arguments import shown
 from grokinterp.models import forward
 from grokinterp.models.config import MLPConfig, ModelConfig, Sequence, TransformerConfig
-from grokinterp.models.hooks import ACTIVATIONS
+from grokinterp.models.hooks import ACTIVATIONS, HOOK_LOGITS
 from grokinterp.models.init import Params
-from grokinterp.models.weights import read_weights
+from grokinterp.models.weights import addition_of, check_numbers, read_weights
 
 
 def has_hooked_transformer() -> bool:
@@ -65,7 +65,9 @@ def from_transformer_lens(model: Any, sequence: Sequence = "a b =") -> tuple[Par
             compute what its weights say, as with a hook that was left on.
     """
     if isinstance(getattr(model, "cfg", None), MLPConfig):
-        return {name: p.detach().cpu().clone() for name, p in model.named_parameters()}, model.cfg
+        params = {name: p.detach().cpu().clone() for name, p in model.named_parameters()}
+        _check_computes_the_same(model, params, model.cfg)
+        return params, model.cfg
     if not hasattr(model, "run_with_cache") or not hasattr(model, "W_E"):
         msg = (
             f"model must be a Snapshot, HookedTransformer or TransformerBridge, got {shown(model)}; a "
@@ -227,7 +229,8 @@ def _check_is_read(cfg: Any, sequence: Sequence) -> None:
     wanted = {
         "normalization_type": (None, "LN"),
         "positional_embedding_type": ("standard",),
-        "attention_dir": ("causal",),
+        # The last position attends to every position either way, and one layer reads no other.
+        "attention_dir": ("causal", "bidirectional") if cfg.n_layers == 1 else ("causal",),
         "attn_only": (False,),
         "parallel_attn_mlp": (False,),
         "gated_mlp": (False,),
@@ -251,16 +254,18 @@ def _check_is_read(cfg: Any, sequence: Sequence) -> None:
         raise ValueError(msg)
 
 
-def _check_computes_the_same(model: Any, params: Params, config: TransformerConfig) -> None:
+def _check_computes_the_same(model: Any, params: Params, config: ModelConfig) -> None:
     """Some pairs through the model itself: no list of settings is long enough to know every other kind."""
-    a = torch.arange(min(len(params["embed.W_E"]) + 2 - config.n_positions, 16))
+    check_numbers(params)
+    a = torch.arange(min(addition_of(params, config).n_tokens, 16))
     b = a.flip(0)
     with torch.no_grad():
-        wanted = model(forward.tokens(params, config, a, b).to(model.W_E.device))[:, -1].cpu().double()
+        tokens = forward.tokens(params, config, a, b).to(next(model.parameters()).device)
+        wanted = forward.at_answer(config, HOOK_LOGITS, model(tokens)).cpu().double()
         found = forward.logits(params, config, a, b).double()
     # Far above the rounding of the model's numbers, far below what another computation would change.
     off, size = (found - wanted).abs().max().item(), wanted.abs().max().item()
-    if not off <= 3 * math.sqrt(torch.finfo(params["embed.W_E"].dtype).eps) * max(size, 1e-3):
+    if not off <= 3 * math.sqrt(torch.finfo(params["unembed.W_U"].dtype).eps) * max(size, 1e-3):
         msg = (
             f"the model's logits must be those that its weights give as a plain transformer, but differ by {off:.3g}; "
             "is a hook left on (model.reset_hooks()), or its MLP, attention or normalization of another kind?"

@@ -1,49 +1,88 @@
 """What a dictionary of weights says of its model: TransformerLens' names, any origin."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Final, Literal
 
-from jaxtyping import Float
+import torch
 from torch import Tensor
 
-from grokinterp.models.config import EXTRA_TOKENS, ActFn, ModelConfig, Sequence, TransformerConfig
+from grokinterp.models.config import EXTRA_TOKENS, ActFn, MLPConfig, ModelConfig, Sequence, TransformerConfig
 from grokinterp.models.init import Params
 from grokinterp.tasks.operations import Task, as_task, operation
 
 
 Biases = Literal["none", "mlp", "all"]
 
+_DTYPES: Final = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+# The weights that give the sizes, with their number of axes.
+_OF_MLP: Final = {"blocks.0.mlp.W_in": 2, "unembed.W_U": 2}
+_OF_TRANSFORMER: Final = {"embed.W_E": 2, "pos_embed.W_pos": 2, "blocks.0.attn.W_Q": 3, **_OF_MLP}
+
+
+def check_numbers(weights: Mapping[str, Tensor]) -> None:
+    """Check that weights are dense, finite floating-point numbers of one dtype.
+
+    Raises:
+        ValueError: If a tensor is not.
+
+    Examples:
+        >>> check_numbers({"embed.W_E": torch.tensor([0.5, torch.nan])})
+        Traceback (most recent call last):
+        ValueError: weights must be finite, but 1 of the 2 numbers of embed.W_E are NaN or infinite.
+    """
+    first = next(iter(weights), "")
+    for name, p in weights.items():
+        # A quantized tensor has a dtype of its own, a meta tensor no numbers.
+        if p.dtype not in _DTYPES or p.layout != torch.strided or p.is_meta:
+            kind = "a meta tensor" if p.is_meta else f"{p.dtype}, {p.layout}"
+            msg = f"weights must be dense float16, bfloat16, float32 or float64 tensors, but {name} is {kind}."
+            raise ValueError(msg)
+        if p.dtype != weights[first].dtype:
+            msg = f"weights must have one dtype, but {first} is {weights[first].dtype} and {name} is {p.dtype}."
+            raise ValueError(msg)
+        # A finite sum has finite terms, and costs a third of looking at each of them.
+        if not p.detach().sum().isfinite() and not p.isfinite().all():
+            n_bad = int((~p.isfinite()).sum())
+            msg = f"weights must be finite, but {n_bad} of the {p.numel()} numbers of {name} are NaN or infinite."
+            raise ValueError(msg)
+
 
 def read_weights(
-    weights: dict[str, Float[Tensor, "..."]], act_fn: ActFn, sequence: Sequence = "a b ="
-) -> tuple[Params, TransformerConfig]:
-    """The parameters (copied to the CPU) and the config that their shapes imply.
+    weights: Mapping[str, Tensor], act_fn: ActFn, sequence: Sequence = "a b ="
+) -> tuple[Params, ModelConfig]:
+    """The parameters (copied to the CPU) and the config that their names and shapes imply.
 
     Biases that are zero throughout are left out, so that a model without them stays one; so are
-    HookedTransformer's buffers.
+    HookedTransformer's buffers. Weights without attention are those of an MLP.
 
     Args:
         weights: By TransformerLens name, as in a HookedTransformer's state dict.
         act_fn: Which no shape tells.
-        sequence: What the model reads, which none tells either.
+        sequence: What a transformer reads, which none tells either.
 
     Returns:
         Parameters, in the library's order; and the config.
 
     Raises:
-        ValueError: If a weight that every model has is missing.
+        ValueError: If a weight that every model has is missing, or a weight is not a dense, finite number.
     """
-    params = {
-        name: p.detach().cpu().clone().contiguous()
-        for name, p in weights.items()
-        if p.ndim and not name.endswith("attn.mask")
-    }
-    needed = ("embed.W_E", "pos_embed.W_pos", "blocks.0.attn.W_Q", "blocks.0.mlp.W_in", "unembed.W_U")
-    missing = [name for name in needed if name not in params]
-    if missing:
-        found = ", ".join(sorted(params)[:4])
-        msg = f"weights must have TransformerLens' names, but {missing[0]} is missing; got {found}, ..."
-        raise ValueError(msg)
+    weights = {name: p for name, p in weights.items() if not name.endswith(("attn.mask", "attn.IGNORE"))}
+    check_numbers(weights)
+    params = {name: p.detach().cpu().clone().contiguous() for name, p in weights.items()}
+    is_mlp = params.keys() >= _OF_MLP.keys() and not any("attn." in x or x.startswith("pos_embed") for x in params)
+    for name, n_axes in (_OF_MLP if is_mlp else _OF_TRANSFORMER).items():
+        if name not in params:
+            found = ", ".join(sorted(params)[:4])
+            msg = f"weights must have TransformerLens' names, but {name} is missing; got {found}, ..."
+            raise ValueError(msg)
+        if params[name].ndim != n_axes:
+            msg = f"{name} must have {n_axes} axes, as in TransformerLens, got shape {tuple(params[name].shape)}."
+            raise ValueError(msg)
+    return _read_mlp(params, act_fn) if is_mlp else _read_transformer(params, act_fn, sequence)
+
+
+def _read_transformer(params: Params, act_fn: ActFn, sequence: Sequence) -> tuple[Params, TransformerConfig]:
     # A model may have room for more positions than are read.
     params["pos_embed.W_pos"] = params["pos_embed.W_pos"][: len(sequence.split())].clone()
     biases = _biases(params)
@@ -63,6 +102,19 @@ def read_weights(
         equals_in_output=sequence != "a b" and params["unembed.W_U"].shape[1] == _n_operands(params, sequence) + 1,
     )
     return params, config
+
+
+def _read_mlp(params: Params, act_fn: ActFn) -> tuple[Params, MLPConfig]:
+    has_biases = _biases(params) != "none"
+    params = {name: p for name, p in params.items() if has_biases or ".b_" not in name}
+    width, d_mlp = params["blocks.0.mlp.W_in"].shape
+    n_layers = sum(name.endswith("mlp.W_in") for name in params)
+    biases: Literal["none", "all"] = "all" if has_biases else "none"
+    config = MLPConfig(n_layers=n_layers, d_mlp=d_mlp, act_fn=act_fn, biases=biases)
+    if "embed.W_E" not in params:
+        return params, config
+    d_model = params["embed.W_E"].shape[-1]
+    return params, replace(config, d_model=d_model, inputs="summed" if width == d_model else "concatenated")
 
 
 def addition_of(params: Params, config: ModelConfig) -> Task:

@@ -17,7 +17,6 @@ from torch import Tensor
 from grokinterp import labels
 from grokinterp.arguments import shown
 from grokinterp.config import RunConfig
-from grokinterp.models import lens
 from grokinterp.models.init import Params, shapes
 from grokinterp.reprs import Shown, reason
 from grokinterp.runs import metrics, tensors
@@ -163,11 +162,18 @@ class Run(Shown):
             RunError: If there is no such checkpoint, or its file is broken.
         """
         epoch = self._known(epoch)  # once, since a run that is training gets new ones
-        params = self.params(epoch)
-        return Snapshot(params=params, config=self.config.model, task=self.task, is_train=self.is_train, epoch=epoch)
+        params, is_train = self.params(epoch), self.is_train
+        try:
+            return Snapshot(params=params, config=self.config.model, task=self.task, is_train=is_train, epoch=epoch)
+        except ValueError as error:
+            msg = f"{self.layout.checkpoint(epoch)} must hold a model's weights: {error} Restore it from a copy."
+            raise RunError(msg) from None
 
     def model(self, epoch: int | None = None) -> Any:
         """The TransformerLens model of a checkpoint, to hook and cache as any other.
+
+        It carries its task, split and epoch, so that every analysis takes it as it takes the snapshot; its weights may
+        be edited in place.
 
         Args:
             epoch: One of `epochs`; default: the last.
@@ -179,7 +185,7 @@ class Run(Shown):
         Raises:
             RunError: If there is no such checkpoint, or its file is broken.
         """
-        return lens.to_transformer_lens(self.params(epoch), self.config.model)
+        return self.snapshot(epoch).model()
 
     def fork(
         self,

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -146,6 +146,29 @@ def product(left: Group, right: Group) -> Group:
     n = left.order * m
     labels = tuple(itertools.product(left.labels, right.labels))
     return Group(name=f"{left.name} x {right.name}", table=table.reshape(n, n), labels=labels)
+
+
+def from_cayley(table: Int[Tensor, "n n"]) -> Group:
+    """The group with a Cayley table, whatever its elements are called; cyclic groups get their logarithm.
+
+    Its name is `Z_n` for a cyclic group; for another it says the order, and whether the group is abelian.
+
+    Raises:
+        ValueError: If the table is not that of a group.
+
+    Examples:
+        >>> from_cayley(units(7).table).name, from_cayley(symmetric(3).table).name
+        ('Z_6', 'non-abelian group of order 6')
+    """
+    n = len(table)
+    group = Group(name="table", table=table, labels=tuple(range(n)))
+    for generator in range(n):
+        powers = [group.identity]
+        while (power := int(table[powers[-1], generator])) != powers[0]:
+            powers.append(power)
+        if len(powers) == n:
+            return replace(group, name=f"Z_{n}", logarithm=torch.tensor(powers).argsort())
+    return replace(group, name=f"{'' if group.is_abelian else 'non-'}abelian group of order {n}")
 
 
 def _compose(x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp.arguments import one_of, shown
 from grokinterp.tasks import groups
 from grokinterp.tasks.groups import Group
@@ -165,7 +166,10 @@ class Task:
             ValueError: If the task has none, or one without frequencies.
         """
         if self.group is None or self.elements is None:
-            msg = f"this analysis needs a task that is a group's operation, got {self.name!r}, which has no group."
+            msg = (
+                f"this analysis needs a task that is a group's operation, got {self.name!r}, which has no group; if it "
+                "is the product or quotient in one, pass dataclasses.replace(task, group=gi.Group(...), elements=...)."
+            )
             raise ValueError(msg)
         if self.group.order < 2:
             msg = f"this analysis needs a group with frequencies, got {self.name!r}, whose group has one element."
@@ -286,22 +290,71 @@ def from_group(group: Group) -> Task:
     )
 
 
-def from_table(table: Int[Tensor, "a b"], *, name: str) -> Task:
+def from_table(table: Any, *, name: str) -> Task:
     """A task from any table of answers; tokens are the row and column numbers.
 
+    If the table is the product or the quotient of a group, whatever its elements are called, the task gets that group,
+    and analyses by frequency have its basis. A zero, as in multiplication modulo p, is no element of the group.
+
+    Args:
+        table: The answer to each pair [a, b], an integer of at least 0: nested lists or tuples, a numpy array or a
+            tensor.
+        name: Of the task.
+
+    Raises:
+        ValueError: If it is no rectangular table of integers, or one is negative.
+
     Examples:
-        >>> from_table(torch.tensor([[0, 1], [1, 1]]), name="or").n_outputs
+        >>> from_table([[0, 1], [1, 1]], name="or").n_outputs
         2
+        >>> from_table([[1, 2, 0], [2, 0, 1], [0, 1, 2]], name="a + b + 1 mod 3").group.name
+        'Z_3'
     """
-    n_tokens = max(table.shape)
-    return Task(
+    answers = _as_answers(table)
+    n_tokens = max(answers.shape)
+    plain = Task(
         name=name,
-        table=table,
-        n_outputs=int(table.max()) + 1,
+        table=answers,
+        n_outputs=int(answers.max()) + 1,
         n_tokens=n_tokens,
-        a_tokens=torch.arange(table.shape[0]),
-        b_tokens=torch.arange(table.shape[1]),
+        a_tokens=torch.arange(answers.shape[0]),
+        b_tokens=torch.arange(answers.shape[1]),
     )
+    return _with_group(plain) if answers.shape == (plain.n_outputs, plain.n_outputs) else plain
+
+
+def _as_answers(table: Any) -> Int[Tensor, "a b"]:
+    try:
+        rows = table.tolist() if hasattr(table, "tolist") else table
+        answers = torch.tensor([[arguments.integer(x, "answer", minimum=0) for x in row] for row in rows])
+    except (ValueError, TypeError, RuntimeError):  # no integers; no rows, or of unequal length; nothing to be read
+        answers = torch.empty(0)
+    if not answers.numel():
+        msg = (
+            "table must be a rectangle of integers of at least 0, with a row per a and a column per b, got "
+            f"{arguments.shown(table)}."
+        )
+        raise ValueError(msg)
+    return answers
+
+
+def _with_group(task: Task) -> Task:
+    """A task with the group whose product or quotient its table is, if there is one."""
+    tokens = task.a_tokens
+    is_zero = (task.table == tokens[:, None]).all(dim=1) & (task.table == tokens).all(dim=0)
+    elements = tokens[~is_zero]
+    if len(elements) < 2:  # a group without frequencies
+        return task
+    place = torch.full((len(tokens),), -1)
+    place[elements] = torch.arange(len(elements))
+    product = place[task.table[elements][:, elements]]
+    # Of a quotient a / b the diagonal is the identity e, and a / (e / b) is the product.
+    for candidate in (product, product[:, product[product[0, 0]]]):
+        try:
+            return replace(task, group=groups.from_cayley(candidate), elements=elements)
+        except ValueError:
+            continue
+    return task
 
 
 def _in_s5(name: Operation) -> Task:

@@ -30,6 +30,10 @@ def untrained(task: gi.Task, *, scale: float = 4.0) -> gi.Snapshot:
     return gi.Snapshot(params=params, config=SMALL, task=task, is_train=uniform_split(task, 0.5, seed=0))
 
 
+def without_group(table: torch.Tensor) -> gi.Task:
+    return replace(from_table(table, name="a table"), group=None, elements=None)
+
+
 @each_measure
 @pytest.mark.parametrize("name", ["addition", "random"])
 def test_no_answer_of_a_test_pair_is_read(measure: gi.Measure, name: str) -> None:
@@ -38,15 +42,15 @@ def test_no_answer_of_a_test_pair_is_read(measure: gi.Measure, name: str) -> Non
     # A detector knows the task's structure, so the task of a group keeps it and gets other answers at test pairs
     # through a table that has none.
     table[~is_train] = (table[~is_train] + 5) % 11
-    plain = replace(snap, task=from_table(snap.task.table, name="known"))
-    other = replace(snap, task=from_table(table, name="other"))
+    plain = replace(snap, task=without_group(snap.task.table))
+    other = replace(snap, task=without_group(table))
     assert measure(plain).item() == measure(other).item()
 
 
 @each_measure
 def test_a_task_without_a_group_is_read_as_addition(measure: gi.Measure) -> None:
     snap = untrained(operation("addition", 11))
-    assert measure(snap).item() == measure(replace(snap, task=from_table(snap.task.table, name="sums"))).item()
+    assert measure(snap).item() == measure(replace(snap, task=without_group(snap.task.table))).item()
 
 
 def test_a_planted_model_has_its_keys_and_nothing_else() -> None:

@@ -15,6 +15,7 @@ from grokinterp.models.config import MLPConfig, TransformerConfig
 from grokinterp.models.forward import activations, hook_names, logits
 from grokinterp.models.forward import tokens as tokens_of
 from grokinterp.models.init import initial_params
+from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import all_pairs, operation
 
 
@@ -273,7 +274,6 @@ def test_what_is_no_transformer_lens_model_is_refused(model):
     [
         ("normalization_type", "RMS", "model.cfg.normalization_type must be None or 'LN' for this library, got 'RMS'"),
         ("positional_embedding_type", "rotary", "must be 'standard' for this library, got 'rotary'"),
-        ("attention_dir", "bidirectional", "must be 'causal' for this library, got 'bidirectional'"),
         ("attn_only", True, "model.cfg.attn_only must be False for this library, got True"),
         ("parallel_attn_mlp", True, "model.cfg.parallel_attn_mlp must be False"),
         ("gated_mlp", True, "model.cfg.gated_mlp must be False"),
@@ -298,6 +298,25 @@ def test_a_model_of_another_kind_is_refused(name, value, message, random_params)
     lens.from_transformer_lens(model)
     setattr(model.cfg, name, value)
     with pytest.raises(ValueError, match=message):
+        lens.from_transformer_lens(model)
+
+
+@pytest.mark.parametrize("normalization_type", [None, "LN"])
+def test_bidirectional_attention_of_one_layer_is_read_and_is_the_same_at_the_last_position(normalization_type):
+    model = native_model(attention_dir="bidirectional", normalization_type=normalization_type)
+    snap = Snapshot(**dict(zip(("params", "config"), lens.from_transformer_lens(model), strict=True)), task=TASK)
+    with torch.no_grad():
+        theirs, cache = model.run_with_cache(snap.tokens)
+    assert cache["blocks.0.attn.hook_pattern"][:, :, 0, 2].min() > 0  # the first position sees '=', indeed
+    assert_close(snap.logits, theirs[:, -1].double().unflatten(0, TASK.shape), atol=1e-5, rtol=1e-5)
+    for name in ("blocks.0.attn.hook_pattern", "blocks.0.attn.hook_z", "blocks.0.mlp.hook_post", "unembed.hook_in"):
+        wanted = cache[name][:, :, -1] if name.endswith("pattern") else cache[name][:, -1]
+        assert_close(snap.activation(name), wanted.unflatten(0, TASK.shape), atol=1e-5, rtol=1e-5)
+
+
+def test_bidirectional_attention_of_two_layers_is_refused():
+    model = native_model(attention_dir="bidirectional", n_layers=2)
+    with pytest.raises(ValueError, match=r"cfg\.attention_dir must be 'causal' for this library, got 'bidirectional'"):
         lens.from_transformer_lens(model)
 
 
@@ -357,3 +376,6 @@ def test_an_mlp_has_transformer_lens_hooks_and_comes_back(config, random_params)
     assert found_config == config
     assert list(found) == list(params)
     assert all(torch.equal(found[name], params[name]) for name in params)
+    model.add_hook("blocks.0.mlp.hook_post", lambda activation, hook: 0 * activation)
+    with pytest.raises(ValueError, match=r"differ by .*; is a hook left on"):
+        lens.from_transformer_lens(model)

@@ -115,6 +115,19 @@ def test_the_model_of_an_epoch_is_that_of_transformer_lens(trained: Run) -> None
     with torch.no_grad():
         logits = model(tokens)[:, -1, :7].double().reshape(7, 7, 7)
     torch.testing.assert_close(logits, trained.snapshot(10).logits, rtol=0, atol=1e-5)
+    found = gi.snapshot(model)
+    assert (found.task.name, found.epoch) == (trained.task.name, 10)
+    assert torch.equal(found.is_train, trained.is_train)
+    assert gi.progress.losses(model).identical(gi.progress.losses(trained.snapshot(10)))
+
+
+def test_a_checkpoint_that_holds_no_numbers_is_a_broken_file(run: Run) -> None:
+    path = run.layout.checkpoint(20)
+    params = run.params(20)
+    params["embed.W_E"][0, 0] = torch.nan
+    write_tensors(path, params, {"epoch": 20})
+    with pytest.raises(RunError, match=r"\.safetensors must hold a model's weights: weights must be finite, but 1 of"):
+        run.snapshot(20)
 
 
 def test_the_directory_is_readable_without_the_library(trained: Run) -> None:

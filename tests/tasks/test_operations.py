@@ -2,10 +2,12 @@ import dataclasses
 import itertools
 import re
 
+import numpy as np
 import pytest
 import torch
 
-from grokinterp.tasks import OPERATIONS, Task, from_group, from_table, operation, several
+from grokinterp.basis import task_basis
+from grokinterp.tasks import OPERATIONS, Task, from_group, from_table, groups, operation, several
 from grokinterp.tasks.groups import dihedral
 
 
@@ -125,7 +127,7 @@ def test_the_table_is_the_product_or_quotient_in_the_group(name, p, sign):
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_GROUP))
 def test_an_operation_that_is_no_group_s_refuses_the_analyses_of_groups(name):
-    with pytest.raises(ValueError, match=r"needs a task that is a group's operation, got .*, which has no group\."):
+    with pytest.raises(ValueError, match=r"needs a task that is a group's operation, got .*, which has no group; "):
         operation(name, 7).require_group()
 
 
@@ -186,6 +188,121 @@ def test_a_task_from_a_table_reads_row_and_column_numbers():
     assert (task.n_outputs, task.n_tokens, task.shape) == (5, 3, (2, 3))
     assert (task.a_tokens.tolist(), task.b_tokens.tolist()) == ([0, 1], [0, 1, 2])
     assert task.group is None
+
+
+def relabeled(table: torch.Tensor) -> torch.Tensor:
+    """The same operation on other names of its elements."""
+    new = torch.randperm(len(table), generator=torch.Generator().manual_seed(1))
+    old = new.argsort()
+    return new[table[old][:, old]]
+
+
+x = torch.arange(7)
+s3 = groups.symmetric(3)
+OF_GROUPS = {
+    "sum": (operation("addition", 12).table, "Z_12", 12),
+    "difference": (operation("subtraction", 12).table, "Z_12", 12),
+    "shifted sum": ((x[:, None] + x + 3) % 7, "Z_7", 7),
+    "product modulo a prime": (operation("multiplication", 13).table, "Z_12", 12),
+    "relabeled sum": (relabeled(groups.cyclic(15).table), "Z_15", 15),
+    "relabeled difference": (relabeled(operation("subtraction", 9).table), "Z_9", 9),
+    "S_4": (relabeled(groups.symmetric(4).table), "non-abelian group of order 24", 24),
+    "quotient in S_3": (s3.table[:, s3.inverses], "non-abelian group of order 6", 6),
+    "Klein's group": (groups.product(groups.cyclic(2), groups.cyclic(2)).table, "abelian group of order 4", 4),
+}
+
+
+@pytest.mark.parametrize(("table", "name", "order"), OF_GROUPS.values(), ids=OF_GROUPS)
+def test_the_group_of_a_table_is_found_and_has_its_basis(table, name, order):
+    task = from_table(table, name="custom")
+    group, elements = task.require_group()
+    assert (group.name, group.order) == (name, order)
+    assert (group.logarithm is not None) == name.startswith("Z_")
+    basis = task_basis(task)
+    assert basis.matrix.shape == (len(table), len(table))
+    # A character of the product is one of a and one of b: the plane of a block is kept by multiplication.
+    if group.logarithm is not None and len(elements) == len(table):
+        wave = torch.cos(2 * torch.pi * group.logarithm / order)
+        inverse = group.logarithm if torch.equal(task.table, group.table) else -group.logarithm
+        angle = 2 * torch.pi * (group.logarithm[:, None] + inverse) / order
+        assert torch.allclose(wave[task.table], torch.cos(angle), atol=1e-5)
+
+
+def test_a_table_of_known_residues_has_the_logarithm_of_its_operation():
+    for name in ("addition", "multiplication"):
+        known, found = operation(name, 13), from_table(operation(name, 13).table, name=name)
+        assert torch.equal(found.group.logarithm, known.group.logarithm)
+        assert torch.equal(task_basis(found).matrix, task_basis(known).matrix)
+
+
+NO_GROUPS = {
+    "multiplication modulo 6": operation("multiplication", 6).table,
+    "2 a + 3 b": (2 * x[:, None] + 3 * x) % 7,
+    "left quotient": s3.table[s3.inverses],
+    "maximum": torch.maximum(x[:, None], x),
+    "constant": torch.zeros(3, 3, dtype=torch.int64),
+    "or": torch.tensor([[0, 1], [1, 1]]),
+    "one pair": torch.tensor([[0]]),
+    "random": operation("random", 9).table,
+    "one column less": operation("division", 7).table,
+}
+
+
+@pytest.mark.parametrize("table", NO_GROUPS.values(), ids=NO_GROUPS)
+def test_a_table_of_no_group_has_none_and_the_error_says_how_to_give_one(table):
+    task = from_table(table, name="custom")
+    assert task.group is None
+    with pytest.raises(
+        ValueError, match=r"'custom', which has no group; .* dataclasses\.replace\(task, group=gi\.Group"
+    ):
+        task.require_group()
+
+
+GOOD_TABLES = [
+    [[0, 1, 2], [2, 0, 5]],
+    ((0, 1, 2), (2, 0, 5)),
+    np.array([[0, 1, 2], [2, 0, 5]], dtype=np.uint8),
+    torch.tensor([[0, 2], [1, 0], [2, 5]], dtype=torch.int16).T,
+    [np.array([0, 1, 2]), torch.tensor([2, 0, 5])],
+    [range(3), (2, np.int64(0), torch.tensor(5))],
+]
+
+
+@pytest.mark.parametrize("table", GOOD_TABLES, ids=str)
+def test_a_table_is_lists_arrays_or_tensors_of_integers(table):
+    task = from_table(table, name="custom")
+    assert task.table.tolist() == [[0, 1, 2], [2, 0, 5]]
+    assert task.table.dtype == torch.int64
+
+
+BAD_TABLES = [
+    torch.rand(2, 2),
+    np.ones((2, 2)),
+    [[0.0, 1.0]],
+    torch.ones(2, 2, dtype=torch.bool),
+    [[True, 1]],
+    [[-1, 0]],
+    np.array([[2**64 - 1]], dtype=np.uint64),
+    [],
+    [[]],
+    torch.zeros(0, 3, dtype=torch.int64),
+    [0, 1, 2],
+    torch.arange(3),
+    torch.zeros(2, 2, 2, dtype=torch.int64),
+    [[1, 2], [3]],
+    [[1, None]],
+    "text",
+    None,
+    5,
+    torch.zeros(2, 2, dtype=torch.int64, device="meta"),
+]
+
+
+@pytest.mark.parametrize("table", BAD_TABLES, ids=str)
+def test_a_table_of_anything_else_is_refused_in_one_line(table):
+    with pytest.raises(ValueError, match=r"table must be a rectangle of integers of at least 0, .*, got ") as refused:
+        from_table(table, name="custom")
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
