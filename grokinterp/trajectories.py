@@ -8,7 +8,7 @@ from typing import Final
 import xarray as xr
 from tqdm.auto import tqdm
 
-from grokinterp.runs.kept import AnyMeasure, KeptMeasure
+from grokinterp.runs.kept import AnyMeasure, KeptMeasure, digest_of
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import Run
 from grokinterp.snapshots import Measure
@@ -62,14 +62,16 @@ def trajectory(
     if not wanted:
         msg = f"epochs must name at least one checkpoint of {run.path}, got none."
         raise ValueError(msg)
-    todo = [(epoch, [store for store in stores if epoch not in store.results]) for epoch in wanted]
+    # Cached results belong to the checkpoints they were computed from, which may have been replaced since.
+    digests = {epoch: digest_of(run.layout.checkpoint(epoch)) for epoch in wanted}
+    todo = [(epoch, [store for store in stores if not store.has(epoch, digests[epoch])]) for epoch in wanted]
     todo = [(epoch, missing) for epoch, missing in todo if missing]
     saved = time.monotonic()
     try:
         for epoch, missing in tqdm(todo, desc="checkpoints", disable=not progress or not todo, dynamic_ncols=True):
             snapshot = run.snapshot(epoch)
             for store in missing:
-                store.add(epoch, snapshot)
+                store.add(epoch, snapshot, digests[epoch])
             if time.monotonic() - saved > _SAVE_EVERY:
                 _save(stores)
                 saved = time.monotonic()
@@ -97,7 +99,7 @@ def known_epochs(run: Run, measures: Sequence[AnyMeasure]) -> list[int]:
 
 
 def _known(run: Run, stores: Sequence[KeptMeasure]) -> list[int]:
-    kept = [set(store.results) for store in stores]
+    kept = [set(store.checkpoints) for store in stores]
     return sorted(set(run.epochs).union(set.intersection(*kept) if kept else set()))
 
 
