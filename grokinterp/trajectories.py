@@ -8,6 +8,7 @@ from typing import Final
 import xarray as xr
 from tqdm.auto import tqdm
 
+from grokinterp.arguments import integers
 from grokinterp.runs.kept import AnyMeasure, KeptMeasure, digest_of
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import Run
@@ -28,13 +29,15 @@ def trajectory(
 ) -> xr.Dataset:
     """Measures over the checkpoints of a run.
 
-    What the library's own measures give is kept in the run's `analysis/` folder, so that a second call, or one
-    after an interruption, computes only what is missing. Functions of your own are computed anew each time.
+    Results of the library's own measures are cached in the run's `analysis/` folder, so that a second call, or one
+    after an interruption, computes only what is missing. A result belongs to the checkpoint that it was computed from:
+    if the checkpoint is replaced, it is computed again, as are the results in a damaged cache file. Functions of your
+    own are computed anew each time.
 
     Args:
         run: Finished or not.
         measures: Measures, or functions from a Snapshot to a named DataArray.
-        epochs: Which; default: those of `known_epochs`, every checkpoint among them.
+        epochs: Epochs of checkpoints or of cached results; default: all of them, as in `known_epochs`.
         cache: Whether to read and write `analysis/`. That of a bundled run, or in a folder that cannot be
             written, is only read.
         progress: Whether to show a progress bar.
@@ -43,8 +46,9 @@ def trajectory(
         Dataset with a variable per measure, over `epoch` and the measure's own dimensions.
 
     Raises:
-        ValueError: If two measures give the same name (rename one with `Measure.named`), or `epochs` is empty.
-        RunError: If a checkpoint is missing or broken, or there is none.
+        ValueError: If two measures give the same name (rename one with `Measure.named`), or `epochs` is empty or holds
+            anything but integers.
+        RunError: If a checkpoint is missing or broken, there is none, or the cache cannot be written.
 
     Examples:
         >>> import grokinterp as gi
@@ -55,13 +59,10 @@ def trajectory(
     """
     _refuse_twice([measure.name for measure in measures if isinstance(measure, Measure)])
     stores = [KeptMeasure(run, measure, cache=cache) for measure in measures]
-    wanted = _known(run, stores) if epochs is None else list(epochs)
-    if not wanted and epochs is None:
+    wanted = _known(run, stores) if epochs is None else integers(epochs, "epochs", minimum=0)
+    if not wanted:
         msg = f"{run.path} has no checkpoint yet; train it first."
         raise RunError(msg)
-    if not wanted:
-        msg = f"epochs must name at least one checkpoint of {run.path}, got none."
-        raise ValueError(msg)
     # Cached results belong to the checkpoints they were computed from, which may have been replaced since.
     digests = {epoch: digest_of(run.layout.checkpoint(epoch)) for epoch in wanted}
     todo = [(epoch, [store for store in stores if not store.has(epoch, digests[epoch])]) for epoch in wanted]
