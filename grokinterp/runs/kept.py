@@ -39,11 +39,14 @@ class KeptMeasure:
 
     def __init__(self, run: Run, measure: AnyMeasure, *, cache: bool) -> None:
         self.measure = measure
-        self.is_read_only = is_bundled(run) or not os.access(run.path, os.W_OK)
-        self.path = _path(run, measure) if cache and is_cacheable(measure) else None
-        self._made_by = {} if self.path is None else _origin(run, measure)
-        self._stored = None if self.path is None else _read(self.path, self._made_by)
+        folder = run.layout.analysis if run.layout.analysis.exists() else run.path
+        self.is_read_only = is_bundled(run) or not os.access(folder, os.W_OK)
+        self.path: Path | None = None
+        self._stored: xr.DataArray | None = None
         self._new: dict[int, xr.DataArray] = {}
+        if cache and is_cacheable(measure):
+            self.path, self._made_by = _path(run, measure), _origin(run, measure)
+            self._stored = _read(self.path, self._made_by)
         self.checkpoints: dict[int, int] = {} if self._stored is None else _checkpoints(self._stored)
 
     def has(self, epoch: int, checkpoint: int | None) -> bool:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -107,8 +108,8 @@ def _with_other_values(content: bytes, folder: Path) -> bytes:
     return (folder / "after.nc").read_bytes()
 
 
-def _of_older_layout(content: bytes, _: Path) -> bytes:
-    body, seal, _ = content.rpartition(kept._SEAL)
+def _of_older_layout(content: bytes, _folder: Path) -> bytes:
+    body, seal, _sha256 = content.rpartition(kept._SEAL)
     return body + seal.replace(b"1", b"0", 1) + hashlib.sha256(body).hexdigest().encode()
 
 
@@ -238,6 +239,18 @@ def test_a_cache_that_cannot_be_written_is_named(run: gi.Run) -> None:
     _file(run).mkdir(parents=True)
     with pytest.raises(gi.RunError, match=r"analysis could not be written: .*; mend that, then try again"):
         _losses(run, 0)
+
+
+@pytest.mark.parametrize("name", [".", "analysis"])
+def test_a_cache_in_a_folder_that_cannot_be_written_is_only_read(
+    name: str, run: gi.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "analysis":
+        _losses(run, 0)
+    monkeypatch.setattr(os, "access", lambda path, _: path != run.path / name)
+    assert _losses(run, 0, 4).epoch.values.tolist() == [0, 4]
+    cached = kept.KeptMeasure(run, gi.progress.losses, cache=True)
+    assert [*cached.checkpoints] == ([0] if name == "analysis" else [])
 
 
 def test_the_caches_of_the_bundled_run_are_whole_and_of_its_checkpoints() -> None:
