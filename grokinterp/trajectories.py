@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from grokinterp.arguments import integers
 from grokinterp.measures import AnyMeasure, as_measures
-from grokinterp.runs.kept import KeptMeasure
+from grokinterp.runs.kept import KeptMeasure, digest_of
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import AnyRun, Run, load_run
 from grokinterp.snapshots import Measure
@@ -30,8 +30,10 @@ def trajectory(
 ) -> xr.Dataset:
     """Measures over the checkpoints of a run.
 
-    What the library's own measures give is kept in the run's `analysis/` folder, so that a second call, or one
-    after an interruption, computes only what is missing. Functions of your own are computed anew each time.
+    Results of the library's own measures are cached in the run's `analysis/` folder, so that a second call, or one
+    after an interruption, computes only what is missing. A result belongs to the checkpoint that it was computed from:
+    if the checkpoint is replaced, it is computed again, as are the results in a damaged cache file. Functions of your
+    own are computed anew each time.
 
     Args:
         run: A run, finished or not, or its path.
@@ -65,14 +67,16 @@ def trajectory(
     if not wanted:
         msg = f"{run.path} has no checkpoint yet; train it first."
         raise RunError(msg)
-    todo = [(epoch, [store for store in stores if epoch not in store.results]) for epoch in wanted]
+    # Cached results belong to the checkpoints they were computed from, which may have been replaced since.
+    digests = {epoch: digest_of(run.layout.checkpoint(epoch)) for epoch in wanted}
+    todo = [(epoch, [store for store in stores if not store.has(epoch, digests[epoch])]) for epoch in wanted]
     todo = [(epoch, missing) for epoch, missing in todo if missing]
     saved = time.monotonic()
     try:
         for epoch, missing in tqdm(todo, desc="checkpoints", disable=not progress or not todo, dynamic_ncols=True):
             snapshot = run.snapshot(epoch)
             for store in missing:
-                store.add(epoch, snapshot)
+                store.add(epoch, snapshot, digests[epoch])
             if time.monotonic() - saved > _SAVE_EVERY:
                 _save(stores)
                 saved = time.monotonic()
@@ -101,7 +105,7 @@ def known_epochs(run: AnyRun, measures: AnyMeasure | Iterable[AnyMeasure]) -> li
 
 
 def _known(run: Run, stores: Sequence[KeptMeasure]) -> list[int]:
-    kept = [set(store.results) for store in stores]
+    kept = [set(store.checkpoints) for store in stores]
     return sorted(set(run.epochs).union(set.intersection(*kept) if kept else set()))
 
 

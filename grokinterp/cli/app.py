@@ -92,11 +92,9 @@ class Report:
     def run(self) -> None:
         """Write the page, and print its path."""
         from grokinterp.report import write
-        from grokinterp.runs.run import is_bundled, load_run
+        from grokinterp.runs.run import load_run
 
-        run = load_run(self.path)
-        out = Path(f"{run.path.name}.html") if self.out is None and is_bundled(run) else self.out
-        print(write(run, out, progress=not self.quiet).resolve())
+        print(write(load_run(self.path), self.out, progress=not self.quiet).resolve())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from grokinterp import claims
 from grokinterp.claims import Evidence, Result
 from grokinterp.report import figures, robustness
 from grokinterp.report.findings import table_number
-from grokinterp.report.page import render_template
+from grokinterp.report.page import checked_path, render_template
 from grokinterp.runs.layout import write_atomically
 from grokinterp.runs.run import AnyRun, load_run
 
@@ -67,7 +67,7 @@ def reproduce(run: AnyRun, path: str | Path | None = None) -> list[Result]:
 
     Raises:
         RunError: If the run has no checkpoint, or a file of it is broken.
-        IsADirectoryError: If the path is a directory.
+        ValueError: If the path is a directory, a device or anything else but a regular file.
 
     Examples:
         >>> import grokinterp as gi
@@ -76,10 +76,7 @@ def reproduce(run: AnyRun, path: str | Path | None = None) -> list[Result]:
         []
     """
     run = load_run(run)
-    page = None if path is None else Path(path)
-    if page is not None and page.is_dir():
-        msg = f"{page} is a directory; pass a file, such as {page / 'dossier.html'}."
-        raise IsADirectoryError(msg)
+    page = None if path is None else checked_path(path, "dossier.html")
     found = claims.evidence(run)
     results = claims.check(found)
     if page is not None:

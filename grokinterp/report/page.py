@@ -19,7 +19,7 @@ from grokinterp.report.gather import Numbers, gather, has_attention
 from grokinterp.report.setting import attention_caption, setting, weights_caption
 from grokinterp.runs.identity import flat
 from grokinterp.runs.layout import write_atomically
-from grokinterp.runs.run import AnyRun, Run, load_run
+from grokinterp.runs.run import AnyRun, Run, is_bundled, load_run
 
 
 # The buttons of a figure that would send its data to a server are left out.
@@ -70,7 +70,8 @@ def write(run: AnyRun, path: str | Path | None = None, *, progress: bool = True)
 
     Args:
         run: A run with at least one checkpoint, or its path.
-        path: The page; default: `report.html` in the run directory.
+        path: The page; default: `report.html` in the run directory, or `nanda2023.html` in the current directory for
+            the bundled run, since nothing is written into the installed package.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -78,15 +79,27 @@ def write(run: AnyRun, path: str | Path | None = None, *, progress: bool = True)
 
     Raises:
         RunError: If the run has no metrics or no checkpoint, or a file of it is broken.
-        IsADirectoryError: If the path is a directory.
+        ValueError: If the path is a directory, a device or anything else but a regular file.
     """
     run = load_run(run)
-    path = run.layout.report if path is None else Path(path)
-    if path.is_dir():
-        msg = f"{path} is a directory; pass a file, such as {path / 'report.html'}."
-        raise IsADirectoryError(msg)
+    default = Path(f"{run.path.name}.html") if is_bundled(run) else run.layout.report
+    path = checked_path(default if path is None else path, "report.html")
     text = render(run, gather(run, progress_bar=progress))
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+    return path
+
+
+def checked_path(path: str | Path, example: str) -> Path:
+    """Where a page is written, checked before the work that the page takes.
+
+    Raises:
+        ValueError: If something is there that is not a regular file.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        advice = f"a directory; pass a file, such as {path / example}" if path.is_dir() else "a device or a pipe"
+        msg = f"the page must be a new or a regular file, but {path} is {advice}."
+        raise ValueError(msg)
     return path
 
 

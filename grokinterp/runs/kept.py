@@ -1,86 +1,179 @@
-"""What measures gave of a run, kept in its analysis/ folder."""
+"""What measures gave of a run, cached in its analysis/ folder: one netCDF file per measure."""
 
 import hashlib
+import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import xarray as xr
+from filelock import FileLock, Timeout
 
 from grokinterp.config import RunConfig, from_dict, to_dict
 from grokinterp.labels import DIMENSIONS
 from grokinterp.measures import AnyMeasure
-from grokinterp.runs.layout import write_atomically
+from grokinterp.runs.layout import RunError, write_atomically
 from grokinterp.runs.run import Run, is_bundled
 from grokinterp.snapshots import Measure, Snapshot
 
 
 # Raised with every change that the changelog marks **numbers**: what was kept before is not used any more.
 NUMBERS: Final = 1
+# Each file ends with this and the SHA-256 of all bytes before it, so that no damaged file reaches the HDF5 library,
+# which a damaged file can crash. HDF5 ignores bytes after its own. The number changes with the layout of the files.
+_SEAL: Final = b"grokinterp cache 1, sha256 of the above: "
+# Seconds to wait for another process that is writing, which takes it milliseconds.
+_PATIENCE: Final = 60.0
 
 
 class KeptMeasure:
-    """The results of one measure by epoch, and the file that keeps them."""
+    """The results of one measure by epoch, and the file that caches them.
+
+    Attributes:
+        checkpoints: The digest of the checkpoint behind each cached result, by epoch.
+    """
 
     def __init__(self, run: Run, measure: AnyMeasure, *, cache: bool) -> None:
         self.measure = measure
-        self.results: dict[int, xr.DataArray] = {}
-        self.is_changed = False
-        self.made_by = _origin(run, measure)
-        self.is_read_only = is_bundled(run) or not os.access(run.path, os.W_OK)
-        # Only the library's own measures have a number by which to tell that they would give the same.
-        is_own = isinstance(measure, Measure) and measure.compute.__module__.startswith("grokinterp.")
-        self.path = _path(run, measure) if cache and is_own and isinstance(measure, Measure) else None
-        if self.path is not None and self.path.exists():
-            self._read(self.path)
+        folder = run.layout.analysis if run.layout.analysis.exists() else run.path
+        self.is_read_only = is_bundled(run) or not os.access(folder, os.W_OK)
+        self.path: Path | None = None
+        self._stored: xr.DataArray | None = None
+        self._new: dict[int, xr.DataArray] = {}
+        if cache and is_cacheable(measure):
+            self.path, self._made_by = _path(run, measure), _origin(run, measure)
+            self._stored = _read(self.path, self._made_by)
+        self.checkpoints: dict[int, int] = {} if self._stored is None else _checkpoints(self._stored)
 
-    def _read(self, path: Path) -> None:
-        try:
-            with xr.open_dataarray(path, engine="h5netcdf") as stored:
-                kept = stored.load()
-        except (OSError, ValueError):
-            return  # A file that cannot be read is computed and written anew.
-        if _of_this_version(kept.attrs.pop("made_by", "null")) == self.made_by:
-            self.results = {int(epoch): kept.sel(epoch=epoch, drop=True) for epoch in kept.epoch.values}
+    def has(self, epoch: int, checkpoint: int | None) -> bool:
+        """Whether the result of an epoch is cached, and is of this checkpoint; None if there is no file of it."""
+        return epoch in self.checkpoints and checkpoint in (None, self.checkpoints[epoch])
 
-    def add(self, epoch: int, snapshot: Snapshot) -> None:
-        """Compute the measure of one more epoch."""
+    def add(self, epoch: int, snapshot: Snapshot, checkpoint: int | None) -> None:
+        """Compute the measure of one more epoch, of the checkpoint with this digest."""
         try:
-            self.results[epoch] = self.measure(snapshot)
+            self._new[epoch] = self.measure(snapshot)
         except Exception as error:
             error.add_note(f"at epoch {epoch}, computing {self.measure}")
             raise
-        self.is_changed = True
+        self.checkpoints[epoch] = checkpoint or 0
 
     def save(self) -> None:
-        """Write what is new."""
-        if self.path is None or not self.is_changed or self.is_read_only:
+        """Add what is new to the file.
+
+        Raises:
+            RunError: If the file cannot be written.
+        """
+        if self.path is None or not self._new or self.is_read_only:
             return
-        stacked = self.over(sorted(self.results)).assign_attrs(made_by=json.dumps(self.made_by, sort_keys=True))
-        write_atomically(self.path, lambda temporary: stacked.to_netcdf(temporary, engine="h5netcdf") and None)
-        self.is_changed = False
+        with _locked(self.path.parent):
+            # Read again, since a trainer or another analysis may have written it in the meantime.
+            merged = _merged(self._stored, _read(self.path, self._made_by), self._stacked())
+            to_write = merged.assign_attrs(made_by=json.dumps(self._made_by, sort_keys=True))
+            write_atomically(self.path, lambda temporary: _write(temporary, to_write))
+        self._stored, self._new, self.checkpoints = merged, {}, _checkpoints(merged)
 
     def over(self, epochs: Sequence[int]) -> xr.DataArray:
         """The results of some epochs as one array over `epoch`."""
-        coordinate = xr.DataArray(list(epochs), dims="epoch", name="epoch", attrs={"long_name": DIMENSIONS["epoch"]})
-        first = self.results[epochs[0]]
-        stacked = xr.concat(
-            [self.results[epoch] for epoch in epochs], dim=coordinate, coords="minimal", compat="override"
-        )
-        return stacked.rename(first.name).assign_attrs(first.attrs)
+        return _merged(self._stored, self._stacked()).sel(epoch=list(epochs)).drop_vars("checkpoint")
+
+    def _stacked(self) -> xr.DataArray | None:
+        """The new results as one array."""
+        if not self._new:
+            return None
+        about = {"long_name": DIMENSIONS["epoch"]}
+        epochs = xr.DataArray([*self._new], dims="epoch", name="epoch", attrs=about)
+        results = [*self._new.values()]
+        stacked = xr.concat(results, dim=epochs, coords="minimal", compat="override").rename(results[0].name)
+        digests = [self.checkpoints[epoch] for epoch in self._new]
+        return stacked.assign_attrs(results[0].attrs).assign_coords(checkpoint=("epoch", digests))
 
 
-def _origin(run: Run, measure: AnyMeasure) -> dict[str, Any]:
-    """What a cached result depends on: the library's numbers, the run's config and the measure's arguments."""
-    config = to_dict(replace(run.config, epochs=1))
-    arguments = dict(measure.arguments) if isinstance(measure, Measure) else {}
-    origin = {"numbers": NUMBERS, "arguments": arguments, "config": config}
+def is_cacheable(measure: AnyMeasure) -> TypeGuard[Measure]:
+    """Whether it is a measure of the library, whose `NUMBERS` tell whether it would give the same again."""
+    return isinstance(measure, Measure) and measure.compute.__module__.startswith("grokinterp.")
+
+
+def digest(content: bytes) -> int:
+    """64 bits of the SHA-256 of the tensors in a safetensors file, whatever its header says of them besides."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    return int.from_bytes(hashlib.sha256(memoryview(content)[start:]).digest()[:8], "little", signed=True)
+
+
+def digest_of(path: Path) -> int | None:
+    """The digest of a safetensors file; None if there is no such file.
+
+    Raises:
+        RunError: If it cannot be read.
+    """
+    try:
+        return digest(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        msg = f"{path} could not be read: {error}."
+        raise RunError(msg) from error
+
+
+def _merged(*parts: xr.DataArray | None) -> xr.DataArray:
+    """Results from several sources over all of their epochs; a later source replaces an earlier one."""
+    whole = xr.concat([x for x in parts if x is not None], dim="epoch", coords="minimal", compat="override")
+    return whole.drop_duplicates("epoch", keep="last").sortby("epoch")
+
+
+def _checkpoints(stored: xr.DataArray) -> dict[int, int]:
+    return dict(zip(stored["epoch"].values.tolist(), stored["checkpoint"].values.tolist(), strict=True))
+
+
+def _write(path: Path, results: xr.DataArray) -> None:
+    results.to_netcdf(path, engine="h5netcdf")
+    seal = _SEAL + hashlib.sha256(path.read_bytes()).hexdigest().encode()
+    with path.open("ab") as file:
+        file.write(seal)
+
+
+def _read(path: Path, made_by: dict[str, Any]) -> xr.DataArray | None:
+    """The results in a file; None if it is missing, damaged, of another layout or of another origin."""
+    try:
+        body, _, sha256 = path.read_bytes().rpartition(_SEAL)
+        if hashlib.sha256(body).hexdigest().encode() != sha256:
+            return None
+        stored = xr.load_dataarray(io.BytesIO(body), engine="h5netcdf").drop_encoding()
+        return stored if _of_this_version(stored.attrs.pop("made_by")) == made_by and _checkpoints(stored) else None
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError):
+        return None  # What h5py and xarray raise for a file that is no cache.
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder of the caches, one process at a time."""
+    try:
+        folder.mkdir(exist_ok=True)
+        with FileLock(folder / ".lock", timeout=_PATIENCE):
+            yield
+    except Timeout:
+        msg = f"another process has held {folder / '.lock'} for {_PATIENCE:.0f} s; stop it, then try again."
+        raise RunError(msg) from None
+    except OSError as error:
+        msg = f"{folder} could not be written: {error}; mend that, then try again: what was saved before is used."
+        raise RunError(msg) from error
+
+
+def _origin(run: Run, measure: Measure) -> dict[str, Any]:
+    """What a cached result depends on besides the checkpoint: numbers, config, task, split and arguments."""
+    origin = {
+        "numbers": NUMBERS,
+        "arguments": dict(measure.arguments),
+        "config": to_dict(replace(run.config, epochs=1)),
+        "task": digest_of(run.layout.task),
+        "split": digest_of(run.layout.split),
+    }
     # Two quantities may be given one name, one after the other, and have the same arguments.
-    renamed = measure.renamed_from if isinstance(measure, Measure) else None
-    return origin if renamed is None else origin | {"measure": renamed}
+    return origin if measure.renamed_from is None else origin | {"measure": measure.renamed_from}
 
 
 def _of_this_version(made_by: str) -> dict[str, Any] | None:

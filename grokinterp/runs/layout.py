@@ -163,6 +163,6 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         msg = f"{path.parent} is no run directory: it has no {path.name}."
         raise RunError(msg) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{path} must be JSON, got {error}."
         raise RunError(msg) from None

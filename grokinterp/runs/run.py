@@ -289,4 +289,4 @@ def _epochs(entries: list[dict[str, Any]]) -> list[int]:
 
 def is_bundled(run: Run) -> bool:
     """Whether a run is part of the package."""
-    return run.path in bundled_runs().values()
+    return run.path.resolve() in {path.resolve() for path in bundled_runs().values()}

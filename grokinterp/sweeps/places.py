@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
+from grokinterp.arguments import shown
 from grokinterp.config import RunConfig, from_dict, to_dict
 from grokinterp.runs.identity import read_identity
 from grokinterp.runs.layout import Layout, RunError, read_json, write_json
@@ -79,6 +80,13 @@ def _read(path: Path) -> dict[str, RunConfig]:
     if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("runs"), dict):
         msg = f"{path} must be a sweep's list of runs, of format {FORMAT}; choose another root."
         raise RunError(msg)
+    for name in data["runs"]:
+        # A path such as ../other or /other would train outside the root.
+        if name in ("", "..") or name != Path(name).name or "\0" in name:
+            msg = (
+                f"{path} must name folders inside {path.parent}, got {shown(name)}; correct it, or choose another root."
+            )
+            raise RunError(msg)
     try:
         return {name: from_dict(RunConfig, config, is_older=True) for name, config in data["runs"].items()}
     except (TypeError, ValueError) as error:

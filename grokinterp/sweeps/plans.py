@@ -6,12 +6,16 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from grokinterp import presets
 from grokinterp.config import RunConfig, change
 from grokinterp.runs.identity import flat
 from grokinterp.sweeps.axes import grid
+
+
+# A longer one is a slip that would fill the memory.
+_LONGEST_RANGE: Final = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +77,12 @@ def read_plan(path: str | Path) -> Plan:
         {'optim.weight_decay': [0.5, 1.0], 'seed': [0, 1, 2]}
     """
     path = Path(path)
-    if not path.exists():
+    if not path.is_file():
         msg = f"there is no file {path}."
         raise FileNotFoundError(msg)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{path} must be TOML, got: {error}."
         raise ValueError(msg) from None
     unknown = data.keys() - {"preset", "change", "axes"}
@@ -104,7 +108,7 @@ def values_of(*words: str) -> list[Any]:
     """Words of a command line as values: numbers, true and false, none, JSON lists, ranges, else as they are.
 
     Raises:
-        ValueError: If a range goes downwards.
+        ValueError: If a range goes downwards or is too long.
 
     Examples:
         >>> values_of("0..2", "7", "1e-3", "none", "AdamW", "[0.9, 0.98]")
@@ -113,8 +117,8 @@ def values_of(*words: str) -> list[Any]:
     values: list[Any] = []
     for text in words:
         ends = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", text)
-        if ends and int(ends[1]) > int(ends[2]):
-            msg = f"a range must go upwards, such as 0..4, got {text}."
+        if ends and not 0 <= int(ends[2]) - int(ends[1]) < _LONGEST_RANGE:
+            msg = f"a range must go upwards, such as 0..4, over at most {_LONGEST_RANGE:,} values, got {text}."
             raise ValueError(msg)
         values += range(int(ends[1]), int(ends[2]) + 1) if ends else [_value_of(text)]
     return values
@@ -127,6 +131,6 @@ def _value_of(text: str) -> Any:
     for read in (int, float, json.loads):
         try:
             return read(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return text

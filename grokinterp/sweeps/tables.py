@@ -73,7 +73,7 @@ def _earlier_errors(root: Path, tried: Collection[str]) -> dict[str, str]:
     """Why runs failed, by name, that have not been tried since, as the summary before this one has it."""
     try:
         runs = read_json(root / "summary.json")["runs"]
-        return {run["run"]: run["error"] for run in runs if run["status"] == "failed" and run["run"] not in tried}
+        return {run["run"]: str(run["error"]) for run in runs if run["status"] == "failed" and run["run"] not in tried}
     except (RunError, KeyError, TypeError):
         return {}  # There is none, or it is of another kind, and is written anew.
 

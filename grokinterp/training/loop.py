@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jaxtyping import Bool
+from safetensors.torch import save
 from torch import Tensor
 
 from grokinterp.config import RunConfig, as_run_config, check_device
 from grokinterp.models.init import Params
-from grokinterp.runs.kept import KeptMeasure
+from grokinterp.runs.kept import KeptMeasure, digest, is_cacheable
 from grokinterp.runs.layout import Layout
 from grokinterp.runs.opening import only_trainer, open_run
 from grokinterp.runs.run import Run, load_run
@@ -17,7 +18,7 @@ from grokinterp.snapshots import Measure, Snapshot
 from grokinterp.tasks import Task
 from grokinterp.training.beginning import Order, task_of, training_set_of
 from grokinterp.training.memory import keep_freed_memory
-from grokinterp.training.trainer import Observer, Trainer
+from grokinterp.training.trainer import Trainer
 
 
 def train(
@@ -84,6 +85,7 @@ def prepared(
     monitors: Sequence[Measure] = (),
 ) -> Iterator[Trainer | None]:
     """The trainer of a run directory, which is held for it alone; None if nothing is left to train. As `train`."""
+    _check_monitors(monitors)
     device = check_device(as_run_config(config).device)
     layout = Layout(Path(path))
     task = task_of(config, task, layout)
@@ -94,34 +96,38 @@ def prepared(
             yield None
             return
         keep_freed_memory()
-        kept = _kept(Run(layout.root), monitors)
-        trainer = Trainer(config, layout, task, device, observe=_observer(Run(layout.root), kept) if kept else None)
+        observer = _Monitors(Run(layout.root), monitors) if monitors else None
         try:
-            yield trainer
+            yield Trainer(config, layout, task, device, observer=observer)
         finally:
-            for measure in kept:
-                measure.save()
+            if observer is not None:
+                observer.save()
 
 
-def _kept(run: Run, monitors: Sequence[Measure]) -> list[KeptMeasure]:
-    kept = [KeptMeasure(run, measure, cache=True) for measure in monitors]
-    for measure in kept:
-        if measure.path is None:
+class _Monitors:
+    """Takes the measures of every logged epoch."""
+
+    def __init__(self, run: Run, monitors: Sequence[Measure]) -> None:
+        self.run = run
+        self.kept = [KeptMeasure(run, measure, cache=True) for measure in monitors]
+
+    def observe(self, epoch: int, params: Params) -> None:
+        on_cpu = {name: p.detach().cpu().clone().contiguous() for name, p in params.items()}
+        run, checkpoint = self.run, digest(save(on_cpu))
+        snapshot = Snapshot(params=on_cpu, config=run.config.model, task=run.task, is_train=run.is_train, epoch=epoch)
+        for measure in self.kept:
+            measure.add(epoch, snapshot, checkpoint)
+
+    def save(self) -> None:
+        for measure in self.kept:
+            measure.save()
+
+
+def _check_monitors(monitors: Sequence[Measure]) -> None:
+    for measure in monitors:
+        if not is_cacheable(measure):
             msg = (
-                f"a monitor must be a measure of the library, whose results are kept, got {measure.measure!r}; take "
+                f"a monitor must be a measure of the library, whose results are kept, got {measure!r}; take "
                 "your own over the checkpoints, with gi.trajectory."
             )
             raise ValueError(msg)
-    return kept
-
-
-def _observer(run: Run, kept: list[KeptMeasure]) -> Observer:
-    """What takes the measures of an epoch."""
-
-    def observe(epoch: int, params: Params) -> None:
-        on_cpu = {name: p.detach().cpu().clone() for name, p in params.items()}
-        snapshot = Snapshot(params=on_cpu, config=run.config.model, task=run.task, is_train=run.is_train, epoch=epoch)
-        for measure in kept:
-            measure.add(epoch, snapshot)
-
-    return observe

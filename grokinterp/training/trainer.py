@@ -2,9 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import torch
 
@@ -25,8 +24,15 @@ from grokinterp.training.precision import FloatWatch
 from grokinterp.training.schedule import is_checkpoint, is_logged
 
 
-Observer = Callable[[int, Params], None]
-"""Called at every logged epoch with the parameters, which it must not change."""
+@runtime_checkable
+class Observer(Protocol):
+    """What looks at training."""
+
+    def observe(self, epoch: int, params: Params) -> None:
+        """Called at every logged epoch with the parameters, which it must not change."""
+
+    def save(self) -> None:
+        """Called before each resume point is written: what was observed before that epoch is not seen again."""
 
 
 class Trainer:
@@ -39,9 +45,9 @@ class Trainer:
         task: Task,
         device: torch.device,
         *,
-        observe: Observer | None = None,
+        observer: Observer | None = None,
     ) -> None:
-        self.config, self.layout, self.observe = config, layout, observe
+        self.config, self.layout, self.observer = config, layout, observer
         point = read_resume(layout)
         fork = read_fork(layout.config)
         initial = initial_params(config.model, task, seed=config.seed if fork is None else fork.initial_seed)
@@ -134,8 +140,8 @@ class Trainer:
             if log:
                 metrics.append_metrics(self.layout.metrics, entry)
                 self._precision.look(entry)
-                if self.observe is not None:
-                    self.observe(self.epoch, self.learner.params)
+                if self.observer is not None:
+                    self.observer.observe(self.epoch, self.learner.params)
             if save:
                 self._save()
         return entry if log else None
@@ -175,7 +181,7 @@ class Trainer:
             raise RunError(msg)
 
     def _save(self) -> None:
-        """Write a checkpoint, then the state to resume from it: in that order, since the second needs the first."""
+        """Write a checkpoint, what was observed, and then the state to resume from, which needs the other two."""
         learner = self.learner
         tensors.write_tensors(self.layout.checkpoint(self.epoch), learner.params, {"epoch": self.epoch})
         point = ResumePoint(
@@ -186,6 +192,8 @@ class Trainer:
             optimizer=learner.state(),
             schedules={name: plateau.state() for name, plateau in learner.plateaus.items()},
         )
+        if self.observer is not None:
+            self.observer.save()
         write_resume(self.layout.resume, point)
 
 

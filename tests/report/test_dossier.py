@@ -138,7 +138,7 @@ def test_a_run_without_keys_has_no_figures_and_says_why(small_run, tmp_path: Pat
 
 
 def test_a_directory_is_no_page(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError, match=r"is a directory; pass a file, such as .*dossier.html"):
+    with pytest.raises(ValueError, match=r"is a directory; pass a file, such as .*dossier.html"):
         dossier.reproduce(gi.load_run("nanda2023"), tmp_path)
 
 

@@ -1,6 +1,7 @@
 """The page as a file: that it needs nothing else, and what is on it for each kind of run."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 import grokinterp as gi
+from grokinterp.report import dossier
 from grokinterp.report import page as page_module
 from grokinterp.report.gather import circle_keys, gather, slider_epochs, thin
 from grokinterp.tasks.groups import symmetric
@@ -149,8 +151,32 @@ def test_it_goes_into_the_run_directory_unless_told_otherwise(small_run, tmp_pat
     assert not list(path.glob("*.tmp"))
 
 
+def test_the_report_of_a_bundled_run_goes_into_the_current_directory(tmp_path, monkeypatch):
+    run = gi.load_run("nanda2023")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(page_module, "gather", lambda *_, **__: None)
+    monkeypatch.setattr(page_module, "render", lambda *_: "the page")
+    for known in (run, gi.load_run(os.path.relpath(run.path))):
+        written = gi.report.write(known)
+        assert written.resolve() == tmp_path / "nanda2023.html"
+        assert written.read_text() == "the page"
+    assert not run.layout.report.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe, which only POSIX systems have")
+def test_what_is_no_regular_file_is_refused_before_any_work(small_run, tmp_path, monkeypatch):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setattr(page_module, "gather", lambda *_, **__: None)
+    monkeypatch.setattr(page_module, "render", lambda *_: "the page")
+    for write in (gi.report.write, dossier.reproduce):
+        with pytest.raises(ValueError, match=r"must be a new or a regular file, but .*pipe is a device or a pipe\."):
+            write(small_run("random"), pipe)
+    assert pipe.is_fifo()
+
+
 def test_a_directory_is_refused_before_any_work(small_run, tmp_path):
-    with pytest.raises(IsADirectoryError, match=r"is a directory; pass a file, such as .*report\.html"):
+    with pytest.raises(ValueError, match=r"is a directory; pass a file, such as .*report\.html"):
         gi.report.write(small_run("random"), tmp_path)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import grokinterp as gi
@@ -18,6 +18,7 @@ from grokinterp.sweeps.places import assign, known_configs
 
 
 DECAYS = st.lists(st.sampled_from([0.1, 0.3, 1.0]), min_size=1, unique=True)
+PIECES = st.sampled_from(["", "0", "null", "NaN", '"', "{", "}", "[", "]", ",", '"..": ', '"a/b"', '"\\ud800"', "\0"])
 SEEDS = st.lists(st.integers(0, 2), min_size=1, unique=True)
 
 
@@ -101,12 +102,59 @@ def test_the_list_says_axes_and_configs(tiny: RunConfig, tmp_path: Path) -> None
         ('{"format": 2, "runs": {}}', "must be a sweep's list of runs, of format 1"),
         ('{"format": 1, "runs": {"a": {"sead": 0}}}', "holds a config of another version: .* did you mean 'seed'"),
         ("{", "sweep.json must be JSON"),
+        ("[" * 100_000, "sweep.json must be JSON, got "),
+        ('{"format": 1, "runs": {"a": null}}', "holds a config of another version"),
     ],
 )
 def test_a_broken_list_is_named(content: str, message: str, tiny: RunConfig, tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text(content)
     with pytest.raises(RunError, match=message):
         assign(tmp_path, [tiny])
+
+
+@pytest.mark.parametrize(
+    "name", ["../escaped", "..", ".", "", "/grokinterp_absolute", "one/two", "one/../..", "end/", "zero\0"]
+)
+def test_a_name_outside_the_root_is_refused(name: str, tiny: RunConfig, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    text = json.dumps({"format": 1, "runs": {name: to_dict(tiny)}})
+    (root / "sweep.json").write_text(text)
+    with pytest.raises(RunError, match=r"sweep\.json must name folders inside .*root, got '.*'; correct it, or choose"):
+        gi.sweep([tiny], root, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
+    assert not Path("/grokinterp_absolute").exists()
+    assert (root / "sweep.json").read_text() == text
+
+
+def test_values_with_slashes_stay_inside_the_root(tiny: RunConfig, tmp_path: Path) -> None:
+    values = [[], ["../*"], ["/etc/*"], ["a/../../*"]]
+    configs = [replace(tiny, aids=replace(tiny.aids, frozen=tuple(value))) for value in values]
+    assigned = assign(tmp_path, configs)
+    assert len(assigned) == len(values)
+    assert all(path.parent == tmp_path and path.resolve().parent == tmp_path.resolve() for path in assigned)
+    assert known_configs(tmp_path).keys() == {path.name for path in assigned}
+
+
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_list_gives_one_line_or_folders_inside(
+    data: st.DataObject, tiny: RunConfig, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("root")
+    configs = gi.grid(tiny, {"seed": [0, 1]})
+    assign(root, configs)
+    text = (root / "sweep.json").read_text()
+    at = data.draw(st.integers(0, len(text) - 1))
+    length = data.draw(st.integers(0, 40))
+    (root / "sweep.json").write_text(text[:at] + data.draw(PIECES) + text[at + length :])
+    try:
+        assigned = assign(root, configs)
+    except RunError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+    else:
+        assert all(path.resolve().parent == root.resolve() for path in assigned)
+        assert len(assigned) == len(configs)
 
 
 def test_a_root_that_cannot_be_written_is_named(tiny: RunConfig, tmp_path: Path) -> None:

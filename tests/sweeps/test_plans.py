@@ -47,6 +47,8 @@ def test_a_file_is_a_preset_with_changes_and_axes(file: Path) -> None:
         ("[axes]", "[axes", "plan.toml must be TOML, got: "),
         ("epochs = 1000", "epoch = 1000", "unknown key 'epoch'; did you mean 'epochs'"),
         ("[0.3, 0.5]", "[0.3, 5]", "config.split.fraction must be a number above 0 and below 1"),
+        ("[0.3, 0.5]", "[" * 10_000, "plan.toml must be TOML, got: "),
+        ("[0.3, 0.5]", '"0..99999999999"', r"a range must go upwards, .* over at most 1,000,000 values, got 0\.\.9+\."),
         ("[0.3, 0.5]", "0.3", "axis 'split.fraction' needs a list of values, got 0.3"),
     ],
 )
@@ -58,8 +60,10 @@ def test_a_file_that_cannot_be_is_refused(file: Path, old: str, new: str, messag
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*no\.toml"):
-        read_plan(tmp_path / "no.toml")
+    (tmp_path / "folder.toml").mkdir()
+    for name in ("no.toml", "folder.toml"):
+        with pytest.raises(FileNotFoundError, match=rf"there is no file .*{name}"):
+            read_plan(tmp_path / name)
 
 
 def test_one_value_is_for_all_runs_and_several_are_an_axis(file: Path) -> None:
@@ -113,5 +117,5 @@ def test_words_are_read_as_values(words: list[str], values: list) -> None:
 
 
 def test_a_range_that_goes_down_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"a range must go upwards, such as 0\.\.4, got 4\.\.0"):
+    with pytest.raises(ValueError, match=r"a range must go upwards, such as 0\.\.4, .* got 4\.\.0"):
         values_of("4..0")

@@ -101,11 +101,23 @@ def test_an_earlier_failure_stays_until_its_run_is_finished_or_tried_again(
     ]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"runs": 3}', '{"runs": [{}]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "[" * 100_000, "{}", '{"runs": 3}', '{"runs": [{}]}', '{"runs": [3]}'),
+        '{"runs": [{"run": [], "status": "failed", "error": ""}]}',
+    ],
+)
 def test_a_broken_summary_is_written_anew(tiny: RunConfig, tmp_path: Path, text: str) -> None:
     assign(tmp_path, [tiny])
     (tmp_path / "summary.json").write_text(text)
     assert json.loads(write_summary(tmp_path).read_text())["counts"]["unfinished"] == 1
+
+
+def test_an_earlier_error_that_is_no_text_is_written_as_text(tiny: RunConfig, tmp_path: Path) -> None:
+    assign(tmp_path, [tiny])
+    (tmp_path / "summary.json").write_text('{"runs": [{"run": "seed=0", "status": "failed", "error": NaN}]}')
+    assert json.loads(write_summary(tmp_path).read_text())["runs"][0]["error"] == "nan"
 
 
 def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:

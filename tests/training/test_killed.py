@@ -3,20 +3,46 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import xarray as xr
 
+import grokinterp as gi
 from grokinterp.config import RunConfig, to_dict
+from grokinterp.runs.kept import KeptMeasure
 from grokinterp.runs.layout import Layout
 from grokinterp.runs.run import load_run
 from grokinterp.training.loop import train
 
 
+# Trains with monitors, and kills itself when it has trained for some epochs: python -c ... CONFIG RUN EPOCH
+MONITORED = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+import grokinterp as gi
+from grokinterp.config import from_dict
+from grokinterp.training.trainer import Trainer
+
+torch.set_num_threads(1)
+config, run, last = sys.argv[1:]
+advance = Trainer.advance
+
+def advance_or_die(trainer):
+    if trainer.epoch == int(last):
+        os.kill(os.getpid(), signal.SIGKILL)
+    advance(trainer)
+
+Trainer.advance = advance_or_die
+config = from_dict(gi.RunConfig, json.loads(Path(config).read_text()))
+gi.train(config, run, monitors=[gi.progress.losses, gi.progress.weight_norm], progress=False)
+"""
 PROCESS = Path(__file__).with_name("trainer_process.py")
 
 
@@ -61,25 +87,73 @@ def test_killed_at_every_write_in_turn(
     assert moments >= 14
 
 
-def _is_killed_at(moment: int, place: str, config: RunConfig, path: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="only POSIX systems have SIGKILL")
+def test_monitors_of_a_killed_run_are_those_of_an_undisturbed_one(tiny: RunConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny, log_every=1)
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
+    for epoch in (7, 17, 17):
+        command = [sys.executable, "-c", MONITORED, tmp_path / "config.json", tmp_path / "disturbed", str(epoch)]
+        assert subprocess.run(command, check=False, timeout=300).returncode == -signal.SIGKILL
+    monitors = [gi.progress.losses, gi.progress.weight_norm]
+    disturbed = train(config, tmp_path / "disturbed", monitors=monitors, progress=False)
+    undisturbed = train(config, tmp_path / "undisturbed", monitors=monitors, progress=False)
+
+    found = gi.trajectory(disturbed, monitors, progress=False)
+    assert found.epoch.values.tolist() == [*range(25)]
+    xr.testing.assert_equal(found, gi.trajectory(undisturbed, monitors, progress=False))
+    xr.testing.assert_equal(found, gi.trajectory(disturbed, monitors, epochs=range(25), progress=False))
+    for file in ("loss.nc", "weight_norm.nc"):
+        one, other = (run.layout.analysis / file for run in (disturbed, undisturbed))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_monitors_are_whole_wherever_a_run_is_killed(
+    tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(tiny, epochs=6, log_every=1, checkpoint_every=3)
+    monitors = [gi.progress.losses]
+    expected = gi.trajectory(train(config, tmp_path / "whole", monitors=monitors, progress=False), monitors)
+    moments = 0
+    while _is_killed_at(moments, "after the renaming", config, tmp_path / f"{moments}", monkeypatch, monitors):
+        run = train(config, tmp_path / f"{moments}", monitors=monitors, progress=False)
+        xr.testing.assert_equal(gi.trajectory(run, monitors, progress=False), expected)
+        moments += 1
+    assert moments >= 14
+
+
+def _is_killed_at(
+    moment: int,
+    place: str,
+    config: RunConfig,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    monitors: Sequence[gi.Measure] = (),
+) -> bool:
     """Train until the given write, counted from 0; False where there are not so many."""
     calls = iter(range(1_000_000))
     owner, name = (os, "fsync") if place == "before the flush" else (Path, "replace")
-    real = getattr(owner, name)
+    real, save, is_dead = getattr(owner, name), KeptMeasure.save, False
 
     def dying(*args: Any) -> Any:
-        is_last = next(calls) == moment
-        if is_last and place != "after the renaming":
+        nonlocal is_dead
+        is_dead = is_dead or next(calls) == moment
+        if is_dead and place != "after the renaming":
             raise Killed
         result = real(*args)
-        if is_last:
+        if is_dead:
             raise Killed
         return result
 
+    def unless_dead(measure: KeptMeasure) -> None:
+        """Which the `finally` of a process that is killed for real does not come to."""
+        if not is_dead:
+            save(measure)
+
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, dying)
+        patch.setattr(KeptMeasure, "save", unless_dead)
         try:
-            train(config, path, progress=False)
+            train(config, path, monitors=monitors, progress=False)
         except Killed:
             return True
     return False
