@@ -83,6 +83,8 @@ def write(run: Run, path: str | Path | None = None, *, progress: bool = True) ->
         msg = f"{path} is a directory; pass a file, such as {path / 'report.html'}."
         raise IsADirectoryError(msg)
     text = render(run, gather(run, progress_bar=progress))
+    if path != run.layout.report:
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
     return path
 

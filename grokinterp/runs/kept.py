@@ -60,6 +60,7 @@ class KeptMeasure:
         if self.path is None or not self.is_changed or self.is_read_only:
             return
         stacked = self.over(sorted(self.results)).assign_attrs(made_by=json.dumps(self.made_by, sort_keys=True))
+        self.path.parent.mkdir(exist_ok=True)
         write_atomically(self.path, lambda temporary: stacked.to_netcdf(temporary, engine="h5netcdf") and None)
         self.is_changed = False
 

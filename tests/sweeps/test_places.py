@@ -111,7 +111,7 @@ def test_a_broken_list_is_named(content: str, message: str, tiny: RunConfig, tmp
 
 def test_a_root_that_cannot_be_written_is_named(tiny: RunConfig, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"file could not be written: .*; no run is lost"):
+    with pytest.raises(RunError, match=r"file could not be written: .*\. Fix that"):
         assign(tmp_path / "file", [tiny])
 
 

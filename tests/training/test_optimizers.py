@@ -304,7 +304,7 @@ def test_a_state_goes_on_to_the_same_bits_in_the_middle_of_updates(name: str, to
 
     again = leaves(halfway)
     resumed = Optimizer(again, config, initial=draw(1))
-    resumed.load(read_resume(Layout(tmp_path)).optimizer)
+    resumed.load(read_resume(Layout(tmp_path), SHAPES).optimizer)
     update(resumed, again, range(5, 10))
     assert all(torch.equal(again[parameter], p) for parameter, p in whole.items())
     assert all(not torch.equal(again[parameter], p) for parameter, p in halfway.items())
