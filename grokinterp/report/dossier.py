@@ -81,6 +81,7 @@ def reproduce(run: AnyRun, path: str | Path | None = None) -> list[Result]:
     results = claims.check(found)
     if page is not None:
         text = render(found, results)
+        page.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(page, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
     return results
 

@@ -85,6 +85,8 @@ def write(run: AnyRun, path: str | Path | None = None, *, progress: bool = True)
     default = Path(f"{run.path.name}.html") if is_bundled(run) else run.layout.report
     path = checked_path(default if path is None else path, "report.html")
     text = render(run, gather(run, progress_bar=progress))
+    if path != run.layout.report:
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
     return path
 

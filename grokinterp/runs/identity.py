@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from grokinterp.arguments import integer
 from grokinterp.config import RunConfig, from_dict, to_dict
 from grokinterp.runs.layout import RunError, read_json, write_json
 
@@ -58,10 +59,16 @@ def read_fork(path: Path) -> Fork | None:
     Raises:
         RunError: If the file is missing or broken.
     """
-    data = read_json(path).get("forked_from")
+    data = _read(path).get("forked_from")
+    if data is None:
+        return None
     try:
-        return None if data is None else Fork(**data)
-    except TypeError:
+        return Fork(
+            run=str(data["run"]),
+            epoch=integer(data["epoch"], "epoch", minimum=0),
+            initial_seed=integer(data["initial_seed"], "initial_seed"),
+        )
+    except (KeyError, TypeError, ValueError):
         msg = f"{path} must say of what run and epoch it is a fork, got {data!r}; restore it from a copy."
         raise RunError(msg) from None
 
@@ -72,19 +79,24 @@ def read_identity(path: Path) -> tuple[RunConfig, dict[str, Any]]:
     Raises:
         RunError: If the file is missing, broken, of another format, or its config has other keys than ours.
     """
-    data = read_json(path)
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        found = data.get("format") if isinstance(data, dict) else data
-        msg = f"{path} must be of run format {FORMAT}, got {found!r}; read it with the grokinterp that made it."
-        raise RunError(msg)
+    data = _read(path)
     try:
         return from_dict(RunConfig, data["config"], is_older=True), dict(data["made_by"])
     except KeyError as error:
         msg = f"{path} lacks {error}; restore it from a copy."
         raise RunError(msg) from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         msg = f"{path} holds no config of this version: {error}"
         raise RunError(msg) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    data = read_json(path)
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        found = data.get("format") if isinstance(data, dict) else data
+        msg = f"{path} must be of run format {FORMAT}, got {found!r}; read it with the grokinterp that made it."
+        raise RunError(msg)
+    return data
 
 
 def differences(left: RunConfig, right: RunConfig, *, ignore: tuple[str, ...] = ()) -> list[str]:

@@ -15,7 +15,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from grokinterp import labels
-from grokinterp.arguments import shown
+from grokinterp.arguments import integer, shown
 from grokinterp.config import RunConfig
 from grokinterp.models.init import Params, shapes
 from grokinterp.reprs import Shown, reason
@@ -94,8 +94,8 @@ class Run(Shown):
 
     @property
     def is_finished(self) -> bool:
-        """Whether it reached the last epoch of its config."""
-        return self.layout.finished.exists()
+        """Whether it reached the last epoch of its config, and has the checkpoint of that epoch."""
+        return self.layout.is_finished(self.config.epochs)
 
     @property
     def state(self) -> str:
@@ -135,9 +135,13 @@ class Run(Shown):
         if not entries:
             msg = f"{self.path} has no metrics yet; train it first."
             raise RunError(msg)
-        by_split = {name: _by_split(entries, name, units) for name, units in (("loss", "nats"), ("accuracy", ""))}
         known = {name: about for name, about in _SCALARS.items() if name in entries[-1] or name not in _OF_FLOAT32}
-        scalars = {name: _scalar(entries, name, *about) for name, about in known.items()}
+        try:
+            by_split = {name: _by_split(entries, name, units) for name, units in (("loss", "nats"), ("accuracy", ""))}
+            scalars = {name: _scalar(entries, name, *about) for name, about in known.items()}
+        except (KeyError, TypeError) as error:
+            msg = f"{self.layout.metrics} must have loss and accuracy of train and test, got {error}."
+            raise RunError(msg) from None
         return xr.Dataset(by_split | scalars, attrs={"run": self.path.name, "task": self.task.name})
 
     def params(self, epoch: int | None = None) -> Params:
@@ -147,10 +151,12 @@ class Run(Shown):
             epoch: One of `epochs`; default: the last.
 
         Raises:
-            RunError: If there is no such checkpoint, or its file is broken.
+            RunError: If there is no such checkpoint, its file is broken or of another epoch, or the last checkpoint of
+                a finished run is missing.
+            ValueError: If the epoch is not an integer.
         """
-        path = self.layout.checkpoint(self._known(epoch))
-        return tensors.read_params(path, shapes(self.config.model, self.task))
+        epoch = self._known(epoch)
+        return tensors.read_params(self.layout.checkpoint(epoch), shapes(self.config.model, self.task), epoch)
 
     def snapshot(self, epoch: int | None = None) -> Snapshot:
         """The model of a checkpoint with its task and split, for analyses.
@@ -159,7 +165,9 @@ class Run(Shown):
             epoch: One of `epochs`; default: the last.
 
         Raises:
-            RunError: If there is no such checkpoint, or its file is broken.
+            RunError: If there is no such checkpoint, its file is broken or of another epoch, or the last checkpoint of
+                a finished run is missing.
+            ValueError: If the epoch is not an integer.
         """
         epoch = self._known(epoch)  # once, since a run that is training gets new ones
         params, is_train = self.params(epoch), self.is_train
@@ -216,12 +224,15 @@ class Run(Shown):
 
     def _known(self, epoch: int | None) -> int:
         """An epoch that has a checkpoint; by default the last."""
+        if epoch is None:
+            self.layout.check_finished(self.config.epochs)
         epochs = self.epochs
         if not epochs:
             msg = f"{self.path} has no checkpoint yet; train it first."
             raise RunError(msg)
         if epoch is None:
             return epochs[-1]
+        epoch = integer(epoch, "epoch")
         if epoch not in epochs:
             near = min(epochs, key=lambda known: abs(known - epoch))
             msg = f"{self.path} has no checkpoint of epoch {epoch}; the nearest is {near}."
@@ -252,7 +263,7 @@ def load_run(path: AnyRun) -> Run:
     if not isinstance(path, str | PathLike):
         msg = f"run must be a Run, the path of one or the name of a bundled one, got {shown(path)}."
         raise TypeError(msg)
-    root = Path(path)
+    root = Path(path).absolute()  # so that the run is found after a change of the working directory
     bundled = bundled_runs()
     if not root.exists() and str(path) in bundled:
         root = bundled[str(path)]

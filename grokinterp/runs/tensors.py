@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from jaxtyping import Bool, Float64, Int
@@ -11,9 +11,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from grokinterp.arguments import integer
 from grokinterp.models.init import Params
-from grokinterp.runs.layout import RunError, write_atomically
+from grokinterp.runs.layout import RunError, check_is_file, from_json, write_atomically
 from grokinterp.tasks import Group, Task
+
+
+Shapes = dict[str, tuple[int, ...]]
+_INTEGERS: Final = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+# Dimensions of the tensors of a task, all of which are integers.
+_OF_TASK: Final = {"table": 2, "a_tokens": 1, "b_tokens": 1, "elements": 1, "group_table": 2, "group_logarithm": 1}
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any] | None = None) -> None:
@@ -39,6 +46,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         RunError: If the file is missing, truncated or no safetensors file.
     """
+    check_is_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             # The clone lies where torch's own tensors do; how they are aligned can change the bits of a product.
@@ -55,22 +63,27 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _from_json(value: str) -> Any:
     """A value of a header, which other programs fill with plain text."""
     try:
-        return json.loads(value)
+        return from_json(value)
     except ValueError:
         return value
 
 
-def read_params(path: Path, like: dict[str, tuple[int, ...]]) -> Params:
+def read_params(path: Path, like: Shapes, epoch: int | None = None) -> Params:
     """The parameters of a checkpoint.
 
     Args:
-        path: Of the checkpoint.
+        path: The checkpoint.
         like: Shape of every parameter that the model has.
+        epoch: The epoch that it should be of. A file whose header has no epoch is taken for it.
 
     Raises:
-        RunError: If the file is broken or holds other names or shapes.
+        RunError: If the file is broken, holds other names, shapes or dtypes, numbers that are not finite, or another
+            epoch.
     """
-    params, _ = read_tensors(path)
+    params, about = read_tensors(path)
+    if epoch is not None and about.get("epoch", epoch) != epoch:
+        msg = f"{path} must hold epoch {epoch}, but was written at epoch {about['epoch']}; rename it to its own epoch."
+        raise RunError(msg)
     found = {name: tuple(tensor.shape) for name, tensor in params.items()}
     if found != like:
         differ = sorted(name for name in found.keys() | like.keys() if found.get(name) != like.get(name))
@@ -80,6 +93,11 @@ def read_params(path: Path, like: dict[str, tuple[int, ...]]) -> Params:
             f"{found.get(name, 'none')} for {like.get(name, 'none')} ({len(differ)} differ in all)."
         )
         raise RunError(msg)
+    for name, tensor in params.items():
+        if tensor.dtype != torch.float32 or not bool(tensor.isfinite().all()):
+            got = tensor.dtype if tensor.dtype != torch.float32 else "numbers that are not finite"
+            msg = f"{path} must hold finite float32 parameters, but {name} has {got}; restore it from a copy."
+            raise RunError(msg)
     return {name: params[name] for name in like}
 
 
@@ -102,12 +120,18 @@ def read_task(path: Path) -> Task:
         RunError: If the file is broken or holds no task.
     """
     tensors, about = read_tensors(path)
+    for name in tensors.keys() & _OF_TASK.keys():
+        tensor = tensors[name]
+        if tensor.dtype not in _INTEGERS or tensor.ndim != _OF_TASK[name] or not tensor.numel():
+            msg = f"{path} must hold a task, but its {name} is {tensor.dtype} of shape {tuple(tensor.shape)}."
+            raise RunError(msg)
+        tensors[name] = tensor.long()
     try:
         return Task(
-            name=about["name"],
+            name=str(about["name"]),
             table=tensors["table"],
-            n_outputs=about["n_outputs"],
-            n_tokens=about["n_tokens"],
+            n_outputs=integer(about["n_outputs"], "n_outputs", minimum=1, maximum=2**31),
+            n_tokens=integer(about["n_tokens"], "n_tokens", minimum=1, maximum=2**31),
             a_tokens=tensors["a_tokens"],
             b_tokens=tensors["b_tokens"],
             group=_group(tensors, about) if "group_table" in tensors else None,
@@ -116,14 +140,15 @@ def read_task(path: Path) -> Task:
     except KeyError as error:
         msg = f"{path} must hold a task, but lacks {error}; restore it from a copy."
         raise RunError(msg) from None
-    except ValueError as error:
-        msg = f"{path} must hold a task, got: {error} Restore it from a copy."
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        # The last three are what torch says of tensors that do not fit each other.
+        msg = f"{path} must hold a task, got: {' '.join(str(error).split())} Restore it from a copy."
         raise RunError(msg) from None
 
 
 def _group(tensors: dict[str, Tensor], about: dict[str, Any]) -> Group:
     return Group(
-        name=about["group_name"],
+        name=str(about["group_name"]),
         table=tensors["group_table"],
         labels=tuple(_as_label(label) for label in about["group_labels"]),
         logarithm=tensors.get("group_logarithm"),
@@ -171,8 +196,17 @@ def read_training_set(path: Path, task: Task) -> TrainingSet:
         if found != task.shape:
             msg = f"{path} must hold {name} of shape {task.shape}, got {found}; restore it from a copy."
             raise RunError(msg)
-    return TrainingSet(
-        is_train=tensors["is_train"].bool(),
-        answers=tensors.get("answers", task.table),
-        difficulty=tensors.get("difficulty"),
-    )
+    is_train, answers, difficulty = tensors["is_train"], tensors.get("answers", task.table), tensors.get("difficulty")
+    is_split = is_train.dtype == torch.bool and bool(is_train.any()) and not bool(is_train.all())
+    if not is_split or int(is_train.view(torch.uint8).max()) > 1:
+        msg = f"{path} must hold is_train, True at some of the pairs and False at others; restore it from a copy."
+        raise RunError(msg)
+    if answers.dtype not in _INTEGERS or not 0 <= int(answers.min()) <= int(answers.max()) < task.n_outputs:
+        msg = f"{path} must hold answers from 0 to {task.n_outputs - 1}; restore it from a copy."
+        raise RunError(msg)
+    if difficulty is not None and not (
+        difficulty.dtype == torch.float64 and bool(((difficulty >= 0) & (difficulty <= 1)).all())
+    ):
+        msg = f"{path} must hold float64 difficulties from 0 to 1; restore it from a copy."
+        raise RunError(msg)
+    return TrainingSet(is_train=is_train, answers=answers, difficulty=difficulty)

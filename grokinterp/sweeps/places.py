@@ -119,9 +119,9 @@ def one_at_a_time(root: Path) -> Iterator[None]:
 
 @contextmanager
 def disk_errors(root: Path) -> Iterator[None]:
-    """Turn an error of the disk into a RunError that says what is left."""
+    """Turn an error of the disk into a RunError."""
     try:
         yield
     except OSError as error:
-        msg = f"{root} could not be written: {error}; no run is lost. Mend that, then sweep into it again to go on."
+        msg = f"{root} could not be written: {error}. Fix that, then sweep into it again to go on."
         raise RunError(msg) from error

@@ -71,7 +71,7 @@ def sweep(
 
     Raises:
         RunError: If the executor breaks down, such as when dask's scheduler is gone, or the root cannot be written.
-            Nothing that was finished is lost.
+            Runs that are finished stay so.
         ValueError: If there is no config, or a number of processes below 1.
         KeyboardInterrupt: After the checkpoints that Ctrl-C asks for.
 
@@ -141,7 +141,10 @@ class _Work:
     @property
     def count(self) -> str:
         """How many runs are finished, in words."""
-        return f"{sum(map(_is_finished, self.places))} of {len(self.places)} runs"
+        return f"{sum(map(self._is_finished, self.places))} of {len(self.places)} runs"
+
+    def _is_finished(self, path: Path) -> bool:
+        return Layout(path).is_finished(self.places[path].epochs)
 
     def do(self) -> None:
         """Train all runs.
@@ -183,14 +186,14 @@ class _Work:
         if complaint:
             # What it was at work on may go on out of reach, and is told to stop by the file that stays.
             raise self._broken(complaint)
-        due = [path for path, when in self.later.items() if when <= time.monotonic() or _is_finished(path)]
+        due = [path for path, when in self.later.items() if when <= time.monotonic() or self._is_finished(path)]
         for path in due:
             del self.later[path]
         self.waiting += due
         room = getattr(self.executor, "workers", len(self.places))
         while self.waiting and len(self.running) < room:
             path = self.waiting[0]
-            if not _is_finished(path):
+            if not self._is_finished(path):
                 arguments = (to_dict(self.places[path]), str(path.absolute()), str(self.stop))
                 try:
                     self.running[self.executor.submit(train_one, *arguments)] = path
@@ -208,9 +211,7 @@ class _Work:
             self.executor = processes(self.executor.workers)
 
     def _broken(self, what: str) -> RunError:
-        msg = (
-            f"{what}; {self.count} are finished, and nothing is lost. Sweep the same configs into {self.root} to go on."
-        )
+        msg = f"{what}; {self.count} are finished. Sweep the same configs into {self.root} to go on."
         return RunError(msg)
 
     def _take_back(self) -> None:
@@ -232,7 +233,7 @@ class _Work:
             self._try_elsewhere(path)
         elif error is not None:
             self.failed[path] = one_line(error)
-        elif not _is_finished(path):
+        elif not self._is_finished(path):
             # A file system that several machines share may show a file a moment later.
             self._try_later(path)
             if self.tries[path] > len(_PATIENCE):
@@ -260,7 +261,3 @@ class _Work:
                 f"{count} workers died in it {where}; look whether memory suffices, and whether a script that begins "
                 "processes has its `if __name__ == '__main__':`."
             )
-
-
-def _is_finished(path: Path) -> bool:
-    return Layout(path).finished.exists()

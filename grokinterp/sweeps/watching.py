@@ -20,15 +20,15 @@ _TAIL: Final = 4096
 
 
 def epochs_done(path: Path, config: RunConfig) -> int:
-    """The last epoch that a run has logged; that of its config once it is finished."""
+    """The last epoch that a run has logged; that of its config only once it is finished."""
     layout = Layout(path)
-    if layout.finished.exists():
+    if layout.is_finished(config.epochs):
         return config.epochs
     try:
         with layout.metrics.open("rb") as file:
             file.seek(max(0, layout.metrics.stat().st_size - _TAIL))
             whole_lines = file.read().split(b"\n")[:-1]
-        return int(json.loads(whole_lines[-1])["epoch"])
+        return min(int(json.loads(whole_lines[-1])["epoch"]), config.epochs - 1)
     except (OSError, IndexError, KeyError, TypeError, ValueError):
         return 0  # Not begun, or just being written: a look later tells.
 

@@ -44,7 +44,7 @@ def train_one(config: dict[str, Any], path: str, stop: str) -> str:
                 # One's own Ctrl-C, in the process that sweeps, is none of ours.
                 if not Path(stop).exists():
                     raise
-    if not Layout(Path(path)).finished.exists():
+    if not Layout(Path(path)).is_finished(config["epochs"]):
         msg = f"{path} was stopped."
         raise StoppedError(msg)
     return path

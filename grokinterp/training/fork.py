@@ -13,16 +13,15 @@ from torch import Tensor
 
 from grokinterp.config import RunConfig, SplitConfig, change
 from grokinterp.models.init import Params, shapes
-from grokinterp.runs import tensors
 from grokinterp.runs.identity import Fork
 from grokinterp.runs.layout import Layout, RunError
-from grokinterp.runs.opening import begin_run, disk_errors, only_trainer
-from grokinterp.runs.resume import ResumePoint, read_resume, read_start, write_resume
+from grokinterp.runs.opening import Start
+from grokinterp.runs.resume import ResumePoint, read_resume, read_start
 from grokinterp.runs.run import AnyRun, Run, load_run
 from grokinterp.runs.tensors import TrainingSet
 from grokinterp.tasks import Task
 from grokinterp.training.beginning import answers_of, difficulty_of, split_of
-from grokinterp.training.loop import train
+from grokinterp.training.loop import prepared, train
 
 
 def fork(
@@ -81,18 +80,29 @@ def fork(
     if config.epochs <= epoch:
         msg = f"a fork of epoch {epoch} needs a last epoch after it, got epochs={config.epochs}; change epochs too."
         raise ValueError(msg)
-    layout = Layout(Path(path))
+    layout = Layout(Path(path).absolute())
     if layout.config.exists():
         _refuse_another(layout, run, epoch, is_train)
-    else:
-        params = run.params(epoch)
-        task = _task(run, config)
-        training_set = _training_set(run, config, task, is_train)
-        point = _point(run, epoch, params, progress=progress)
-        if fresh_optimizer or config.optim.name != run.config.optim.name:
-            point = replace(point, optimizer={})
-        _begin(layout, config, task, training_set, point, params, run)
-    return train(config, layout.root, progress=progress)
+        return train(config, layout.root, progress=progress)
+    params = run.params(epoch)
+    task = _task(run, config)
+    training_set = _training_set(run, config, task, is_train)
+    point = _point(run, epoch, params, progress=progress)
+    if fresh_optimizer or config.optim.name != run.config.optim.name:
+        point = replace(point, optimizer={})
+    line = run.forked_from
+    seed = run.config.seed if line is None else line.initial_seed
+    forked_from = Fork(run=str(run.path), epoch=epoch, initial_seed=seed)
+    start = Start(training_set=training_set, forked_from=forked_from, point=point, params=params)
+    return _train_from(start, config, task, layout.root, progress=progress)
+
+
+def _train_from(start: Start, config: RunConfig, task: Task, path: Path, *, progress: bool) -> Run:
+    own = task if config.task.operation == "custom" else None
+    with prepared(config, path, task=own, start=start) as trainer:
+        if trainer is not None:
+            trainer.fit(progress=progress)
+    return load_run(path)
 
 
 def _refuse_another(layout: Layout, run: Run, epoch: int, is_train: Tensor | None) -> None:
@@ -148,7 +158,8 @@ def _training_set(run: Run, config: RunConfig, task: Task, is_train: Tensor | No
 
 def _point(run: Run, epoch: int, params: Params, *, progress: bool) -> ResumePoint:
     """Where the parent stood at a checkpoint: kept, or found by training it anew."""
-    for point in (read_resume(run.layout) if run.layout.resume.exists() else None, read_start(run.layout)):
+    like = shapes(run.config.model, run.task)
+    for point in (read_resume(run.layout, like) if run.layout.resume.exists() else None, read_start(run.layout, like)):
         if point is not None and point.epoch == epoch:
             return point
     if epoch == 0:
@@ -164,53 +175,17 @@ def _point(run: Run, epoch: int, params: Params, *, progress: bool) -> ResumePoi
                 RuntimeWarning,
                 stacklevel=4,
             )
-        point = read_resume(again.layout)
+        point = read_resume(again.layout, like)
         assert point is not None
         return point
 
 
 def _trained_anew(run: Run, epoch: int, path: Path, *, progress: bool) -> Run:
-    config, layout, fork_of = replace(run.config, epochs=epoch), Layout(path), run.forked_from
-    start = read_start(run.layout)
-    if fork_of is not None and start is not None:
-        _write_beginning(layout, config, run.task, run.training_set, start, run.params(start.epoch), fork_of)
+    config, fork_of = replace(run.config, epochs=epoch), run.forked_from
+    point = read_start(run.layout, shapes(run.config.model, run.task))
+    if fork_of is None or point is None:
+        start = Start(training_set=run.training_set)
     else:
-        begin_run(layout, config, run.task, run.training_set)
-    return train(config, path, progress=progress)
-
-
-def _begin(
-    layout: Layout,
-    config: RunConfig,
-    task: Task,
-    training_set: TrainingSet,
-    point: ResumePoint,
-    params: Params,
-    parent: Run,
-) -> None:
-    """Make a directory in which training goes on from the point."""
-    line = parent.forked_from
-    seed = parent.config.seed if line is None else line.initial_seed
-    forked_from = Fork(run=str(parent.path), epoch=point.epoch, initial_seed=seed)
-    with only_trainer(layout):
-        _write_beginning(layout, config, task, training_set, point, params, forked_from)
-
-
-def _write_beginning(
-    layout: Layout,
-    config: RunConfig,
-    task: Task,
-    training_set: TrainingSet,
-    point: ResumePoint,
-    params: Params,
-    forked_from: Fork,
-) -> None:
-    if layout.epochs() and not layout.start.exists():
-        msg = f"{layout.root} holds checkpoints but no {layout.config.name}; choose another directory."
-        raise RunError(msg)
-    with disk_errors(layout):
-        # The config comes last, since it is by that file that a directory is known as a run.
-        write_resume(layout.start, point)
-        write_resume(layout.resume, point)
-        tensors.write_tensors(layout.checkpoint(point.epoch), params, {"epoch": point.epoch})
-    begin_run(layout, config, task, training_set, forked_from)
+        params = run.params(point.epoch)
+        start = Start(training_set=run.training_set, forked_from=fork_of, point=point, params=params)
+    return _train_from(start, config, run.task, path, progress=progress)

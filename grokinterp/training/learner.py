@@ -33,7 +33,6 @@ class Learner:
         training_set: The pairs that are trained on, and what is asked of them.
         params: Where training stands.
         initial: Where it began.
-        point: The rest of where it stands; none at the beginning.
         device: Of everything but the generator.
     """
 
@@ -45,7 +44,6 @@ class Learner:
         params: Params,
         *,
         initial: Params,
-        point: ResumePoint | None,
         device: torch.device,
     ) -> None:
         self.config = config
@@ -55,8 +53,6 @@ class Learner:
         self.plateaus = {name: Plateau(schedule) for name, schedule in _schedules(config).items()}
         self.generator = torch.Generator().manual_seed(config.batch_seed)
         self.step = 0
-        if point is not None:
-            self._go_on_from(point)
         multiple = config.aids.weight_norm
         updated = {name: initial[name] for name in self.optimizer.names}
         self._norm = None if multiple is None else multiple * filters.norm(updated).to(device)
@@ -78,7 +74,12 @@ class Learner:
         hard = training_set.difficulty
         self._difficulty = None if hard is None else hard.flatten().to(self._device)[pair]
 
-    def _go_on_from(self, point: ResumePoint) -> None:
+    def resume(self, point: ResumePoint) -> None:
+        """Go on from the rest of where training stands; parameters are not part of it.
+
+        Raises:
+            KeyError, ValueError: If its states are not of the config's optimizer, filters and schedules.
+        """
         self.optimizer.load(point.optimizer)
         if self.grokfast is not None:
             self.grokfast.load(point.optimizer)
@@ -87,6 +88,7 @@ class Learner:
                 plateau.load(point.schedules[name])
         self.generator.set_state(point.generator)
         self.step = point.step
+        self._set_rates()
 
     @property
     def batch_size(self) -> int:

@@ -12,7 +12,7 @@ from grokinterp.config import RunConfig, as_run_config, check_device
 from grokinterp.models.init import Params
 from grokinterp.runs.kept import KeptMeasure, digest, is_cacheable
 from grokinterp.runs.layout import Layout
-from grokinterp.runs.opening import only_trainer, open_run
+from grokinterp.runs.opening import Start, claim, look, only_trainer
 from grokinterp.runs.run import Run, load_run
 from grokinterp.snapshots import Measure, Snapshot
 from grokinterp.tasks import Task
@@ -53,8 +53,8 @@ def train(
         The run, a read-only handle.
 
     Raises:
-        RunError: If the directory holds another config, another trainer is at work in it, the loss is not
-            finite, or the disk is full. What was written before stays, and can be resumed.
+        RunError: If the directory holds another config or a broken file, another trainer is at work in it, the loss
+            is not finite, the disk is full, or the directory is moved. What was written before stays.
         ValueError: If the config cannot be: an operation that is not defined for p, an empty part of the
             split, a device that is not there, a task where the config has its own, a monitor that is no measure of
             the library.
@@ -68,10 +68,11 @@ def train(
         >>> run.epochs
         (0, 1, 2, 3)
     """
-    with prepared(config, path, task=task, is_train=is_train, order=order, monitors=monitors) as trainer:
+    root = Path(path).absolute()  # whatever the working directory will be
+    with prepared(config, root, task=task, is_train=is_train, order=order, monitors=monitors) as trainer:
         if trainer is not None:
             trainer.fit(progress=progress)
-    return load_run(path)
+    return load_run(root)
 
 
 @contextmanager
@@ -83,22 +84,29 @@ def prepared(
     is_train: Bool[Tensor, "a b"] | None = None,
     order: Order | None = None,
     monitors: Sequence[Measure] = (),
+    start: Start | None = None,
 ) -> Iterator[Trainer | None]:
-    """The trainer of a run directory, which is held for it alone; None if nothing is left to train. As `train`."""
+    """The trainer of a run directory, which is held for it alone; None if nothing is left to train.
+
+    Everything is checked before anything in the directory is changed. As `train`; `start` is where a fork starts.
+    """
     _check_monitors(monitors)
     device = check_device(as_run_config(config).device)
-    layout = Layout(Path(path))
+    layout = Layout(Path(path).absolute())
     task = task_of(config, task, layout)
-    is_new = not layout.config.exists()
-    training_set = training_set_of(config, task, is_train=is_train, order=order) if is_new else None
+    if start is None and not layout.config.exists():
+        start = Start(training_set=training_set_of(config, task, is_train=is_train, order=order))
     with only_trainer(layout):
-        if not open_run(layout, config, task, training_set):
+        start = look(layout, config, task, start)
+        if start is None:
             yield None
             return
         keep_freed_memory()
-        observer = _Monitors(Run(layout.root), monitors) if monitors else None
+        trainer = Trainer(config, layout, task, device, start)
+        claim(layout, config, task, start)
+        observer = trainer.observer = _Monitors(Run(layout.root), monitors) if monitors else None
         try:
-            yield Trainer(config, layout, task, device, observer=observer)
+            yield trainer
         finally:
             if observer is not None:
                 observer.save()

@@ -40,8 +40,7 @@ def train_many(configs: Sequence[RunConfig], paths: Sequence[str | Path], *, pro
     Raises:
         ValueError: If there are not as many paths as configs, or two runs differ in what they may not; or the engine
             is `hooked`, or a run has `compile` or dropout, which draws each run's own masks.
-        RunError: As `train`, for every run that failed, after the others have come to their end. Nothing that was
-            written is lost.
+        RunError: As `train`, for every run that failed, after the others have come to their end.
         KeyboardInterrupt: After the checkpoints that Ctrl-C asks for.
 
     Examples:
@@ -55,6 +54,7 @@ def train_many(configs: Sequence[RunConfig], paths: Sequence[str | Path], *, pro
     """
     configs = as_run_configs(configs)
     _check(configs, paths)
+    paths = [Path(path).absolute() for path in paths]
     with ExitStack() as stack:
         opened = [stack.enter_context(prepared(config, path)) for config, path in zip(configs, paths, strict=True)]
         _fit([trainer for trainer in opened if trainer is not None], progress=progress)

@@ -1,6 +1,7 @@
 """The trainer of one run: updates, metrics and checkpoints, epoch by epoch."""
 
 import math
+import os
 import time
 from contextlib import nullcontext
 from typing import Any, NoReturn, Protocol, runtime_checkable
@@ -9,12 +10,11 @@ import torch
 
 from grokinterp.config import RunConfig
 from grokinterp.losses import accuracy, cross_entropy, softmax_collapse, zero_losses
-from grokinterp.models.init import Params, initial_params, shapes
+from grokinterp.models.init import Params, initial_params
 from grokinterp.runs import metrics, tensors
-from grokinterp.runs.identity import read_fork
 from grokinterp.runs.layout import Layout, RunError
-from grokinterp.runs.opening import disk_errors
-from grokinterp.runs.resume import ResumePoint, read_resume, write_resume
+from grokinterp.runs.opening import Start, disk_errors, gone
+from grokinterp.runs.resume import ResumePoint, write_resume
 from grokinterp.tasks import Task
 from grokinterp.training.determinism import deterministic
 from grokinterp.training.interrupt import interruption
@@ -36,7 +36,12 @@ class Observer(Protocol):
 
 
 class Trainer:
-    """The trainer of one run directory: a learner, its epoch, and what is written of it."""
+    """The trainer of one run directory: a learner, its epoch, and what is written of it.
+
+    Raises:
+        RunError: If what the directory has to resume from is of another optimizer than the config's.
+        ValueError: If a pattern of the config fits no parameter, or the start of a fork does not fit its config.
+    """
 
     def __init__(
         self,
@@ -44,34 +49,33 @@ class Trainer:
         layout: Layout,
         task: Task,
         device: torch.device,
-        *,
-        observer: Observer | None = None,
+        start: Start,
     ) -> None:
-        self.config, self.layout, self.observer = config, layout, observer
-        point = read_resume(layout)
-        fork = read_fork(layout.config)
+        self.config, self.layout = config, layout
+        self.observer: Observer | None = None
+        fork, point = start.forked_from, start.point
         initial = initial_params(config.model, task, seed=config.seed if fork is None else fork.initial_seed)
-        training_set = tensors.read_training_set(layout.split, task)
-        params = (
-            # Copies, since updates are made in place, and decay may lead back to where training began.
-            {name: p.clone() for name, p in initial.items()}
-            if point is None
-            else tensors.read_params(layout.checkpoint(point.epoch), shapes(config.model, task))
-        )
-        self._refuse_foreign(point, params)
-        self.learner = Learner(config, task, training_set, params, initial=initial, point=point, device=device)
-        self.is_train = training_set.is_train.flatten().to(device)
+        # Copies, since updates are made in place, and decay may lead back to where training began.
+        params = {name: p.clone() for name, p in (start.params or initial).items()}
+        self.learner = Learner(config, task, start.training_set, params, initial=initial, device=device)
+        if point is not None:
+            self._resume(point, is_new=start.identity is None)
+        self.is_train = start.training_set.is_train.flatten().to(device)
         self.device = device
         self.epoch, self.seconds = (0, 0.0) if point is None else (point.epoch, point.seconds)
-        with disk_errors(layout):
-            metrics.keep_metrics_before(layout.metrics, self.epoch)
         self._precision = FloatWatch(config.loss.dtype)
+        # By which the directory is told from another one that was put in its place.
+        self._root = layout.root.stat()
 
-    def _refuse_foreign(self, point: ResumePoint | None, params: Params) -> None:
-        if point is not None and not point.optimizer.keys() <= params.keys():
-            unknown = min(point.optimizer.keys() - params.keys())
-            msg = f"{self.layout.resume} is of another model: it has a state of {unknown!r}; restore it from a copy."
-            raise RunError(msg)
+    def _resume(self, point: ResumePoint, *, is_new: bool) -> None:
+        try:
+            self.learner.resume(point)
+        except (KeyError, ValueError) as error:
+            if is_new:
+                msg = f"the parent's state does not fit the fork's config: {error} Pass fresh_optimizer=True."
+                raise ValueError(msg) from None
+            msg = f"{self.layout.resume} does not fit the run's config: {error} Restore it from a copy."
+            raise RunError(msg) from None
 
     @property
     def is_done(self) -> bool:
@@ -137,6 +141,8 @@ class Trainer:
         entry = self._evaluate()
         self._check_finite(entry)
         with disk_errors(self.layout):
+            if not os.path.samestat(self._root, self.layout.root.stat()):
+                raise gone(self.layout)
             if log:
                 metrics.append_metrics(self.layout.metrics, entry)
                 self._precision.look(entry)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from grokinterp.runs.layout import RunError
-from grokinterp.runs.metrics import append_metrics, keep_metrics_before, read_metrics
+from grokinterp.runs.metrics import append_metrics, read_metrics, write_metrics
 
 
 @pytest.fixture
@@ -44,12 +44,42 @@ def test_any_other_broken_line_is_named(line: bytes, path: Path) -> None:
         read_metrics(path)
 
 
-@pytest.mark.parametrize(("epoch", "kept"), [(0, []), (10, [0]), (11, [0, 10]), (99, [0, 10, 20])])
-def test_entries_from_an_epoch_on_are_dropped(epoch: int, kept: list[int], path: Path) -> None:
+def test_entries_are_written_in_place_of_all_that_are_there(path: Path) -> None:
     before = path.read_text().splitlines()
-    keep_metrics_before(path, epoch)
-    assert [entry["epoch"] for entry in read_metrics(path)] == kept
-    assert path.read_text().splitlines() == before[: len(kept)]
+    write_metrics(path, read_metrics(path)[:2])
+    assert path.read_text().splitlines() == before[:2]
+
+
+@pytest.mark.parametrize("epoch", [20, 10, 0])
+def test_epochs_that_do_not_ascend_are_named(epoch: int, path: Path) -> None:
+    append_metrics(path, {"epoch": epoch})
+    with pytest.raises(RunError, match=rf"line 4 .* later epoch than the line before it \(20\), got epoch {epoch};"):
+        read_metrics(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"epoch": -1}',
+        '{"epoch": 30.0}',
+        '{"epoch": true}',
+        '{"epoch": "30"}',
+        '{"epoch": 30, "seconds": NaN}',
+        '{"epoch": 30, "seconds": 1e999}',
+        '{"epoch": 30, "loss": {"train": Infinity}}',
+        '{"epoch": 30, "loss": {"train": {"train": 1}}}',
+        '{"epoch": 30, "seconds": "long"}',
+        '{"epoch": 30, "seconds": 1' + "0" * 400 + "}",
+        "[" * 100_000,
+    ],
+    ids=lambda line: line[:30],
+)
+def test_what_is_no_epoch_or_no_finite_number_is_named(line: str, path: Path) -> None:
+    with path.open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(RunError, match=r"line 4 of .*metrics\.jsonl must be an epoch's JSON") as raised:
+        read_metrics(path)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])

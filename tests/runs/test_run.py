@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -86,14 +86,16 @@ def test_an_epoch_without_checkpoint_names_the_nearest(trained: Run, epoch: int,
 
 def test_a_run_that_was_never_trained_says_so(run: Run) -> None:
     shutil.rmtree(run.layout.checkpoints)
+    run.layout.finished.unlink()
     assert run.epochs == ()
     with pytest.raises(RunError, match="has no checkpoint yet; train it first"):
         run.params()
 
 
 def test_a_run_that_is_training_shows_its_new_checkpoints(run: Run) -> None:
+    run.layout.finished.unlink()
     before = run.epochs
-    shutil.copy(run.layout.checkpoint(30), run.layout.checkpoint(31))
+    write_tensors(run.layout.checkpoint(31), run.params(), {"epoch": 31})
     assert run.epochs == (*before, 31)
     assert run.snapshot().epoch == 31
 
@@ -105,6 +107,81 @@ def test_a_checkpoint_of_another_model_names_the_parameter(run: Run) -> None:
     with pytest.raises(RunError, match=r"blocks\.0\.mlp\.W_in has shape \(16, 5\) for \(16, 32\)"):
         run.snapshot()
     assert run.snapshot(20).epoch == 20
+
+
+@pytest.mark.parametrize("swap", [True, False])
+def test_a_checkpoint_under_the_name_of_another_epoch_is_refused(run: Run, swap: bool) -> None:
+    ten, twenty = run.layout.checkpoint(10), run.layout.checkpoint(20)
+    content = ten.read_bytes()
+    ten.write_bytes(twenty.read_bytes())
+    if swap:
+        twenty.write_bytes(content)
+    with pytest.raises(RunError, match=r"0000010\.safetensors must hold epoch 10, but was written at epoch 20; rename"):
+        run.snapshot(10)
+    if swap:
+        with pytest.raises(RunError, match=r"0000020\.safetensors must hold epoch 20, but was written at epoch 10"):
+            run.params(20)
+    assert run.snapshot(30).epoch == 30
+
+
+def test_a_checkpoint_without_an_epoch_in_its_header_is_read(run: Run) -> None:
+    params = run.params(20)
+    write_tensors(run.layout.checkpoint(10), params)
+    assert all(torch.equal(p, params[name]) for name, p in run.params(10).items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p.double(), "W_U has torch.float64"),
+        (lambda p: p.half(), "W_U has torch.float16"),
+        (lambda p: p * float("nan"), "W_U has numbers that are not finite"),
+        (lambda p: p / 0, "W_U has numbers that are not finite"),
+    ],
+)
+def test_parameters_of_another_kind_are_named(run: Run, change: Callable, message: str) -> None:
+    params = run.params(10)
+    params["unembed.W_U"] = change(params["unembed.W_U"])
+    write_tensors(run.layout.checkpoint(10), params, {"epoch": 10})
+    with pytest.raises(RunError, match=rf"must hold finite float32 parameters, but unembed\.{message}; restore"):
+        run.snapshot(10)
+
+
+def test_a_finished_run_without_its_last_checkpoint_says_so(run: Run) -> None:
+    run.layout.checkpoint(30).unlink()
+    assert not run.is_finished
+    for read in (run.params, run.snapshot, run.model):
+        with pytest.raises(RunError, match="finished, but lacks the checkpoint of its last epoch 30; restore"):
+            read()
+    assert run.snapshot(20).epoch == 20
+    shutil.rmtree(run.layout.checkpoints)
+    with pytest.raises(RunError, match="marked as finished, but lacks the checkpoint of its last epoch 30"):
+        run.snapshot()
+    run.layout.finished.unlink()
+    with pytest.raises(RunError, match="has no checkpoint yet"):
+        run.snapshot()
+
+
+def test_an_unfinished_run_is_read_at_its_last_checkpoint(run: Run) -> None:
+    run.layout.finished.unlink()
+    run.layout.checkpoint(30).unlink()
+    assert run.snapshot().epoch == 20
+
+
+def test_a_run_is_found_after_a_change_of_the_working_directory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.path.parent)
+    loaded = load_run("copy")
+    monkeypatch.chdir("/")
+    assert loaded.snapshot().epoch == 30
+
+
+@pytest.mark.parametrize("name", ["loss", "accuracy"])
+def test_metrics_without_what_every_entry_has_are_refused(run: Run, name: str) -> None:
+    lines = [json.loads(line) for line in run.layout.metrics.read_text().splitlines()]
+    del lines[3][name]
+    run.layout.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(RunError, match=rf"must have loss and accuracy of train and test, got '{name}'"):
+        _ = run.metrics
 
 
 @pytest.mark.slow

@@ -72,6 +72,8 @@ def made_up() -> Callable[..., None]:
                     "seconds": 0.5 * i,
                 },
             )
+        layout.checkpoints.mkdir()
+        layout.checkpoint(config.epochs).touch()
         layout.finished.touch()
 
     return write

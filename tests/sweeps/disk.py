@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from grokinterp.runs.layout import Layout
-from grokinterp.runs.resume import read_resume
+from grokinterp.runs.tensors import read_tensors
 
 
 def written(root: Path) -> dict[Path, tuple[int, int]]:
@@ -21,20 +21,19 @@ def saved(root: Path) -> dict[Path, tuple[int, int]]:
         if layout.finished.exists():
             lasting |= {layout.finished, layout.resume, *map(layout.checkpoint, layout.epochs())}
         else:
-            point = read_resume(layout)
-            reached = 0 if point is None else point.epoch
-            lasting |= {layout.checkpoint(epoch) for epoch in layout.epochs() if epoch < reached}
+            lasting |= {layout.checkpoint(epoch) for epoch in layout.epochs() if epoch < _reached(layout)}
     return {path: marks for path, marks in written(root).items() if path in lasting}
 
 
 def at_work(root: Path, *, beyond: int = 50) -> list[Layout]:
     """The runs below a root that can go on from this epoch or a later one, and are not finished."""
     layouts = [Layout(path.parent) for path in root.glob("*/config.json")]
-    return [
-        layout
-        for layout in layouts
-        if not layout.finished.exists() and (point := read_resume(layout)) is not None and point.epoch >= beyond
-    ]
+    return [layout for layout in layouts if not layout.finished.exists() and _reached(layout) >= beyond]
+
+
+def _reached(layout: Layout) -> int:
+    """The epoch that a run goes on from."""
+    return read_tensors(layout.resume)[1]["epoch"] if layout.resume.exists() else 0
 
 
 def wait_for(what: str, is_so: Callable[[], object]) -> None:

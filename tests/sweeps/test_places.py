@@ -159,7 +159,7 @@ def test_a_damaged_list_gives_one_line_or_folders_inside(
 
 def test_a_root_that_cannot_be_written_is_named(tiny: RunConfig, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"file could not be written: .*; no run is lost"):
+    with pytest.raises(RunError, match=r"file could not be written: .*\. Fix that"):
         assign(tmp_path / "file", [tiny])
 
 

@@ -22,6 +22,7 @@ from grokinterp.config import RunConfig
 from grokinterp.runs.layout import Layout, RunBusyError, RunError
 from grokinterp.sweeps import Sweep, running, sweep
 from grokinterp.sweeps.places import assign
+from grokinterp.sweeps.watching import epochs_done
 from grokinterp.training.loop import train
 from grokinterp.training.trainer import Trainer
 from sweeps.disk import saved, written
@@ -139,7 +140,7 @@ def test_a_full_disk_in_one_run_fails_that_one_and_can_be_gone_on_with(
         done = swept(configs, tmp_path)
     assert [run.config.seed for run in done.runs] == [0, 2]
     (error,) = done.failed.values()
-    assert "seed=1 could not be written: [Errno 28] No space left on device; nothing before is lost" in error
+    assert "seed=1 could not be written: [Errno 28] No space left on device; its last checkpoint is that" in error
     assert "\n" not in error
 
     before = saved(tmp_path)
@@ -148,6 +149,23 @@ def test_a_full_disk_in_one_run_fails_that_one_and_can_be_gone_on_with(
     assert not again.failed
     assert fits == {"seed=0": 1, "seed=1": 2, "seed=2": 1}
     assert before.items() <= written(tmp_path).items()
+
+
+@pytest.mark.parametrize("lost", ["the last one", "all"])
+def test_a_finished_run_that_lost_checkpoints_is_not_finished(tiny: RunConfig, tmp_path: Path, lost: str) -> None:
+    configs = gi.grid(tiny, {"seed": range(2)})
+    first, _ = swept(configs, tmp_path).runs
+    for epoch in first.epochs[-1:] if lost == "the last one" else first.epochs:
+        first.layout.checkpoint(epoch).unlink()
+    assert epochs_done(first.path, first.config) < first.config.epochs
+    again = swept(configs, tmp_path)
+    assert [run.config.seed for run in again.runs] == [1]
+    assert "seed=0 is marked as finished, but lacks the checkpoint of its last epoch" in again.failed[first.path]
+    assert json.loads((tmp_path / "summary.json").read_text())["counts"] == {
+        "finished": 1,
+        "failed": 1,
+        "unfinished": 0,
+    }
 
 
 def test_a_full_disk_at_the_summary_loses_no_run(
@@ -162,7 +180,7 @@ def test_a_full_disk_at_the_summary_loses_no_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", full)
-        with pytest.raises(RunError, match=r"could not be written: .*No space left on device; no run is lost"):
+        with pytest.raises(RunError, match=r"could not be written: .*No space left on device\. Fix that"):
             swept([tiny], tmp_path)
     assert Layout(tmp_path / "seed=0").finished.exists()
 
@@ -273,7 +291,7 @@ class Breaking(Executor):
 
 def test_an_executor_that_breaks_down_ends_the_sweep_and_loses_nothing(tiny: RunConfig, tmp_path: Path) -> None:
     configs = gi.grid(tiny, {"seed": range(3)})
-    broke = r"the executor broke down \(BrokenExecutor: a child died\); 1 of 3 runs are finished, and nothing is lost"
+    broke = r"the executor broke down \(BrokenExecutor: a child died\); 1 of 3 runs are finished\. Sweep"
     with pytest.raises(RunError, match=broke):
         swept(configs, tmp_path, Breaking(1))
     before = saved(tmp_path)

@@ -136,9 +136,7 @@ def test_metrics_of_a_curriculum_are_of_all_training_pairs(tiny: RunConfig, tmp_
 
 def _learner(run: gi.Run) -> learner.Learner:
     params = run.params(0)
-    return learner.Learner(
-        run.config, run.task, run.training_set, params, initial=params, point=None, device=torch.device("cpu")
-    )
+    return learner.Learner(run.config, run.task, run.training_set, params, initial=params, device=torch.device("cpu"))
 
 
 def test_an_order_of_ones_own_is_kept_with_the_run(tiny: RunConfig, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from grokinterp.config import OptimConfig, RunConfig, SplitConfig, TaskConfig
 from grokinterp.losses import cross_entropy
 from grokinterp.models import transformer
 from grokinterp.runs.layout import Layout, RunError
-from grokinterp.runs.tensors import write_tensors
+from grokinterp.runs.tensors import read_tensors, write_tensors
 from grokinterp.tasks import all_pairs
+from grokinterp.training import many
 from grokinterp.training.loop import train
+from grokinterp.training.trainer import Trainer
 
 
 HOLD = """
@@ -103,7 +106,7 @@ def test_a_second_trainer_is_refused(tiny: RunConfig, tmp_path: Path) -> None:
 def test_checkpoints_without_a_config_are_refused(tiny: RunConfig, tmp_path: Path) -> None:
     layout = train(tiny, tmp_path, progress=False).layout
     layout.config.unlink()
-    with pytest.raises(RunError, match=r"holds checkpoints but no config\.json"):
+    with pytest.raises(RunError, match=r"holds files of a run but no config\.json"):
         train(tiny, tmp_path, progress=False)
     assert layout.epochs()[-1] == 24
 
@@ -209,3 +212,155 @@ def test_metrics_are_the_loss_over_all_classes_trained_on(tiny: RunConfig, tmp_p
             assert run.metrics.loss.sel(epoch=epoch, split=split).item() == pytest.approx(wanted, abs=1e-6)
         squared = sum(float(p.double().square().sum()) for p in params.values())
         assert run.metrics.squared_weight_norm.sel(epoch=epoch).item() == pytest.approx(squared, rel=1e-12)
+
+
+def everything(path: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name != ".lock"}
+
+
+def change_state(layout: Layout, change: Callable[[dict[str, torch.Tensor], dict[str, Any]], object]) -> None:
+    """Write another resume.safetensors."""
+    state, about = read_tensors(layout.resume)
+    change(state, about)
+    write_tensors(layout.resume, state, about)
+
+
+NOT_WHOLE = "must be a whole safetensors file"
+REFUSALS = {
+    "resume missing": (lambda layout: layout.resume.unlink(), {}, r"lacks the resume\.safetensors"),
+    "resume broken": (lambda layout: layout.resume.write_bytes(b"1"), {}, NOT_WHOLE),
+    "checkpoint broken": (
+        lambda layout: layout.checkpoint(24).write_bytes(b"1"),
+        {},
+        "must be a whole safetensors file",
+    ),
+    "checkpoint of another epoch": (
+        lambda layout: shutil.copy(layout.checkpoint(16), layout.checkpoint(24)),
+        {},
+        "must hold epoch 24, but was written at epoch 16",
+    ),
+    "split missing": (lambda layout: layout.split.unlink(), {}, r"there is no .*split\.safetensors"),
+    "metrics broken": (lambda layout: layout.metrics.write_text("{\n{\n"), {}, "line 1 of .* must be an epoch's JSON"),
+    "moment missing": (
+        lambda layout: change_state(layout, lambda state, _: state.pop("unembed.W_U/exp_avg")),
+        {},
+        "does not fit the run's config: the optimizer's state of 'unembed.W_U' .* lacks 'exp_avg'",
+    ),
+    "fewer epochs, and the last checkpoint missing": (
+        lambda layout: layout.checkpoint(24).unlink(),
+        {"epochs": 8},
+        "marked as finished, but lacks the checkpoint of its last epoch 24; restore 0000024.safetensors from a copy",
+    ),
+    "checkpoints missing": (lambda layout: shutil.rmtree(layout.checkpoints), {"epochs": 24}, "marked as finished"),
+    "all but metrics missing": (
+        lambda layout: (shutil.rmtree(layout.checkpoints), layout.resume.unlink(), layout.finished.unlink()),
+        {},
+        r"has metrics, but lacks the checkpoints and the resume\.safetensors",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", REFUSALS)
+def test_what_is_refused_is_left_as_it_was(tiny: RunConfig, damage: str, tmp_path: Path) -> None:
+    layout = train(tiny, tmp_path, progress=False).layout
+    do_damage, changes, message = REFUSALS[damage]
+    do_damage(layout)
+    before = everything(tmp_path)
+    with pytest.raises(RunError, match=message) as raised:
+        train(dataclasses.replace(tiny, **({"epochs": 30} | changes)), tmp_path, progress=False)
+    assert "\n" not in str(raised.value)
+    assert everything(tmp_path) == before
+
+
+def test_a_config_that_fails_late_leaves_no_run(tiny: RunConfig, tmp_path: Path) -> None:
+    optim = dataclasses.replace(tiny.optim, decay_of=(("no.such.*", 0.0),))
+    with pytest.raises(ValueError, match=r"decay_of has the pattern 'no\.such\.\*', which fits none"):
+        train(dataclasses.replace(tiny, optim=optim), tmp_path / "run", progress=False)
+    assert everything(tmp_path / "run") == {}
+    assert train(tiny, tmp_path / "run", progress=False).is_finished
+
+
+@pytest.mark.parametrize("left", ["metrics", "resume", "start", "finished"])
+def test_what_is_left_of_a_run_without_its_config_is_not_written_over(
+    tiny: RunConfig, left: str, tmp_path: Path
+) -> None:
+    getattr(Layout(tmp_path), left).write_text("{}")
+    before = everything(tmp_path)
+    with pytest.raises(RunError, match=r"holds files of a run but no config\.json"):
+        train(tiny, tmp_path, progress=False)
+    assert everything(tmp_path) == before
+
+
+def test_a_users_own_files_stay(tiny: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for notes in (tmp_path / "notes.md", tmp_path / "checkpoints" / ".notes.tmp"):
+        notes.write_text("mine")
+    train(dataclasses.replace(tiny, epochs=8), tmp_path, progress=False)
+    train(tiny, tmp_path, progress=False)
+    assert (tmp_path / "checkpoints" / ".notes.tmp").read_text() == (tmp_path / "notes.md").read_text() == "mine"
+
+
+def at_epoch(epoch: int, do: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do something right before an epoch's updates."""
+    real = Trainer.advance
+
+    def advance(trainer: Trainer) -> None:
+        if trainer.epoch == epoch:
+            do()
+        real(trainer)
+
+    monkeypatch.setattr(Trainer, "advance", advance)
+
+
+@pytest.mark.parametrize("what", ["moved", "deleted", "replaced"])
+def test_a_directory_that_goes_away_stops_training_and_is_not_made_anew(
+    tiny: RunConfig,
+    what: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    contents: Callable[[Path], dict[str, Any]],
+) -> None:
+    undisturbed = contents(train(tiny, tmp_path / "undisturbed", progress=False).path)
+    path, moved = tmp_path / "run", tmp_path / "moved"
+
+    def go_away() -> None:
+        shutil.rmtree(path) if what == "deleted" else path.rename(moved)
+        if what == "replaced":
+            path.mkdir()
+
+    with monkeypatch.context() as patch:
+        at_epoch(13, go_away, patch)
+        with pytest.raises(RunError, match=r"run was moved or deleted during training, which stopped; if it") as raised:
+            train(tiny, path, progress=False)
+    assert "lost" not in str(raised.value)
+    assert not any(path.iterdir()) if what == "replaced" else not path.exists()
+    if what != "deleted":
+        assert contents(train(tiny, moved, progress=False).path) == undisturbed
+
+
+@pytest.mark.parametrize("how", ["train", "train_many", "fork"])
+def test_another_working_directory_changes_nothing(
+    tiny: RunConfig, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    parent = train(dataclasses.replace(tiny, epochs=8), "parent", progress=False)
+    config = dataclasses.replace(tiny, seed=1)
+    with monkeypatch.context() as patch:
+        if how != "train_many":
+            at_epoch(13, lambda: os.chdir(tmp_path / "there"), patch)
+        else:
+            advance = many._advance
+            patch.setattr(many, "_advance", lambda trainers: (os.chdir(tmp_path / "there"), advance(trainers)))
+        if how == "train":
+            run = train(config, "run", progress=False)
+        elif how == "fork":
+            run = parent.fork(8, "run", {"epochs": 24}, progress=False)
+        else:
+            run = many.train_many([config], ["run"], progress=False)[0]
+    monkeypatch.chdir(tmp_path / "there")
+    assert run.is_finished
+    assert run.snapshot().epoch == 24
+    assert list((tmp_path / "there").iterdir()) == []
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {"parent", "run"}

@@ -177,7 +177,7 @@ def test_grokfast_goes_on_to_the_same_bits_from_a_file(kind: str, updates: int, 
     generator = torch.Generator().get_state()
     point = ResumePoint(epoch=updates, step=updates, seconds=0.0, generator=generator, optimizer=state)
     write_resume(Layout(tmp_path).resume, point)
-    resumed.load(read_resume(Layout(tmp_path)).optimizer)
+    resumed.load(read_resume(Layout(tmp_path), SHAPES).optimizer)
     for seed in range(updates, updates + 7):
         assert_same(resumed(draw(seed)), grokfast(draw(seed)), rtol=0.0, atol=0.0)
 

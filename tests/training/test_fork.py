@@ -154,6 +154,34 @@ def test_a_fork_that_cannot_be_is_refused(parent: Run, tmp_path: Path, changes: 
     assert not (tmp_path / "fork").exists()
 
 
+def test_a_fork_of_a_damaged_state_begins_nothing(parent: Run, tmp_path: Path) -> None:
+    state, about = gi.runs.tensors.read_tensors(parent.layout.resume)
+    state["unembed.W_U/exp_avg_sq"] = torch.tensor(1.0)
+    gi.runs.tensors.write_tensors(parent.layout.resume, state, about)
+    with pytest.raises(RunError, match=r"its unembed\.W_U/exp_avg_sq must be torch\.float32 of shape \(16, 8\)"):
+        parent.fork(24, tmp_path / "fork", {"epochs": 30}, progress=False)
+    assert not (tmp_path / "fork").exists()
+
+
+def test_a_fork_whose_optimizer_remembers_something_else_begins_nothing(tiny: RunConfig, tmp_path: Path) -> None:
+    parent = train(change(tiny, {"aids.grokfast": "ma", "aids.grokfast_window": 3}), tmp_path / "p", progress=False)
+    changes = {"aids.grokfast_window": 4, "epochs": 30}
+    with pytest.raises(ValueError, match=r"the parent's state does not fit the fork's config: .* fresh_optimizer=True"):
+        parent.fork(24, tmp_path / "fork", changes, progress=False)
+    assert [path.name for path in (tmp_path / "fork").iterdir()] == [".lock"]
+    fork = parent.fork(24, tmp_path / "fork", changes, fresh_optimizer=True, progress=False)
+    assert fork.epochs[-1] == 30
+
+
+def test_a_fork_that_was_killed_while_it_began_is_begun_again(parent: Run, tmp_path: Path) -> None:
+    layout = parent.fork(24, tmp_path / "fork", {"epochs": 25}, progress=False).layout
+    for left in (layout.config, layout.metrics, layout.finished, layout.checkpoint(25)):
+        left.unlink()
+    with pytest.raises(RunError, match=r"holds files of a run but no config\.json"):
+        train(parent.config, layout.root, progress=False)
+    assert parent.fork(24, layout.root, {"epochs": 25}, progress=False).epochs == (24, 25)
+
+
 def test_a_directory_with_another_run_is_refused(parent: Run, tmp_path: Path) -> None:
     first = parent.fork(16, tmp_path / "first", progress=False)
     with pytest.raises(RunError, match=r"holds a run with another config: optim\.weight_decay is 1\.0 there, 0"):

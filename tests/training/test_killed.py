@@ -83,8 +83,8 @@ def test_killed_at_every_write_in_turn(
         run = train(config, tmp_path / f"{moments}", progress=False)
         assert contents(run.path) == undisturbed, f"killed at write {moments}"
         moments += 1
-    # Three files at the start, the metrics made anew, two files for each of five checkpoints.
-    assert moments >= 14
+    # Three files at the start, two for each of five checkpoints.
+    assert moments >= 13
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="only POSIX systems have SIGKILL")
@@ -183,6 +183,7 @@ def test_a_run_killed_before_its_first_resume_file_begins_again(
     train(dataclasses.replace(tiny, epochs=1), layout.root, progress=False)
     for path in (layout.checkpoint(1), layout.resume, layout.finished):
         path.unlink()
+    layout.metrics.write_text(layout.metrics.read_text().splitlines(keepends=True)[0])
 
     assert contents(train(tiny, layout.root, progress=False).path) == contents(undisturbed.path)
 
@@ -203,8 +204,11 @@ def test_a_half_written_line_of_metrics_is_written_again(
 def test_what_a_killed_trainer_was_writing_is_removed(tiny: RunConfig, tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     train(dataclasses.replace(tiny, epochs=8), tmp_path, progress=False)
-    left = [layout.checkpoints / ".0000016.safetensors.123.tmp", tmp_path / ".resume.safetensors.123.tmp"]
-    others = [tmp_path / ".report.html.123.tmp", tmp_path / "notes.tmp"]
+    left = [
+        layout.checkpoints / ".0000016.safetensors.0123456789abcdef.tmp",
+        tmp_path / ".resume.safetensors.0123456789abcdef.tmp",
+    ]
+    others = [tmp_path / ".report.html.0123456789abcdef.tmp", tmp_path / "notes.tmp", layout.checkpoints / ".notes.tmp"]
     for path in left + others:
         path.write_bytes(b"half")
     train(tiny, tmp_path, progress=False)

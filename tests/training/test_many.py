@@ -71,7 +71,7 @@ def test_a_stopped_batch_of_runs_goes_on(tiny: RunConfig, tmp_path: Path, monkey
 
     with monkeypatch.context() as patched:
         patched.setattr(trainer, "write_resume", full)
-        with pytest.raises(RunError, match="No space left on device; nothing before is lost"):
+        with pytest.raises(RunError, match="No space left on device; its last checkpoint is that of epoch 8"):
             train_many(configs, paths, progress=False)
     runs = train_many(configs, paths, progress=False)
     assert all(run.is_finished for run in runs)

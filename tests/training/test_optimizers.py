@@ -304,7 +304,7 @@ def test_a_state_goes_on_to_the_same_bits_in_the_middle_of_updates(name: str, to
 
     again = leaves(halfway)
     resumed = Optimizer(again, config, initial=draw(1))
-    resumed.load(read_resume(Layout(tmp_path)).optimizer)
+    resumed.load(read_resume(Layout(tmp_path), SHAPES).optimizer)
     update(resumed, again, range(5, 10))
     assert all(torch.equal(again[parameter], p) for parameter, p in whole.items())
     assert all(not torch.equal(again[parameter], p) for parameter, p in halfway.items())
@@ -375,3 +375,15 @@ def test_a_torch_without_muon_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delattr(torch.optim, "Muon")
     with pytest.raises(ImportError, match=r"name='Muon' needs torch\.optim\.Muon, which came with torch 2\.9, got"):
         Optimizer(draw(0), OptimConfig(name="Muon"), initial=draw(1))
+
+
+@pytest.mark.parametrize(("name", "key"), [("AdamW", "exp_avg_sq"), ("SGD", "momentum_buffer"), ("Muon", "exp_avg")])
+def test_a_moment_that_is_a_single_number_is_refused(name: str, key: str) -> None:
+    params = leaves(draw(0))
+    optimizer = Optimizer(params, OptimConfig(name=name, momentum=0.9), initial=draw(1))
+    update(optimizer, params, range(2))
+    state = optimizer.state()
+    parameter = next(parameter for parameter, entry in state.items() if key in entry)
+    state[parameter][key] = torch.tensor(0.5)
+    with pytest.raises(ValueError, match=rf"is of another model: {key} is \(\), not \("):
+        optimizer.load(state)

