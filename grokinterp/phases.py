@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 import xarray as xr
 
-from grokinterp import labels
+from grokinterp import arguments, labels
 
 
 RULES: Final = {
@@ -68,6 +68,12 @@ def detect(
         >>> found.event_epoch.sel(event="memorised").item() < 300
         True
     """
+    memorised, generalising = (
+        arguments.fraction(memorised, "memorised"),
+        arguments.fraction(generalising, "generalising"),
+    )
+    grokked, settled = arguments.fraction(grokked, "grokked"), arguments.fraction(settled, "settled")
+    sustained = arguments.integer(sustained, "sustained", minimum=1)
     _require_loss(ds)
     epochs = ds.epoch.values
     name, train, test = _shares(ds)
@@ -135,6 +141,8 @@ def grokking_times(ds: xr.Dataset, *, memorised: float = 0.99, grokked: float = 
         >>> found.is_censored.item(), found.delay.item() == found.grokked.item() - found.memorised.item()
         (False, True)
     """
+    memorised, grokked = arguments.fraction(memorised, "memorised"), arguments.fraction(grokked, "grokked")
+    sustained = arguments.integer(sustained, "sustained", minimum=1)
     if "accuracy" not in ds:
         _require_loss(ds)
     epochs = ds.epoch.values
@@ -218,6 +226,10 @@ def slingshots(
         >>> slingshots(ds, memorised=0.9).start.values.tolist()
         [60.0]
     """
+    factor = arguments.number(factor, "factor", minimum=0, exclusive=True)
+    least, growth = arguments.number(least, "least", minimum=0), arguments.number(growth, "growth", minimum=0)
+    memorised = arguments.fraction(memorised, "memorised")
+    sustained = arguments.integer(sustained, "sustained", minimum=1)
     _require_loss(ds)
     if "weight_norm" not in ds or "unembed.W_U" not in ds.weight_norm.parameter:
         msg = "slingshots need the 'weight_norm' of unembed.W_U: add gi.progress.weight_norm to the trajectory."
@@ -279,9 +291,6 @@ def _stretches(holds: np.ndarray) -> list[tuple[int, int]]:
 
 def _first_sustained(epochs: np.ndarray, holds: np.ndarray, sustained: int) -> float:
     """The first epoch from which a condition holds for some entries in a row, NaN if none."""
-    if sustained < 1:
-        msg = f"sustained must be at least 1, got {sustained}."
-        raise ValueError(msg)
     if len(holds) < sustained:
         return float("nan")
     runs = np.lib.stride_tricks.sliding_window_view(holds, sustained).all(axis=1)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,7 +12,9 @@ import xarray as xr
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp.basis import Basis, task_basis
+from grokinterp.labels import DIMENSIONS, SPLITS
 from grokinterp.models import forward, lens
 from grokinterp.models.config import ModelConfig, Sequence, TransformerConfig
 from grokinterp.models.factored import FactoredActivations, factored_activations
@@ -51,6 +53,8 @@ class Snapshot:
     hook: Hook | None = None
 
     def __post_init__(self) -> None:
+        if self.epoch is not None:
+            object.__setattr__(self, "epoch", arguments.integer(self.epoch, "epoch", minimum=0))
         wanted = shapes(self.config, self.task)
         found = {name: tuple(p.shape) for name, p in self.params.items()}
         for name in sorted(wanted.keys() | found.keys()):
@@ -153,10 +157,7 @@ class Snapshot:
             ValueError: If the model has no such hook.
         """
         names = forward.hook_names(self.config)
-        if name not in names:
-            msg = f"hook must be one of {', '.join(names)}, got {name!r}."
-            raise ValueError(msg)
-        _, (kept,) = self._forward(name)
+        _, (kept,) = self._forward(arguments.one_of(name, names, "hook"))
         return kept.reshape(*self.task.shape, *kept.shape[1:])
 
     @property
@@ -170,11 +171,8 @@ class Snapshot:
         Raises:
             ValueError: If the split is none of these, or not known to the snapshot.
         """
-        if split == "all":
+        if arguments.one_of(split, SPLITS, "split") == "all":
             return torch.ones(self.task.shape, dtype=torch.bool)
-        if split not in ("train", "test"):
-            msg = f"split must be train, test or all, got {split!r}."
-            raise ValueError(msg)
         if self.is_train is None:
             msg = f"split={split!r} needs to know the training pairs; pass is_train to gi.snapshot, or use split='all'."
             raise ValueError(msg)
@@ -231,6 +229,7 @@ def snapshot(
         TypeError: If it is no TransformerLens model.
         ValueError: If the model is of a kind that this library does not read, or does not fit the task.
     """
+    sequence = arguments.one_of(sequence, get_args(Sequence), "sequence")
     params, config = lens.from_transformer_lens(model, sequence)
     task = addition_of(params, config) if task is None else task
     return Snapshot(params=params, config=for_task(params, config, task), task=task, is_train=is_train, epoch=epoch)
@@ -250,12 +249,24 @@ class Measure:
         compute: What gives it.
         arguments: JSON values; recorded in the result's attributes and in caches.
         renamed_from: The name that the quantity had at first, where `named` gave it another.
+
+    Raises:
+        ValueError: If the name is not an identifier, or is the name of a dimension, whose place it would take in a
+            Dataset.
     """
 
     name: str
     compute: Callable[[Snapshot], xr.DataArray]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     renamed_from: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isidentifier() or self.name in DIMENSIONS:
+            msg = (
+                "the name of a measure must be a word of letters, digits and underscores that is not the name of a "
+                f"dimension such as epoch or split, got {arguments.shown(self.name)}."
+            )
+            raise ValueError(msg)
 
     def __call__(self, model: object) -> xr.DataArray:
         """The quantity of a snapshot, or of a TransformerLens model."""
@@ -266,7 +277,11 @@ class Measure:
         return result.assign_attrs(attrs)
 
     def named(self, name: str) -> "Measure":
-        """The same quantity under another name, for a second one of its kind in a trajectory."""
+        """The same quantity under another name, for a second one of its kind in a trajectory.
+
+        Raises:
+            ValueError: If the name is not an identifier, or is the name of a dimension.
+        """
         return replace(self, name=name, renamed_from=self.renamed_from or self.name)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import xarray as xr
 from tqdm.auto import tqdm
 
+from grokinterp import arguments
 from grokinterp.runs.kept import AnyMeasure, KeptMeasure
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import Run
@@ -53,15 +54,14 @@ def trajectory(
         >>> ds.loss.sel(epoch=0, split="train").item()
         4.755...
     """
+    chosen = None if epochs is None else arguments.integers(epochs, "epochs", minimum=0)
+    cache, progress = arguments.flag(cache, "cache"), arguments.flag(progress, "progress")
     _refuse_twice([measure.name for measure in measures if isinstance(measure, Measure)])
     stores = [KeptMeasure(run, measure, cache=cache) for measure in measures]
-    wanted = _known(run, stores) if epochs is None else list(epochs)
-    if not wanted and epochs is None:
+    wanted = _known(run, stores) if chosen is None else chosen
+    if not wanted:
         msg = f"{run.path} has no checkpoint yet; train it first."
         raise RunError(msg)
-    if not wanted:
-        msg = f"epochs must name at least one checkpoint of {run.path}, got none."
-        raise ValueError(msg)
     todo = [(epoch, [store for store in stores if epoch not in store.results]) for epoch in wanted]
     todo = [(epoch, missing) for epoch, missing in todo if missing]
     saved = time.monotonic()

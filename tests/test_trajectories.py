@@ -146,7 +146,7 @@ def test_a_name_that_is_used_again_brings_no_other_quantity_back(run: gi.Run) ->
 
 
 def test_without_epochs_there_is_nothing_to_measure(run: gi.Run) -> None:
-    with pytest.raises(ValueError, match="epochs must name at least one checkpoint"):
+    with pytest.raises(ValueError, match=r"epochs must be one or more integers of at least 0, got \[\]"):
         gi.trajectory(run, [gi.progress.losses], epochs=[], cache=False, progress=False)
     for epoch in run.epochs:
         run.layout.checkpoint(epoch).unlink()

@@ -13,7 +13,7 @@ import xarray as xr
 from jaxtyping import Bool
 from torch import Tensor
 
-from grokinterp import labels
+from grokinterp import arguments, labels
 from grokinterp.config import RunConfig
 from grokinterp.models import lens
 from grokinterp.models.init import Params, shapes
@@ -191,6 +191,7 @@ class Run:
             raise RunError(msg)
         if epoch is None:
             return epochs[-1]
+        epoch = arguments.integer(epoch, "epoch")
         if epoch not in epochs:
             near = min(epochs, key=lambda known: abs(known - epoch))
             msg = f"{self.path} has no checkpoint of epoch {epoch}; the nearest is {near}."

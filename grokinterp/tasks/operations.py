@@ -1,6 +1,5 @@
 """What is learned: a binary operation as a table, its tokens, and its group if it has one."""
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp.tasks import groups
 from grokinterp.tasks.groups import Group
 
@@ -210,14 +210,10 @@ def operation(name: Operation, p: int, *, seed: int = 0) -> Task:
         >>> operation("division", 5).table[3].tolist()
         [3, 4, 1, 2]
     """
-    if name not in OPERATIONS:
-        msg = f"operation must be one of {', '.join(OPERATIONS)}, got {name!r}{_suggestion(name)}."
-        raise ValueError(msg)
+    name = arguments.one_of(name, OPERATIONS, "operation", aliases=_OTHER_NAMES)
+    p, seed = arguments.integer(p, "p", minimum=2), arguments.seed(seed)
     if name in IN_S5:
         return _in_s5(name)
-    if p < 2:
-        msg = f"p must be at least 2, got p={p}."
-        raise ValueError(msg)
     x = torch.arange(p)
     group, elements, y = None, None, x
     if name == "division":
@@ -307,13 +303,6 @@ def _in_s5(name: Operation) -> Task:
         group=None,
         elements=None,
     )
-
-
-def _suggestion(name: str) -> str:
-    """The end of an error: which of our names an unknown one may stand for."""
-    near = difflib.get_close_matches(name.lower().replace("_", ""), OPERATIONS, n=1, cutoff=0.4)
-    near = [_OTHER_NAMES[name]] if name in _OTHER_NAMES else near
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _inverses(p: int) -> Int[Tensor, " p"]:
