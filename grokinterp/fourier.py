@@ -256,7 +256,7 @@ def key_frequencies(model: object, rule: Rule = "logits", threshold: float | Non
         Frequencies in order; for a group that is not cyclic, numbers of irreps in the task's basis.
 
     Raises:
-        ValueError: If the rule is unknown or the task has no group.
+        ValueError: If the rule is unknown, the threshold is not from 0 to 1, or the task has no group.
 
     Source:
         `neurons` is the rule of the code of Nanda et al. 2023, arXiv:2301.05217 (its default is taken before

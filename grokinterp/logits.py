@@ -77,6 +77,9 @@ def fve(*, centering: Centering = "class") -> Measure:
     Returns:
         Measure giving `logit_fve`, dims (frequency,).
 
+    Raises:
+        ValueError: If `centering` is unknown; when applied, if the task has no group.
+
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.2: "95% of the variance", by least squares, which for
         orthogonal waves is projection. Which mean they take out is not known; hence the argument.

@@ -119,7 +119,7 @@ def clusters(model: object, *, threshold: float = 0.85) -> dict[int, list[int]]:
         Numbers of neurons by frequency; frequencies without any are left out.
 
     Raises:
-        ValueError: If the task has no group.
+        ValueError: If the threshold is not from 0 to 1, or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.4: clusters of neurons, those below .85 in none.
@@ -152,7 +152,7 @@ def polynomials(
         Activations, to take the place of `snapshot.neurons`.
 
     Raises:
-        ValueError: If the task has no group, or `terms` is unknown.
+        ValueError: If the threshold is not from 0 to 1, `terms` is unknown, or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.4: 433 neurons replaced by polynomials of degree 2.
@@ -244,6 +244,9 @@ def counts(*, threshold: float = 0.85) -> Measure:
 
     Returns:
         Measure giving `neurons_per_frequency`, dims (frequency,), whole numbers.
+
+    Raises:
+        ValueError: If the threshold is not from 0 to 1; when applied, if the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217: clusters of neurons, those below .85 in none.

@@ -57,7 +57,7 @@ def detect(
 
     Raises:
         KeyError: If `loss` is missing.
-        ValueError: If `sustained` is below 1.
+        ValueError: If a threshold is out of range, or `sustained` is below 1.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 5.2, name the three phases, with boundaries set by hand.
@@ -133,7 +133,7 @@ def grokking_times(ds: xr.Dataset, *, memorised: float = 0.99, grokked: float = 
 
     Raises:
         KeyError: If there is neither accuracy nor loss.
-        ValueError: If there are fewer entries than `sustained`, or that is below 1.
+        ValueError: If there are fewer entries than `sustained`, it is below 1, or a threshold is out of range.
 
     Examples:
         >>> import grokinterp as gi
@@ -209,7 +209,7 @@ def slingshots(
 
     Raises:
         KeyError: If `loss` or the unembedding's norm is missing.
-        ValueError: If `sustained` is below 1.
+        ValueError: If a threshold is out of range, or `sustained` is below 1.
 
     Source:
         Thilak et al. 2022, arXiv:2206.04817: with Adam and no weight decay, late in training, the norm of the last

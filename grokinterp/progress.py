@@ -77,7 +77,8 @@ def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correctio
         Measure giving `restricted_loss`, a number in nats.
 
     Raises:
-        ValueError: If a key is no block of the task's basis, the task has no group, or the split is unknown.
+        ValueError: If a key, the split or the flag is invalid; when applied, if a key is no block of the task's basis,
+            or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, "restricted loss"; `trig_loss` in the code. Two directions per
@@ -154,7 +155,8 @@ def excluded_loss(keys: Iterable[int] | None = None, *, split: Split = "train", 
         Measure giving `excluded_loss`, a number in nats.
 
     Raises:
-        ValueError: If a key is no block of the task's basis, the task has no group, or the split or form is unknown.
+        ValueError: If a key, the split or the form is invalid; when applied, if a key is no block of the task's basis,
+            or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, "excluded loss", there of the key frequencies. The published curve,
@@ -221,7 +223,8 @@ def excluded_loss_by_frequency(
         Measure giving `excluded_loss_by_frequency`, dims (frequency,), nats.
 
     Raises:
-        ValueError: If a key is no block of the task's basis, the task has no group, or the split or form is unknown.
+        ValueError: If a key, the split or the form is invalid; when applied, if a key is no block of the task's basis,
+            or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, figure 15; `excluded_loss_2D` and `excluded_loss_3D` in their notebook's
@@ -258,7 +261,8 @@ def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: boo
         Measure giving `trig_loss`, a number in nats.
 
     Raises:
-        ValueError: If a key is no block of the task's basis, the task has no group, or the split is unknown.
+        ValueError: If a key, the split or the flag is invalid; when applied, if a key is no block of the task's basis,
+            or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.2: 2.4e-7 becomes 4.7e-8. What their code calls

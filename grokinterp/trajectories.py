@@ -35,7 +35,7 @@ def trajectory(
     Args:
         run: Finished or not.
         measures: Measures, or functions from a Snapshot to a named DataArray.
-        epochs: Which; default: those of `known_epochs`, every checkpoint among them.
+        epochs: In any order; default: those of `known_epochs`, every checkpoint among them.
         cache: Whether to read and write `analysis/`. That of a bundled run, or in a folder that cannot be
             written, is only read.
         progress: Whether to show a progress bar.
@@ -44,7 +44,7 @@ def trajectory(
         Dataset with a variable per measure, over `epoch` and the measure's own dimensions.
 
     Raises:
-        ValueError: If two measures give the same name (rename one with `Measure.named`), or `epochs` is empty.
+        ValueError: If two measures give the same name (rename one with `Measure.named`), or `epochs` is invalid.
         RunError: If a checkpoint is missing or broken, or there is none.
 
     Examples:

@@ -27,6 +27,7 @@ def neuron_clusters(ds: xr.Dataset, *, threshold: float = 0.85) -> go.Figure:
 
     Raises:
         KeyError: If one of the variables is missing.
+        ValueError: If the threshold is not from 0 to 1.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, Figure 5a.

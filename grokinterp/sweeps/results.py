@@ -45,7 +45,7 @@ def collect(source: Source, *, memorised: float = 0.99, grokked: float = 0.95, s
 
     Raises:
         RunError: If there is no run, or one cannot be read.
-        ValueError: If two runs have one config.
+        ValueError: If two runs have one config, a threshold is not from 0 to 1, or `sustained` is below 1.
 
     Examples:
         >>> import tempfile, grokinterp as gi
