@@ -16,6 +16,7 @@ from torch import Tensor
 
 
 MAX_SHOWN = 60
+MAX_SEED = 2**63 - 1
 
 Bound = int | float | None  # Both, since run-time type checks tell them apart.
 
@@ -97,17 +98,71 @@ def number(
     return float(found)
 
 
-def integers(values: object, what: str, *, minimum: int | None = None) -> tuple[int, ...]:
-    """Distinct integers in ascending order: key frequencies, heads, neurons.
-
-    Args:
-        values: A single integer, or an iterable or one-dimensional array of integers. At least one.
-        what: The argument's name, for the error.
-        minimum: The smallest valid value.
+def fraction(value: object, what: str) -> float:
+    """A number from 0 to 1, both included: an accuracy, or a fraction of variance explained.
 
     Raises:
-        ValueError: If there is none, or any of them is not an integer or is too small. Text and boolean masks are not
-            integers.
+        ValueError: As `number`.
+    """
+    return number(value, what, minimum=0, maximum=1)
+
+
+def flag(value: object, what: str) -> bool:
+    """True or False, also numpy's or torch's; numbers and text are neither.
+
+    Args:
+        value: The flag.
+        what: The argument's name, for the error.
+
+    Raises:
+        ValueError: If it is neither.
+
+    Examples:
+        >>> flag("no", "bias_correction")
+        Traceback (most recent call last):
+        ValueError: bias_correction must be True or False, got 'no'.
+    """
+    array = _as_array(value)
+    if isinstance(value, bool) or (array is not None and array.ndim == 0 and array.dtype.kind == "b"):
+        return bool(value)
+    raise ValueError(_message(what, "True or False", value))
+
+
+def seed(value: object, what: str = "seed") -> int:
+    """The seed of a generator.
+
+    Args:
+        value: As for `integer`.
+        what: The argument's name, for the error.
+
+    Raises:
+        ValueError: If it is not an integer that numpy, torch and Python all take: from 0 to 2**63 - 1.
+    """
+    return integer(value, what, minimum=0, maximum=MAX_SEED)
+
+
+def integers(
+    values: object,
+    what: str,
+    *,
+    minimum: int | None = None,
+    maximum: int | None = None,
+    in_order: bool = True,
+    may_be_empty: bool = False,
+) -> tuple[int, ...]:
+    """Distinct integers: key frequencies, heads, neurons.
+
+    Args:
+        values: A single integer, or an iterable or one-dimensional array of integers.
+        what: The argument's name, for the error.
+        minimum: The smallest valid value.
+        maximum: The largest valid value.
+        in_order: Whether they are sorted in ascending order; if not, they stay in the given order.
+        may_be_empty: Whether no integer at all is valid.
+
+    Raises:
+        ValueError: If there is none, or any of them is not an integer or is out of range. Text and boolean masks are
+            not integers.
 
     Examples:
         >>> integers(np.array([42, 14, 14]), "keys", minimum=1)
@@ -117,14 +172,14 @@ def integers(values: object, what: str, *, minimum: int | None = None) -> tuple[
         ValueError: keys must be one or more integers of at least 1, got '14'.
     """
     listed = _listed(values)
-    wanted = "one or more integers" + _range(minimum, None)
+    wanted = ("integers" if may_be_empty else "one or more integers") + _range(minimum, maximum)
     try:
-        found = [integer(value, what, minimum=minimum) for value in listed or ()]
+        found = None if listed is None else [integer(i, what, minimum=minimum, maximum=maximum) for i in listed]
     except ValueError:
-        found = []
-    if not found:
+        found = None
+    if found is None or not (found or may_be_empty):
         raise ValueError(_message(what, wanted, values if listed is None or _is_array(values) else listed))
-    return tuple(sorted(set(found)))
+    return tuple(sorted(set(found)) if in_order else dict.fromkeys(found))
 
 
 def keys(values: object, what: str = "keys") -> tuple[int, ...]:
@@ -160,15 +215,38 @@ def one_of(
         ValueError: split must be one of train, test, all, got 'tets'; did you mean 'test'?
     """
     known = list(choices)
-    # Types too, since True == 1 and 1.0 == 1.
+    # Types too, since True == 1 and 1.0 == 1; but text of numpy's type is text.
+    kind = str if isinstance(value, str) else type(value)
     for choice in known:
-        if type(choice) is type(value) and choice == value:
+        if type(choice) is kind and choice == value:
             return choice
     suggestion = aliases.get(value) if isinstance(value, str) else None
     suggestion = suggestion or nearest(value, [choice for choice in known if isinstance(choice, str)])
     end = f"; did you mean {suggestion!r}?" if suggestion else "."
     msg = f"{what} must be one of {', '.join(map(str, known))}, got {shown(value)}{end}"
     raise ValueError(msg)
+
+
+def some_of(values: object, choices: Iterable[Any], what: str) -> tuple[Any, ...]:
+    """One or more of some choices, in the given order.
+
+    Args:
+        values: An iterable of choices, or a single one.
+        choices: The valid ones.
+        what: The argument's name, for the error.
+
+    Raises:
+        ValueError: If there is none, or one is not among the choices.
+
+    Examples:
+        >>> some_of("W_E", ("W_E", "W_U"), "at")
+        ('W_E',)
+    """
+    listed = [values] if isinstance(values, str) else _listed(values)
+    known = list(choices)
+    if not listed:
+        raise ValueError(_message(what, f"one or more of {', '.join(map(str, known))}", values))
+    return tuple(one_of(value, known, what) for value in listed)
 
 
 def nearest(word: object, choices: Sequence[str], *, cutoff: float = 0.4) -> str | None:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp.tasks.groups import Group
 from grokinterp.tasks.irreps import real_irreps
 from grokinterp.tasks.operations import Task
@@ -70,14 +71,15 @@ class Basis:
         """The blocks as sorted integers without repetition.
 
         Raises:
-            ValueError: If a block is not in the basis.
+            ValueError: If a block is not an integer, or is not in the basis.
         """
-        wanted = sorted({int(k) for k in blocks})
+        wanted = arguments.integers(blocks, "keys", may_be_empty=True)
         unknown = [k for k in wanted if k not in self.block_names]
         if unknown:
-            msg = f"keys must be blocks of the task's basis, {self.blocks[0]}..{self.blocks[-1]}, got {unknown}."
+            known = f"{self.blocks[0]}..{self.blocks[-1]}" if self.blocks else "which has none"
+            msg = f"keys must be blocks of the task's basis, {known}, got {unknown}."
             raise ValueError(msg)
-        return wanted
+        return list(wanted)
 
 
 def frequencies(n: int) -> tuple[int, ...]:
@@ -87,7 +89,7 @@ def frequencies(n: int) -> tuple[int, ...]:
         >>> frequencies(7), frequencies(8)
         ((1, 2, 3), (1, 2, 3, 4))
     """
-    return tuple(range(1, n // 2 + 1))
+    return tuple(range(1, arguments.integer(n, "n", minimum=1) // 2 + 1))
 
 
 def fourier_basis(n: int) -> Basis:
@@ -104,6 +106,7 @@ def fourier_basis(n: int) -> Basis:
         >>> basis.names, basis.block.tolist()
         (('const', 'cos 1', 'sin 1', 'cos 2', 'sin 2'), [0, 1, 1, 2, 2])
     """
+    n = arguments.integer(n, "n", minimum=1)
     x = torch.arange(n, dtype=torch.float64)
     rows, block, names = [torch.full((n,), 1 / math.sqrt(n), dtype=torch.float64)], [0], ["const"]
     for k in frequencies(n):

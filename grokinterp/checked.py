@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, Union
 
 import numpy as np
 
-from grokinterp.arguments import integer, nearest, number, one_of, shown
+from grokinterp.arguments import MAX_SEED, integer, nearest, number, one_of, shown
 
 
 C = TypeVar("C")
@@ -24,8 +24,8 @@ NotNegativeInt = Annotated[int, partial(integer, minimum=0)]
 Positive = Annotated[float, partial(number, above=0)]
 NotNegative = Annotated[float, partial(number, minimum=0)]
 BelowOne = Annotated[float, partial(number, minimum=0, below=1)]
-# The seeds that torch.Generator accepts.
-Seed = Annotated[int, partial(integer, minimum=-(2**63), maximum=2**64 - 1)]
+
+Seed = Annotated[int, partial(integer, minimum=0, maximum=MAX_SEED)]
 
 
 class Checked:

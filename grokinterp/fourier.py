@@ -8,7 +8,7 @@ import xarray as xr
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from grokinterp import labels, neurons
+from grokinterp import arguments, labels, neurons
 from grokinterp import logits as logits_
 from grokinterp.basis import Basis, coefficients, power, project
 from grokinterp.snapshots import Measure, Snapshot, as_snapshot, measure
@@ -160,7 +160,7 @@ def outside(keys: Iterable[int]) -> Measure:
         >>> outside([1, 3])(gi.testing.planted_snapshot(7, keys=(1, 3))).values.round(9).tolist()
         [0.0, 0.0]
     """
-    wanted = sorted({int(k) for k in keys})
+    wanted = list(arguments.keys(keys))
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         inside = {name: project(x, snapshot.basis, wanted) for name, x in _matrices(snapshot).items()}
@@ -213,11 +213,11 @@ def embedding_circles(keys: Iterable[int]) -> Measure:
     Raises:
         ValueError: If a key is no frequency of the task's basis, or has no sin, as p/2 for even p.
     """
-    wanted = sorted({int(k) for k in keys})
+    wanted = list(arguments.keys(keys))
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         basis = snapshot.basis
-        flat = [k for k in basis.check(wanted) if k == 0 or len(basis.rows([k])) != 2]
+        flat = [k for k in wanted if len(basis.rows([k])) != 2]
         if flat:
             msg = f"keys must be frequencies with a cos and a sin, which span a plane, got {flat}."
             raise ValueError(msg)
@@ -257,7 +257,7 @@ def key_frequencies(model: object, rule: Rule = "logits", threshold: float | Non
         Frequencies in order; for a group that is not cyclic, numbers of irreps in the task's basis.
 
     Raises:
-        ValueError: If the rule is unknown or the task has no group.
+        ValueError: If the rule is unknown, the threshold is not from 0 to 1, or the task has no group.
 
     Source:
         `neurons` is the rule of the code of Nanda et al. 2023, arXiv:2301.05217 (its default is taken before
@@ -270,11 +270,9 @@ def key_frequencies(model: object, rule: Rule = "logits", threshold: float | Non
         >>> key_frequencies(gi.testing.planted_snapshot(113, keys=(14, 56)))
         (14, 56)
     """
-    if rule not in THRESHOLDS:
-        msg = f"rule must be one of {', '.join(THRESHOLDS)}, got {rule!r}."
-        raise ValueError(msg)
+    default = THRESHOLDS[arguments.one_of(rule, THRESHOLDS, "rule")]
+    limit = default if threshold is None else arguments.fraction(threshold, "threshold")
     snapshot = as_snapshot(model)
-    limit = THRESHOLDS[rule] if threshold is None else threshold
     blocks = torch.tensor(snapshot.basis.blocks)
     if rule == "logits":
         keys = blocks[logits_.product_shares(snapshot) > limit]

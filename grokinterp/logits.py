@@ -5,15 +5,15 @@ product alone has the same inner product with them as with the logits of all pai
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, get_args
 
 import torch
 import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
-from grokinterp import labels
+from grokinterp import arguments, labels
 from grokinterp.basis import coefficients as coefficients_in
 from grokinterp.basis import project, task_basis
 from grokinterp.snapshots import Measure, Snapshot, as_snapshot, kept, measure
@@ -50,7 +50,7 @@ def wave_logits(snapshot: Snapshot, keys: Iterable[int]) -> Float64[Tensor, "s c
     basis = snapshot.basis
     coefficient = dict(zip(basis.blocks, wave_coefficients(snapshot), strict=True))
     total = torch.zeros_like(snapshot.product_means)
-    for k in basis.check(keys):
+    for k in basis.check(arguments.keys(keys)):
         rows = basis.rows([k])
         total += coefficient[k] / (len(rows) * _pairs_per_product(snapshot)).sqrt() * rows.T @ rows
     return total
@@ -78,6 +78,9 @@ def fve(*, centering: Centering = "class") -> Measure:
     Returns:
         Measure giving `logit_fve`, dims (frequency,).
 
+    Raises:
+        ValueError: If `centering` is unknown; when applied, if the task has no group.
+
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.2: "95% of the variance", by least squares, which for
         orthogonal waves is projection. Which mean they take out is not known; hence the argument.
@@ -87,6 +90,7 @@ def fve(*, centering: Centering = "class") -> Measure:
         >>> fve()(gi.testing.planted_snapshot(7, keys=(1, 3))).values.round(6).tolist()
         [0.5, 0.0, 0.5]
     """
+    centering = arguments.one_of(centering, get_args(Centering), "centering")
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         share = wave_coefficients(snapshot) ** 2 / _variance(snapshot, centering)
@@ -136,11 +140,11 @@ def readout_fve(keys: Iterable[int]) -> Measure:
         >>> readout_fve([1, 3])(gi.testing.planted_snapshot(7, keys=(1, 3))).values.round(6).tolist()
         [[1.0, 1.0], [1.0, 1.0]]
     """
-    wanted = sorted({int(k) for k in keys})
+    wanted = list(arguments.keys(keys))
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        rows = [snapshot.basis.rows([k]) for k in snapshot.basis.check(wanted)]
-        if any(len(row) != 2 for row in rows) or 0 in wanted:
+        rows = [snapshot.basis.rows([k]) for k in wanted]
+        if any(len(row) != 2 for row in rows):
             msg = f"keys must be frequencies with a cos and a sin, got {wanted} for {snapshot.task.name}."
             raise ValueError(msg)
         waves = torch.cat(rows)
@@ -161,7 +165,7 @@ def readout_fve(keys: Iterable[int]) -> Measure:
     return Measure(name="readout_fve", compute=compute, arguments={"key_frequencies": wanted})
 
 
-def readout_components(neurons: Sequence[int]) -> Measure:
+def readout_components(neurons: Iterable[int]) -> Measure:
     """What some neurons write into the logits, in the basis of the classes.
 
     Args:
@@ -171,14 +175,15 @@ def readout_components(neurons: Sequence[int]) -> Measure:
         Measure giving `readout_components`, dims (neuron, component): their rows of W_L = W_out W_U.
 
     Raises:
-        ValueError: If the task has no group.
+        ValueError: If a number is not that of a neuron, or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, figure 5b: F W_L for the neurons of one frequency.
     """
-    wanted = list(neurons)
+    wanted = list(arguments.integers(neurons, "neurons", minimum=0, in_order=False))
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
+        arguments.integers(wanted, "neurons of this model", minimum=0, maximum=snapshot.config.d_mlp - 1)
         return labels.array(
             coefficients_in(snapshot.W_L[wanted], snapshot.basis),
             ("neuron", "component"),
@@ -214,7 +219,7 @@ def components(snapshot: Snapshot) -> xr.DataArray:
     )
 
 
-def over_inputs(classes: Sequence[int]) -> Measure:
+def over_inputs(classes: Iterable[int]) -> Measure:
     """The logits of some classes over all pairs.
 
     Args:
@@ -222,10 +227,14 @@ def over_inputs(classes: Sequence[int]) -> Measure:
 
     Returns:
         Measure giving `logits`, dims (c, a, b).
+
+    Raises:
+        ValueError: If a number is not that of a class.
     """
+    wanted = list(arguments.integers(classes, "classes", minimum=0, in_order=False))
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        wanted = list(classes)
+        arguments.integers(wanted, "classes", minimum=0, maximum=snapshot.task.n_outputs - 1)
         return labels.array(
             snapshot.logits[:, :, wanted].permute(2, 0, 1),
             ("c", "a", "b"),
@@ -235,7 +244,7 @@ def over_inputs(classes: Sequence[int]) -> Measure:
             coords={"c": wanted, "a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens},
         )
 
-    return Measure(name="logits", compute=compute, arguments={"classes": list(classes)})
+    return Measure(name="logits", compute=compute, arguments={"classes": wanted})
 
 
 def variance_explained(model: object, keys: Iterable[int], *, centering: Centering = "class") -> float:
@@ -249,12 +258,8 @@ def variance_explained(model: object, keys: Iterable[int], *, centering: Centeri
         >>> round(variance_explained(gi.testing.planted_snapshot(7, keys=(1, 3)), (1, 3)), 6)
         1.0
     """
-    snapshot = as_snapshot(model)
-    wanted = snapshot.basis.check(keys)
-    if 0 in wanted:
-        msg = f"keys must be frequencies of {snapshot.task.name}, from 1 on, got 0."
-        raise ValueError(msg)
-    return float(fve(centering=centering)(snapshot).sel(frequency=wanted).sum())
+    wanted, share, snapshot = arguments.keys(keys), fve(centering=centering), as_snapshot(model)
+    return float(share(snapshot).sel(frequency=snapshot.basis.check(wanted)).sum())
 
 
 def _by_frequency(snapshot: Snapshot, values: Tensor, units: str, long_name: str) -> xr.DataArray:
@@ -282,7 +287,7 @@ def _pairs_per_product(snapshot: Snapshot) -> Tensor:
 
 
 @kept
-def _variances(snapshot: Snapshot) -> dict[str, float]:
+def _variances(snapshot: Snapshot) -> dict[Centering, float]:
     logits = snapshot.logits.flatten(0, 1)
     squares = logits.square().sum().item()
     return {
@@ -294,9 +299,6 @@ def _variances(snapshot: Snapshot) -> dict[str, float]:
 
 def _variance(snapshot: Snapshot, centering: Centering) -> float:
     variances = _variances(snapshot)
-    if centering not in variances:
-        msg = f"centering must be one of {', '.join(variances)}, got {centering!r}."
-        raise ValueError(msg)
     # Below this the variance is rounding of the mean: logits that do not depend on the pair have no shares.
     floor = 1e-12 * variances["none"]
     return variances[centering] if variances[centering] > floor else math.inf

@@ -1,6 +1,6 @@
 """What each neuron computes: its frequency, its phase, and how much of it they explain."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +9,7 @@ import xarray as xr
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from grokinterp import labels
+from grokinterp import arguments, labels
 from grokinterp.basis import Basis, project, task_basis
 from grokinterp.snapshots import Measure, Snapshot, as_snapshot, kept, measure
 
@@ -119,7 +119,7 @@ def clusters(model: object, *, threshold: float = 0.85) -> dict[int, list[int]]:
         Numbers of neurons by frequency; frequencies without any are left out.
 
     Raises:
-        ValueError: If the task has no group.
+        ValueError: If the threshold is not from 0 to 1, or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.4: clusters of neurons, those below .85 in none.
@@ -130,6 +130,7 @@ def clusters(model: object, *, threshold: float = 0.85) -> dict[int, list[int]]:
         >>> {k: len(neurons) for k, neurons in found.items()}
         {1: 64, 3: 64}
     """
+    threshold = arguments.fraction(threshold, "threshold")
     found = fit(model)
     clear = found.fve >= threshold
     frequencies = found.frequency[clear].unique().tolist()
@@ -151,7 +152,7 @@ def polynomials(
         Activations, to take the place of `snapshot.neurons`.
 
     Raises:
-        ValueError: If the task has no group, or `terms` is unknown.
+        ValueError: If the threshold is not from 0 to 1, `terms` is unknown, or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.4: 433 neurons replaced by polynomials of degree 2.
@@ -162,11 +163,9 @@ def polynomials(
         >>> (polynomials(snap, threshold=0.0) - snap.neurons).abs().max().item() > 0.1  # the double frequency is gone
         True
     """
-    if terms not in ("all", "sum"):
-        msg = f"terms must be all or sum, got {terms!r}."
-        raise ValueError(msg)
+    part = {"all": _polynomial_part, "sum": _sum_part}[arguments.one_of(terms, ("all", "sum"), "terms")]
+    threshold = arguments.fraction(threshold, "threshold")
     snapshot = as_snapshot(model)
-    part = _sum_part if terms == "sum" else _polynomial_part
     x = snapshot.neurons.double()
     replaced = x.clone()
     for k, neurons in clusters(snapshot, threshold=threshold).items():
@@ -246,9 +245,13 @@ def counts(*, threshold: float = 0.85) -> Measure:
     Returns:
         Measure giving `neurons_per_frequency`, dims (frequency,), whole numbers.
 
+    Raises:
+        ValueError: If the threshold is not from 0 to 1; when applied, if the task has no group.
+
     Source:
         Nanda et al. 2023, arXiv:2301.05217: clusters of neurons, those below .85 in none.
     """
+    threshold = arguments.fraction(threshold, "threshold")
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         found = _fit(snapshot)
@@ -266,7 +269,7 @@ def counts(*, threshold: float = 0.85) -> Measure:
     return Measure(name="neurons_per_frequency", compute=compute, arguments={"threshold": threshold})
 
 
-def activations(neurons: Sequence[int]) -> Measure:
+def activations(neurons: Iterable[int]) -> Measure:
     """The activations of some neurons over all pairs.
 
     Args:
@@ -274,10 +277,14 @@ def activations(neurons: Sequence[int]) -> Measure:
 
     Returns:
         Measure giving `neurons`, dims (neuron, a, b).
+
+    Raises:
+        ValueError: If a number is not that of a neuron.
     """
+    wanted = list(arguments.integers(neurons, "neurons", minimum=0, in_order=False))
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        wanted = list(neurons)
+        arguments.integers(wanted, "neurons of this model", minimum=0, maximum=snapshot.config.d_mlp - 1)
         return labels.array(
             snapshot.neurons[:, :, wanted].permute(2, 0, 1),
             ("neuron", "a", "b"),
@@ -287,4 +294,4 @@ def activations(neurons: Sequence[int]) -> Measure:
             coords={"neuron": wanted, "a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens},
         )
 
-    return Measure(name="neurons", compute=compute, arguments={"neurons": list(neurons)})
+    return Measure(name="neurons", compute=compute, arguments={"neurons": wanted})

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 import xarray as xr
 
-from grokinterp import labels
+from grokinterp import arguments, labels
 
 
 RULES: Final = {
@@ -57,7 +57,7 @@ def detect(
 
     Raises:
         KeyError: If `loss` is missing.
-        ValueError: If `sustained` is below 1.
+        ValueError: If a threshold is out of range, or `sustained` is below 1.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 5.2, name the three phases, with boundaries set by hand.
@@ -68,6 +68,12 @@ def detect(
         >>> found.event_epoch.sel(event="memorised").item() < 300
         True
     """
+    memorised, generalising = (
+        arguments.fraction(memorised, "memorised"),
+        arguments.fraction(generalising, "generalising"),
+    )
+    grokked, settled = arguments.fraction(grokked, "grokked"), arguments.fraction(settled, "settled")
+    sustained = arguments.integer(sustained, "sustained", minimum=1)
     _require_loss(ds)
     epochs = ds.epoch.values
     name, train, test = _shares(ds)
@@ -127,7 +133,7 @@ def grokking_times(ds: xr.Dataset, *, memorised: float = 0.99, grokked: float = 
 
     Raises:
         KeyError: If there is neither accuracy nor loss.
-        ValueError: If there are fewer entries than `sustained`, or that is below 1.
+        ValueError: If there are fewer entries than `sustained`, it is below 1, or a threshold is out of range.
 
     Examples:
         >>> import grokinterp as gi
@@ -135,6 +141,8 @@ def grokking_times(ds: xr.Dataset, *, memorised: float = 0.99, grokked: float = 
         >>> found.is_censored.item(), found.delay.item() == found.grokked.item() - found.memorised.item()
         (False, True)
     """
+    memorised, grokked = arguments.fraction(memorised, "memorised"), arguments.fraction(grokked, "grokked")
+    sustained = arguments.integer(sustained, "sustained", minimum=1)
     if "accuracy" not in ds:
         _require_loss(ds)
     epochs = ds.epoch.values
@@ -201,7 +209,7 @@ def slingshots(
 
     Raises:
         KeyError: If `loss` or the unembedding's norm is missing.
-        ValueError: If `sustained` is below 1.
+        ValueError: If a threshold is out of range, or `sustained` is below 1.
 
     Source:
         Thilak et al. 2022, arXiv:2206.04817: with Adam and no weight decay, late in training, the norm of the last
@@ -218,6 +226,10 @@ def slingshots(
         >>> slingshots(ds, memorised=0.9).start.values.tolist()
         [60.0]
     """
+    factor = arguments.number(factor, "factor", above=0)
+    least, growth = arguments.number(least, "least", minimum=0), arguments.number(growth, "growth", minimum=0)
+    memorised = arguments.fraction(memorised, "memorised")
+    sustained = arguments.integer(sustained, "sustained", minimum=1)
     _require_loss(ds)
     if "weight_norm" not in ds or "unembed.W_U" not in ds.weight_norm.parameter:
         msg = "slingshots need the 'weight_norm' of unembed.W_U: add gi.progress.weight_norm to the trajectory."
@@ -279,9 +291,6 @@ def _stretches(holds: np.ndarray) -> list[tuple[int, int]]:
 
 def _first_sustained(epochs: np.ndarray, holds: np.ndarray, sustained: int) -> float:
     """The first epoch from which a condition holds for some entries in a row, NaN if none."""
-    if sustained < 1:
-        msg = f"sustained must be at least 1, got {sustained}."
-        raise ValueError(msg)
     if len(holds) < sustained:
         return float("nan")
     runs = np.lib.stride_tricks.sliding_window_view(holds, sustained).all(axis=1)

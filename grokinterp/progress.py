@@ -5,14 +5,14 @@ the training loss of a model that has it as a class).
 """
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Any, Final, Literal
 
 import torch
 import xarray as xr
 from jaxtyping import Float64, Int
 from torch import Tensor
 
-from grokinterp import labels
+from grokinterp import arguments, labels
 from grokinterp.labels import SPLITS, Split
 from grokinterp.logits import project_products, wave_logits
 from grokinterp.losses import accuracy, cross_entropy_per_pair
@@ -20,6 +20,10 @@ from grokinterp.snapshots import Measure, Snapshot, kept, measure
 
 
 Form = Literal["2D", "3D"]
+_PARTS: Final[dict[Form, Callable[[Snapshot, Iterable[int]], Float64[Tensor, "s c"]]]] = {
+    "2D": project_products,
+    "3D": wave_logits,
+}
 
 # Beyond this spread of logits, in nats, a product of exponentials could underflow in float64 (at about 700).
 _SAFE_SPREAD = 600.0
@@ -73,7 +77,8 @@ def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correctio
         Measure giving `restricted_loss`, a number in nats.
 
     Raises:
-        ValueError: If a key is no block of the task's basis, the task has no group, or the split is unknown.
+        ValueError: If a key, the split or the flag is invalid; when applied, if a key is no block of the task's basis,
+            or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, "restricted loss"; `trig_loss` in the code. Two directions per
@@ -86,16 +91,15 @@ def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correctio
         >>> abs(restricted_loss((1, 3))(snap).item() - whole) < 1e-12
         True
     """
-    wanted = _as_keys(keys)
+    recorded = _arguments(keys, split, bias_correction=bias_correction)
+    wanted = recorded["key_frequencies"]
     blocks = (0, *wanted) if bias_correction else wanted
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        _require(snapshot, wanted)
         by_product = project_products(snapshot, blocks)
         return _loss(_product_loss(snapshot, by_product, split), "restricted loss")
 
-    arguments = {"key_frequencies": wanted, "split": split, "bias_correction": int(bias_correction)}
-    return Measure(name="restricted_loss", compute=compute, arguments=arguments)
+    return Measure(name="restricted_loss", compute=compute, arguments=recorded)
 
 
 def restricted_accuracy(keys: Iterable[int], *, split: Split = "all", bias_correction: bool = True) -> Measure:
@@ -121,17 +125,16 @@ def restricted_accuracy(keys: Iterable[int], *, split: Split = "all", bias_corre
         >>> restricted_accuracy((1, 3))(gi.testing.planted_snapshot(7, keys=(1, 3))).item()
         1.0
     """
-    wanted = _as_keys(keys)
+    recorded = _arguments(keys, split, bias_correction=bias_correction)
+    wanted = recorded["key_frequencies"]
     blocks = (0, *wanted) if bias_correction else wanted
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        _require(snapshot, wanted)
         answers = snapshot.task.table[snapshot.mask(split)]
         value = accuracy(project_products(snapshot, blocks)[answers], answers).item()
         return labels.array(value, name="accuracy", units="", long_name="restricted accuracy")
 
-    arguments = {"key_frequencies": wanted, "split": split, "bias_correction": int(bias_correction)}
-    return Measure(name="restricted_accuracy", compute=compute, arguments=arguments)
+    return Measure(name="restricted_accuracy", compute=compute, arguments=recorded)
 
 
 def excluded_loss(keys: Iterable[int] | None = None, *, split: Split = "train", form: Form = "2D") -> Measure:
@@ -152,7 +155,8 @@ def excluded_loss(keys: Iterable[int] | None = None, *, split: Split = "train", 
         Measure giving `excluded_loss`, a number in nats.
 
     Raises:
-        ValueError: If a key is no block of the task's basis, the task has no group, or the split or form is unknown.
+        ValueError: If a key, the split or the form is invalid; when applied, if a key is no block of the task's basis,
+            or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, "excluded loss", there of the key frequencies. The published curve,
@@ -165,13 +169,13 @@ def excluded_loss(keys: Iterable[int] | None = None, *, split: Split = "train", 
         >>> excluded_loss((1, 3))(gi.testing.planted_snapshot(7, keys=(1, 3))).item()
         1.945910149...
     """
-    wanted = None if keys is None else _as_keys(keys)
+    recorded = _excluded_arguments(keys, split, form)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        left, answers = _without(snapshot, wanted, split, form)
+        left, answers = _without(snapshot, **recorded)
         return _loss(cross_entropy_per_pair(left, answers).mean().item(), "excluded loss")
 
-    return Measure(name="excluded_loss", compute=compute, arguments=_excluded_arguments(wanted, split, form))
+    return Measure(name="excluded_loss", compute=compute, arguments=recorded)
 
 
 def excluded_accuracy(keys: Iterable[int] | None = None, *, split: Split = "train", form: Form = "2D") -> Measure:
@@ -196,13 +200,13 @@ def excluded_accuracy(keys: Iterable[int] | None = None, *, split: Split = "trai
         >>> 0.0 <= excluded_accuracy((1, 3))(gi.testing.planted_snapshot(7, keys=(1, 3))).item() < 0.5
         True
     """
-    wanted = None if keys is None else _as_keys(keys)
+    recorded = _excluded_arguments(keys, split, form)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        value = accuracy(*_without(snapshot, wanted, split, form)).item()
+        value = accuracy(*_without(snapshot, **recorded)).item()
         return labels.array(value, name="accuracy", units="", long_name="excluded accuracy")
 
-    return Measure(name="excluded_accuracy", compute=compute, arguments=_excluded_arguments(wanted, split, form))
+    return Measure(name="excluded_accuracy", compute=compute, arguments=recorded)
 
 
 def excluded_loss_by_frequency(
@@ -219,19 +223,18 @@ def excluded_loss_by_frequency(
         Measure giving `excluded_loss_by_frequency`, dims (frequency,), nats.
 
     Raises:
-        ValueError: If a key is no block of the task's basis, the task has no group, or the split or form is unknown.
+        ValueError: If a key, the split or the form is invalid; when applied, if a key is no block of the task's basis,
+            or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, figure 15; `excluded_loss_2D` and `excluded_loss_3D` in their notebook's
         code.
     """
-    wanted = None if keys is None else _as_keys(keys)
+    recorded = _excluded_arguments(keys, split, form)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        blocks = list(snapshot.basis.blocks) if wanted is None else wanted
-        _require(snapshot, blocks)
-        part = _part(form)
-        removed = torch.stack([part(snapshot, [k]) for k in blocks])
+        blocks = recorded["key_frequencies"] or list(snapshot.basis.blocks)
+        removed = torch.stack([_PARTS[form](snapshot, [k]) for k in blocks])
         return labels.array(
             _losses_without(snapshot, removed)[:, snapshot.mask(split)].mean(dim=1),
             ("frequency",),
@@ -241,8 +244,7 @@ def excluded_loss_by_frequency(
             coords={"frequency": blocks},
         )
 
-    arguments = _excluded_arguments(wanted, split, form)
-    return Measure(name="excluded_loss_by_frequency", compute=compute, arguments=arguments)
+    return Measure(name="excluded_loss_by_frequency", compute=compute, arguments=recorded)
 
 
 def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: bool = True) -> Measure:
@@ -259,23 +261,22 @@ def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: boo
         Measure giving `trig_loss`, a number in nats.
 
     Raises:
-        ValueError: If a key is no block of the task's basis, the task has no group, or the split is unknown.
+        ValueError: If a key, the split or the flag is invalid; when applied, if a key is no block of the task's basis,
+            or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.2: 2.4e-7 becomes 4.7e-8. What their code calls
         `trig_loss` is our `restricted_loss`.
     """
-    wanted = _as_keys(keys)
+    recorded = _arguments(keys, split, bias_correction=bias_correction)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        _require(snapshot, wanted)
-        by_product = wave_logits(snapshot, wanted)
+        by_product = wave_logits(snapshot, recorded["key_frequencies"])
         if bias_correction:
             by_product = by_product + project_products(snapshot, (0,))
         return _loss(_product_loss(snapshot, by_product, split), "loss of the fit by cos(w_k(a+b-c))")
 
-    arguments = {"key_frequencies": wanted, "split": split, "bias_correction": int(bias_correction)}
-    return Measure(name="trig_loss", compute=compute, arguments=arguments)
+    return Measure(name="trig_loss", compute=compute, arguments=recorded)
 
 
 @measure("weight_norm")
@@ -295,38 +296,29 @@ def weight_norm(snapshot: Snapshot) -> xr.DataArray:
     )
 
 
-def _as_keys(keys: Iterable[int]) -> list[int]:
-    return sorted({int(k) for k in keys})
+def _arguments(keys: Iterable[int], split: Split, *, bias_correction: bool) -> dict[str, Any]:
+    return {
+        "key_frequencies": list(arguments.keys(keys)),
+        "split": arguments.one_of(split, SPLITS, "split"),
+        "bias_correction": int(arguments.flag(bias_correction, "bias_correction")),
+    }
 
 
-def _require(snapshot: Snapshot, keys: Iterable[int]) -> None:
-    """Keys are blocks of the basis, and not the background, which is no frequency."""
-    if 0 in snapshot.basis.check(keys):
-        msg = f"keys must be frequencies of {snapshot.task.name}, from 1 on, got 0."
-        raise ValueError(msg)
-
-
-def _excluded_arguments(keys: list[int] | None, split: Split, form: Form) -> dict[str, object]:
-    return {"key_frequencies": keys, "split": split, "form": form}
-
-
-def _part(form: Form) -> Callable[[Snapshot, Iterable[int]], Float64[Tensor, "s c"]]:
-    """What gives the part of the logits that lies in some frequencies, by product and class."""
-    parts = {"2D": project_products, "3D": wave_logits}
-    if form not in parts:
-        msg = f"form must be 2D or 3D, got {form!r}."
-        raise ValueError(msg)
-    return parts[form]
+def _excluded_arguments(keys: Iterable[int] | None, split: Split, form: Form) -> dict[str, Any]:
+    return {
+        "key_frequencies": None if keys is None else list(arguments.keys(keys)),
+        "split": arguments.one_of(split, SPLITS, "split"),
+        "form": arguments.one_of(form, _PARTS, "form"),
+    }
 
 
 def _without(
-    snapshot: Snapshot, keys: list[int] | None, split: Split, form: Form
+    snapshot: Snapshot, *, key_frequencies: list[int] | None, split: Split, form: Form
 ) -> tuple[Float64[Tensor, "batch c"], Int[Tensor, " batch"]]:
     """The logits of a split without some frequencies, or without any, and its answers."""
-    blocks = list(snapshot.basis.blocks) if keys is None else keys
-    _require(snapshot, blocks)
+    blocks = key_frequencies or list(snapshot.basis.blocks)
     mask, table = snapshot.mask(split), snapshot.task.table
-    return snapshot.logits[mask] - _part(form)(snapshot, blocks)[table[mask]], table[mask]
+    return snapshot.logits[mask] - _PARTS[form](snapshot, blocks)[table[mask]], table[mask]
 
 
 def _loss(value: float, long_name: str) -> xr.DataArray:

@@ -11,11 +11,11 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
-from grokinterp import labels
+from grokinterp import arguments, labels
 from grokinterp.labels import SPLITS
 from grokinterp.losses import cross_entropy_per_pair
 from grokinterp.snapshots import Measure, Snapshot
-from grokinterp.tasks import Operation
+from grokinterp.tasks import OPERATIONS, Operation
 
 
 def losses(names: Sequence[Operation]) -> Measure:
@@ -28,8 +28,9 @@ def losses(names: Sequence[Operation]) -> Measure:
         Measure giving `loss`, dims (operation, split), nats; NaN where an operation has no pair in a split.
 
     Raises:
-        ValueError: Where it is used, if the task is not that of these operations.
+        ValueError: If a name is unknown; when applied, if the task is not that of these operations.
     """
+    names = arguments.some_of(names, OPERATIONS, "names")
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         per_pair = cross_entropy_per_pair(snapshot.logits, snapshot.task.table)
@@ -48,7 +49,7 @@ def accuracies(names: Sequence[Operation]) -> Measure:
         Measure giving `accuracy`, dims (operation, split), 0 to 1; NaN where an operation has no pair in a split.
 
     Raises:
-        ValueError: Where it is used, if the task is not that of these operations.
+        ValueError: If a name is unknown; when applied, if the task is not that of these operations.
 
     Examples:
         >>> import grokinterp as gi
@@ -60,6 +61,7 @@ def accuracies(names: Sequence[Operation]) -> Measure:
         >>> dict(accuracies(names)(snap).sizes)
         {'operation': 2, 'split': 3}
     """
+    names = arguments.some_of(names, OPERATIONS, "names")
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         is_right = (snapshot.logits.argmax(dim=-1) == snapshot.task.table).double()

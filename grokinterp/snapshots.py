@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, wraps
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,8 +13,9 @@ import xarray as xr
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp.basis import Basis, task_basis
-from grokinterp.labels import quantity
+from grokinterp.labels import DIMENSIONS, SPLITS, quantity
 from grokinterp.losses import accuracy
 from grokinterp.models import forward, lens
 from grokinterp.models.config import ModelConfig, Sequence, TransformerConfig
@@ -60,6 +61,8 @@ class Snapshot(Shown):
     assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.epoch is not None:
+            object.__setattr__(self, "epoch", arguments.integer(self.epoch, "epoch", minimum=0))
         check_numbers(self.params)
         self._check_shapes()
         dtype = next(p.dtype for p in self.params.values())
@@ -184,10 +187,7 @@ class Snapshot(Shown):
             ValueError: If the model has no such hook.
         """
         names = forward.hook_names(self.config)
-        if name not in names:
-            msg = f"hook must be one of {', '.join(names)}, got {name!r}."
-            raise ValueError(msg)
-        _, (kept,) = self._forward(name)
+        _, (kept,) = self._forward(arguments.one_of(name, names, "hook"))
         return kept.reshape(*self.task.shape, *kept.shape[1:])
 
     @property
@@ -219,11 +219,8 @@ class Snapshot(Shown):
         Raises:
             ValueError: If the split is none of these, or not known to the snapshot.
         """
-        if split == "all":
+        if arguments.one_of(split, SPLITS, "split") == "all":
             return torch.ones(self.task.shape, dtype=torch.bool)
-        if split not in ("train", "test"):
-            msg = f"split must be train, test or all, got {split!r}."
-            raise ValueError(msg)
         if self.is_train is None:
             msg = f"split={split!r} needs to know the training pairs; pass is_train to gi.snapshot, or use split='all'."
             raise ValueError(msg)
@@ -288,6 +285,8 @@ def snapshot(
         ValueError: If the model is of a kind that this library does not read, or does not fit the task.
     """
     known = getattr(model, "__dict__", {}).get(_KNOWN, {})
+    if sequence is not None:
+        sequence = arguments.one_of(sequence, get_args(Sequence), "sequence")
     params, config = lens.from_transformer_lens(model, sequence or known.get("sequence", "a b ="))
     if task is None and is_train is None:  # the split of one task says nothing about the pairs of another
         is_train = known.get("is_train")
@@ -336,12 +335,24 @@ class Measure:
         compute: What gives it.
         arguments: JSON values; recorded in the result's attributes and in caches.
         renamed_from: The name that the quantity had at first, where `named` gave it another.
+
+    Raises:
+        ValueError: If the name is not an identifier, or is the name of a dimension, whose place it would take in a
+            Dataset.
     """
 
     name: str
     compute: Callable[[Snapshot], object] = field(repr=False)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     renamed_from: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isidentifier() or self.name in DIMENSIONS:
+            msg = (
+                "the name of a measure must be a word of letters, digits and underscores that is not the name of a "
+                f"dimension such as epoch or split, got {arguments.shown(self.name)}."
+            )
+            raise ValueError(msg)
 
     def __call__(self, model: object) -> xr.DataArray:
         """The quantity of a snapshot, or of a TransformerLens model."""
@@ -352,7 +363,11 @@ class Measure:
         return result.assign_attrs(attrs)
 
     def named(self, name: str) -> "Measure":
-        """The same quantity under another name, for a second one of its kind in a trajectory."""
+        """The same quantity under another name, for a second one of its kind in a trajectory.
+
+        Raises:
+            ValueError: If the name is not an identifier, or is the name of a dimension.
+        """
         return replace(self, name=name, renamed_from=self.renamed_from or self.name)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from grokinterp import labels
+from grokinterp import arguments, labels
 
 
 _CURVES: Final = ("survival", "lower", "upper")
@@ -51,8 +51,9 @@ def kaplan_meier(
         >>> curve.epoch.values.tolist(), curve.survival.sel(group="all").values.tolist()
         ([0.0, 100.0, 200.0, 400.0], [1.0, 0.75..., 0.5, 0.5])
     """
+    confidence = arguments.number(confidence, "confidence", above=0, below=1)
     fitters = _lifelines()
-    by_group = _by_group(times, is_censored, groups, confidence)
+    by_group = _by_group(times, is_censored, groups)
     every = [x for x, _ in by_group.values()]
     epochs = np.unique(np.concatenate([[0.0], *every]))
     fits = {name: _fit(fitters, *runs, epochs, confidence) for name, runs in by_group.items()}
@@ -112,21 +113,17 @@ def _lifelines() -> Any:
 
 
 def _by_group(
-    times: xr.DataArray, is_censored: xr.DataArray, groups: str | None, confidence: float
+    times: xr.DataArray, is_censored: xr.DataArray, groups: str | None
 ) -> Mapping[Any, tuple[np.ndarray, np.ndarray]]:
     """The times of the runs of each group that has some, and which of them are censored."""
-    if not 0 < confidence < 1:
-        msg = f"confidence must be between 0 and 1, got {confidence}."
-        raise ValueError(msg)
     if set(times.dims) != set(is_censored.dims) or dict(times.sizes) != dict(is_censored.sizes):
         msg = (
             "times and is_censored must have the same dimensions, "
             f"got {dict(times.sizes)} and {dict(is_censored.sizes)}."
         )
         raise ValueError(msg)
-    if groups is not None and groups not in times.dims:
-        msg = f"groups must be a dimension of times, one of {', '.join(map(str, times.dims))}, got {groups!r}."
-        raise ValueError(msg)
+    if groups is not None:
+        groups = arguments.one_of(groups, times.dims, "groups")
     if (times < 0).any():
         msg = f"times must not be negative, got {float(times.min()):g}."
         raise ValueError(msg)

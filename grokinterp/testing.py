@@ -1,6 +1,6 @@
 """For tests, ours and a user's: snapshots of models whose answer is known."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Literal
 
 from grokinterp.models import planted
@@ -10,7 +10,7 @@ from grokinterp.tasks import operation, uniform_split
 
 def planted_snapshot(
     p: int,
-    keys: Sequence[int],
+    keys: Iterable[int],
     *,
     act_fn: Literal["quadratic", "relu"] = "quadratic",
     amplitude: float = 1.0,

@@ -8,7 +8,7 @@ from typing import Final
 import xarray as xr
 from tqdm.auto import tqdm
 
-from grokinterp.arguments import integers
+from grokinterp import arguments
 from grokinterp.measures import AnyMeasure, as_measures
 from grokinterp.runs.kept import KeptMeasure, digest_of
 from grokinterp.runs.layout import RunError
@@ -61,9 +61,10 @@ def trajectory(
         4.755...
     """
     run, measures = load_run(run), as_measures(measures)
+    cache, progress = arguments.flag(cache, "cache"), arguments.flag(progress, "progress")
     _refuse_twice([measure.name for measure in measures if isinstance(measure, Measure)])
     stores = [KeptMeasure(run, measure, cache=cache) for measure in measures]
-    wanted = _known(run, stores) if epochs is None else integers(epochs, "epochs", minimum=0)
+    wanted = _known(run, stores) if epochs is None else arguments.integers(epochs, "epochs", minimum=0)
     if not wanted:
         msg = f"{run.path} has no checkpoint yet; train it first."
         raise RunError(msg)

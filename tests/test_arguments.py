@@ -119,3 +119,62 @@ def test_a_choice_of_another_type_is_refused():
 def test_a_long_value_is_shortened_to_one_line():
     assert len(arguments.shown(torch.rand(40, 40))) == arguments.MAX_SHOWN
     assert "\n" not in arguments.shown("a\nb")
+
+
+@pytest.mark.parametrize("value", [True, np.bool_(True), np.array(True), torch.tensor(True), xr.DataArray(True)])
+def test_a_flag_of_any_type_of_booleans_is_read(value):
+    assert arguments.flag(value, "progress") is True
+
+
+@pytest.mark.parametrize("value", ["no", "True", 0, 1, 1.0, None, [True], np.array([True]), torch.tensor(1)])
+def test_what_is_no_flag_is_refused(value):
+    with pytest.raises(ValueError, match=r"^progress must be True or False, got .+\.$"):
+        arguments.flag(value, "progress")
+
+
+def test_a_limit_is_invalid_where_it_is_exclusive():
+    with pytest.raises(ValueError, match=r"^fraction must be a number above 0 and below 1, got 1\.$"):
+        arguments.number(1, "fraction", above=0, below=1)
+    with pytest.raises(ValueError, match=r"^factor must be a number above 0, got 0\.$"):
+        arguments.number(0, "factor", above=0)
+    assert arguments.number(0.5, "fraction", above=0, below=1) == 0.5
+
+
+def test_a_fraction_includes_both_ends():
+    assert [arguments.fraction(value, "threshold") for value in (0, 1)] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("value", [-1, 2**63, 1.0, "0"])
+def test_a_seed_is_one_that_every_generator_takes(value):
+    with pytest.raises(ValueError, match=r"^seed must be an integer from 0 to 9223372036854775807, got .+\.$"):
+        arguments.seed(value)
+    torch.Generator().manual_seed(arguments.seed(2**63 - 1))
+    np.random.default_rng(arguments.seed(2**63 - 1))
+
+
+def test_integers_keep_their_order_and_may_be_none_where_that_is_asked():
+    assert arguments.integers((5, 2, 5), "neurons", in_order=False) == (5, 2)
+    assert arguments.integers((), "blocks", may_be_empty=True) == ()
+    with pytest.raises(ValueError, match=r"^blocks must be integers from 0 to 3, got \[4\]\.$"):
+        arguments.integers((4,), "blocks", minimum=0, maximum=3, may_be_empty=True)
+
+
+def test_text_of_numpy_is_text():
+    found = arguments.one_of(np.array(["train", "test"])[1], ("train", "test"), "split")
+    assert found == "test"
+    assert type(found) is str
+
+
+def test_a_word_of_others_leads_to_ours():
+    with pytest.raises(ValueError, match=r"got '\*'; did you mean 'multiplication'\?"):
+        arguments.one_of("*", ("addition", "multiplication"), "operation", aliases={"*": "multiplication"})
+
+
+def test_some_of_the_choices_stay_in_order():
+    assert arguments.some_of(["W_U", "W_E"], ("W_E", "W_U"), "at") == ("W_U", "W_E")
+    assert arguments.some_of("W_U", ("W_E", "W_U"), "at") == ("W_U",)
+    for value in ([], None, {}):
+        with pytest.raises(ValueError, match=r"^at must be one or more of W_E, W_U, got .+\.$"):
+            arguments.some_of(value, ("W_E", "W_U"), "at")
+    with pytest.raises(ValueError, match=r"^at must be one of W_E, W_U, got 'W_L'; did you mean"):
+        arguments.some_of(["W_E", "W_L"], ("W_E", "W_U"), "at")

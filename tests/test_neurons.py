@@ -155,5 +155,5 @@ def test_a_polynomial_of_a_planted_neuron_is_the_neuron_without_its_double_frequ
 
 @pytest.mark.usefixtures("unchecked")
 def test_unknown_terms_are_refused() -> None:
-    with pytest.raises(ValueError, match="terms must be all or sum, got 'quadratic'"):
+    with pytest.raises(ValueError, match="terms must be one of all, sum, got 'quadratic'"):
         gi.neurons.polynomials(gi.testing.planted_snapshot(7, (1,)), terms="quadratic")

@@ -179,7 +179,7 @@ def test_grokking_times_need_entries_enough_and_a_curve() -> None:
 @pytest.mark.parametrize("find", [gi.phases.grokking_times, gi.phases.detect])
 @pytest.mark.parametrize("sustained", [0, -1])
 def test_nothing_is_sustained_for_less_than_one_entry(find: Callable[..., xr.Dataset], sustained: int) -> None:
-    with pytest.raises(ValueError, match=f"sustained must be at least 1, got {sustained}"):
+    with pytest.raises(ValueError, match=f"sustained must be an integer of at least 1, got {sustained}"):
         find(_curves(), sustained=sustained)
 
 

@@ -174,7 +174,7 @@ def test_weight_norm_is_the_sum_of_squares_of_each_parameter(untrained: gi.Snaps
 def test_keys_that_are_no_frequencies_are_refused(planted: gi.Snapshot, measure: object) -> None:
     with pytest.raises(ValueError, match=r"keys must be blocks of the task's basis, 1..15, got \[16\]"):
         measure((4, 16))(planted)  # pyright: ignore
-    with pytest.raises(ValueError, match="keys must be frequencies of addition mod 31, from 1 on, got 0"):
+    with pytest.raises(ValueError, match=r"keys must be one or more integers of at least 1, got \[0\]\."):
         measure((0,))(planted)  # pyright: ignore
 
 
@@ -243,6 +243,6 @@ def test_a_planted_model_has_all_its_answers_in_its_keys(planted: gi.Snapshot) -
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_an_unknown_form_is_refused(planted: gi.Snapshot) -> None:
-    with pytest.raises(ValueError, match="form must be 2D or 3D, got '4D'"):
-        progress.excluded_loss(KEYS, form="4D")(planted)
+def test_an_unknown_form_is_refused() -> None:
+    with pytest.raises(ValueError, match="form must be one of 2D, 3D, got '4D'"):
+        progress.excluded_loss(KEYS, form="4D")

@@ -109,7 +109,7 @@ def test_masks_are_the_training_pairs_the_others_and_all(random_params):
     assert torch.equal(snap.mask("train"), is_train)
     assert torch.equal(snap.mask("test"), ~is_train)
     assert snap.mask("all").all()
-    with pytest.raises(ValueError, match="split must be train, test or all, got 'validation'"):
+    with pytest.raises(ValueError, match="split must be one of train, test, all, got 'validation'"):
         snap.mask("validation")
     unknown = dataclasses.replace(snap, is_train=None)
     assert unknown.mask("all").shape == (7, 7)

@@ -137,8 +137,8 @@ def test_grokking_times_go_into_a_curve() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"groups": "fraction"}, r"groups must be a dimension of times, one of seed, got 'fraction'\."),
-        ({"confidence": 1.0}, r"confidence must be between 0 and 1, got 1\.0\."),
+        ({"groups": "fraction"}, r"groups must be one of seed, got 'fraction'\."),
+        ({"confidence": 1.0}, r"confidence must be a number above 0 and below 1, got 1\.0\."),
         ({"is_censored": xr.DataArray([True], dims="seed")}, r"the same dimensions, got {'seed': 2} and {'seed': 1}\."),
         ({"times": xr.DataArray([1.0, -5.0], dims="seed")}, r"times must not be negative, got -5\."),
         ({"times": xr.DataArray([np.nan, np.nan], dims="seed")}, r"a number for at least one run, got none\."),

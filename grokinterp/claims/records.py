@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from grokinterp import fourier, labels, progress
+from grokinterp import arguments, fourier, labels, progress
 from grokinterp.claims.files import read_data
 from grokinterp.runs.run import Run
 from grokinterp.trajectories import trajectory
@@ -69,9 +69,7 @@ def published(figure: str) -> xr.Dataset:
         ['test_over_restricted']
     """
     data = _published_data()
-    if figure not in data:
-        msg = f"figure must be one of {', '.join(data)}, got {figure!r}."
-        raise ValueError(msg)
+    figure = arguments.one_of(figure, data, "figure")
     lines = {}
     for name, line in data[figure].items():
         ours = _LINES.get(figure, {}).get(name) or _name_of(figure, name)
@@ -138,6 +136,7 @@ def seeds_of(runs: Mapping[str, Run], *, epoch: int, every: int = 200) -> dict[s
         epoch: Up to which each run counts.
         every: Epochs between two points.
     """
+    epoch, every = arguments.integer(epoch, "epoch", minimum=0), arguments.integer(every, "every", minimum=1)
     rows = []
     for name, run in runs.items():
         keys = fourier.key_frequencies(run.snapshot(epoch))
@@ -166,9 +165,7 @@ def across(axis: str) -> xr.Dataset:
     Raises:
         ValueError: If there is no such axis.
     """
-    if axis not in AXES:
-        msg = f"axis must be one of {', '.join(AXES)}, got {axis!r}."
-        raise ValueError(msg)
+    axis = arguments.one_of(axis, AXES, "axis")
     data = json.loads(read_data("across.json"))
     rows = [row for row in data["runs"] if row["axis"] == axis]
     values, numbers = sorted({row["value"] for row in rows}), sorted({row["seed"] for row in rows})

@@ -8,6 +8,7 @@ from functools import cache
 from itertools import combinations, product
 from typing import Final
 
+from grokinterp import arguments
 from grokinterp.claims.claim import Claim
 from grokinterp.claims.files import read_data
 from grokinterp.claims.subjects import Evidence, NotAvailableError, evidence
@@ -186,6 +187,7 @@ def spread_of(runs: Mapping[str, Run], claims: Sequence[Claim], *, epoch: int) -
         claims: All; those of other comparisons are left out.
         epoch: Up to which each run counts.
     """
+    epoch = arguments.integer(epoch, "epoch", minimum=0)
     rows = []
     for name, run in runs.items():
         found = evidence(run, epoch=epoch)

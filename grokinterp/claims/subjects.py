@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from grokinterp import fourier, logits, presets, progress
+from grokinterp import arguments, fourier, logits, presets, progress
 from grokinterp.models import lens
 from grokinterp.models.config import TransformerConfig
 from grokinterp.runs.run import Run, load_run
@@ -126,6 +126,7 @@ def evidence(subject: object, *, epoch: int | None = None) -> Evidence:
         >>> evidence(gi.testing.planted_snapshot(7, keys=(1, 3))).keys
         (1, 3)
     """
+    epoch = None if epoch is None else arguments.integer(epoch, "epoch")
     if isinstance(subject, Run | str | Path):
         subject = load_run(subject)
         return Evidence(snapshot=subject.snapshot(epoch), run=subject, until=epoch)
@@ -137,6 +138,7 @@ def evidence(subject: object, *, epoch: int | None = None) -> Evidence:
 
 def curves_of(keys: tuple[int, ...]) -> list[Measure]:
     """The measures over training that claims and the dossier's figures need."""
+    keys = arguments.keys(keys)
     return [
         progress.losses,
         progress.accuracies,

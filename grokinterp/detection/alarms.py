@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 import xarray as xr
 
-from grokinterp import labels
+from grokinterp import arguments, labels
 from grokinterp.detection.detectors import DETECTORS, first_sustained, signals
 from grokinterp.detection.record import trials, winner
 from grokinterp.runs.run import AnyRun
@@ -29,6 +29,8 @@ def first_alarm(signal: xr.DataArray, has_memorised: xr.DataArray, *, threshold:
     Returns:
         The epoch of the alarm; infinite if there is none.
     """
+    threshold = arguments.number(threshold, "threshold")
+    rises = arguments.flag(rises, "rises")
     beyond = signal.values > threshold if rises else signal.values < threshold
     epochs = signal.epoch.values
     start = first_sustained(epochs, beyond & has_memorised.values, SUSTAINED)
@@ -62,7 +64,7 @@ def early_detection(run: AnyRun, detector: str | None = None, *, progress: bool 
         >>> bool(found.detection_rate.sel(statistic="value") > found.false_alarm_rate.sel(statistic="value"))
         True
     """
-    name = winner() if detector is None else detector
+    name = winner() if detector is None else arguments.one_of(detector, DETECTORS, "detector")
     ds = signals(run, [name], progress=progress)
     trial, rises = trials()[name], DETECTORS[name].rises
     alarm = first_alarm(ds[name], ds.has_memorised, threshold=trial.threshold, rises=rises)

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import xarray as xr
 
-from grokinterp import labels
+from grokinterp import arguments, labels
 from grokinterp.detection import measures
 from grokinterp.models.config import TransformerConfig
 from grokinterp.monitors import MONITORS
@@ -142,10 +142,7 @@ def signals(run: AnyRun, names: Sequence[str] = tuple(DETECTORS), *, progress: b
         True
     """
     run = load_run(run)
-    for name in names:
-        if name not in DETECTORS:
-            msg = f"detector must be one of {', '.join(DETECTORS)}, got {name!r}."
-            raise ValueError(msg)
+    names = arguments.some_of(names, DETECTORS, "names")
     if not isinstance(run.config.model, TransformerConfig):
         kind = run.config.model.kind
         msg = f"detectors read transformers, and their record is of these alone, got a model of kind {kind!r}."

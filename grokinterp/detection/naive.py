@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from grokinterp import labels
+from grokinterp import arguments, labels
 
 
 def naive_score(metrics: xr.Dataset, *, window: int = 10) -> xr.DataArray:
@@ -23,6 +23,7 @@ def naive_score(metrics: xr.Dataset, *, window: int = 10) -> xr.DataArray:
     Source:
         A public grokking framework, whose window is 100 epochs of losses logged at each.
     """
+    window = arguments.integer(window, "window", minimum=1)
     train, test = (metrics.loss.sel(split=split).values for split in ("train", "test"))
     score = np.full(len(train), np.nan)
     for last in range(window - 1, len(train)):

@@ -1,6 +1,6 @@
 """Components at heads, at neurons, and at the streams that go past a block. All of them are edited at '=' alone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp import neurons as neurons_
 from grokinterp.interventions import sites
 from grokinterp.interventions.component import Component, draw_others
@@ -26,7 +27,7 @@ def head(*heads: int, layer: int = -1) -> Component:
         The component. Its null draws as many other heads of the layer.
 
     Raises:
-        ValueError: If there is no number; where it is used, if the model has no such head or layer.
+        ValueError: If a number is invalid or there is none; when applied, if the model has no such head or layer.
 
     Examples:
         >>> import grokinterp as gi
@@ -35,7 +36,7 @@ def head(*heads: int, layer: int = -1) -> Component:
         >>> bool(abs(ds - gi.progress.losses(planted)).max() < 1e-12)
         True
     """
-    wanted = _numbers("heads", heads)
+    wanted, layer = arguments.integers(heads, "heads", minimum=0), arguments.integer(layer, "layer")
     return Component(
         name=call("head", *wanted, layer=layer),
         site=sites.in_layer(layer, "attn.hook_z"),
@@ -60,13 +61,13 @@ def neurons(numbers: Iterable[int]) -> Component:
         The component. Its null draws as many other neurons.
 
     Raises:
-        ValueError: If there is no number; where it is used, if the model has no such neuron.
+        ValueError: If a number is invalid or there is none; when applied, if the model has no such neuron.
 
     Examples:
         >>> neurons([3, 0]).name
         'neurons([0, 3])'
     """
-    wanted = _numbers("neurons", numbers)
+    wanted = arguments.integers(numbers, "numbers", minimum=0)
     return _neurons(call("neurons", of_numbers(wanted)), lambda snapshot: wanted)
 
 
@@ -84,7 +85,8 @@ def cluster(k: int, *, threshold: float = 0.85, of: object = None) -> Component:
         The component. Its null draws as many neurons outside the cluster.
 
     Raises:
-        ValueError: If k is no frequency of the task, or the task has no group.
+        ValueError: If k or the threshold is invalid; when applied, if k is no frequency of the task, or the task has no
+            group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.4: clusters of neurons.
@@ -95,8 +97,10 @@ def cluster(k: int, *, threshold: float = 0.85, of: object = None) -> Component:
         >>> gi.fourier.key_frequencies(gi.interventions.ablate(cluster(3))(planted))
         (1,)
     """
+    k = arguments.integer(k, "k", minimum=1)
+    threshold = arguments.fraction(threshold, "threshold")
 
-    def members(snapshot: Snapshot) -> list[int]:
+    def members(snapshot: Snapshot) -> Sequence[int]:
         snapshot.basis.check([k])
         return neurons_.clusters(snapshot, threshold=threshold).get(k, [])
 
@@ -138,7 +142,7 @@ def readout(*keys: int) -> Component:
         The component. Its null draws random subspaces of equal dimension, orthogonal to this one.
 
     Raises:
-        ValueError: If there is no key; where it is used, if one is no block of the task's basis.
+        ValueError: If a key is invalid or there is none; when applied, if one is no block of the task's basis.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.2: W_L is approximated by 10 directions, u_k and v_k.
@@ -148,7 +152,7 @@ def readout(*keys: int) -> Component:
         >>> gi.fourier.key_frequencies(gi.interventions.ablate(readout(3))(gi.testing.planted_snapshot(7, keys=(1, 3))))
         (1,)
     """
-    wanted = _numbers("keys", keys, first=1)
+    wanted = arguments.keys(keys)
 
     def u_and_v(snapshot: Snapshot) -> Float64[Tensor, "rest neuron"]:
         return snapshot.basis.rows(wanted) @ snapshot.W_L.detach().double().T
@@ -170,7 +174,7 @@ def skip(block: Literal["mlp", "attention"], *, layer: int = -1) -> Component:
         The component. It has no null: there is no other stream to draw.
 
     Raises:
-        ValueError: If the block is neither; where it is used, if the model has no such layer.
+        ValueError: If the block or the layer is invalid; when applied, if the model has no such layer.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, appendix A.1: the skip connections around the MLP and around attention.
@@ -181,15 +185,13 @@ def skip(block: Literal["mlp", "attention"], *, layer: int = -1) -> Component:
     """
     # An edit of hook_resid_mid would, under TransformerLens 4, reach only the MLP; those of what is added to it work.
     past = {"mlp": ("hook_mlp_out", "hook_resid_mid"), "attention": ("hook_attn_out", "hook_resid_pre")}
-    if block not in past:
-        msg = f"block must be mlp or attention, got {block!r}."
-        raise ValueError(msg)
+    block, layer = arguments.one_of(block, past, "block"), arguments.integer(layer, "layer")
     site, reads = (sites.in_layer(layer, hook) for hook in past[block])
     name = f"skip({block!r}, layer={layer})"
     return Component(name=name, site=site, reads=reads, part=lambda snapshot, x: x, is_described=True)
 
 
-def _neurons(name: str, members: Callable[[Snapshot], list[int]]) -> Component:
+def _neurons(name: str, members: Callable[[Snapshot], Sequence[int]]) -> Component:
     return Component(
         name=name,
         site=sites.NEURONS,
@@ -198,18 +200,15 @@ def _neurons(name: str, members: Callable[[Snapshot], list[int]]) -> Component:
             "neurons",
             pool=lambda snapshot: range(snapshot.config.d_mlp),
             taken=members,
-            make=lambda others: _neurons(call("neurons", of_numbers(others)), lambda snapshot: list(others)),
+            make=lambda others: _neurons(call("neurons", of_numbers(others)), lambda snapshot: others),
         ),
         is_described=True,
     )
 
 
-def _only(x: Float[Tensor, "a b ..."], what: str, numbers: list[int], *, dim: int) -> Float[Tensor, "a b ..."]:
+def _only(x: Float[Tensor, "a b ..."], what: str, numbers: Sequence[int], *, dim: int) -> Float[Tensor, "a b ..."]:
     """X where it is of some numbers along one axis, and zero elsewhere."""
-    n = x.shape[dim]
-    if numbers and max(numbers) >= n:
-        msg = f"{what} must be in 0..{n - 1} of this model, got {max(numbers)}."
-        raise ValueError(msg)
+    arguments.integers(numbers, f"{what} of this model", minimum=0, maximum=x.shape[dim] - 1, may_be_empty=True)
     index = torch.tensor(numbers, dtype=torch.long)
     return torch.zeros_like(x).index_copy(dim, index, x.index_select(dim, index))
 
@@ -242,11 +241,3 @@ def _orthonormal(rows: Float64[Tensor, "rest neuron"]) -> Float64[Tensor, "dimen
     """Orthonormal rows of the same span. Not by QR, which gives a row for every one, though it be zero or dependent."""
     _, sizes, directions = torch.linalg.svd(rows, full_matrices=False)
     return directions[sizes > 1e-9 * sizes.max()]
-
-
-def _numbers(what: str, numbers: Iterable[int], *, first: int = 0) -> list[int]:
-    wanted = sorted({int(i) for i in numbers})
-    if not wanted or wanted[0] < first:
-        msg = f"{what} must be numbers from {first} on, at least one, got {wanted}."
-        raise ValueError(msg)
-    return wanted

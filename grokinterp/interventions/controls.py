@@ -1,14 +1,14 @@
 """Null controls: the same operation on random components, and how the intervention's own loss stands among them."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
 
-from grokinterp import labels
+from grokinterp import arguments, labels
 from grokinterp.interventions.intervention import Intervention, Side
 from grokinterp.interventions.measures import kept_if_described
-from grokinterp.labels import Split
+from grokinterp.labels import SPLITS, Split
 from grokinterp.losses import cross_entropy
 from grokinterp.snapshots import Measure, Snapshot
 
@@ -42,7 +42,8 @@ def control(intervention: Intervention, *, draws: int = 20, seed: int = 0, split
         of the null's losses and its 95 % confidence interval (bootstrap); `p`; and the number of `draws`.
 
     Raises:
-        ValueError: If `draws` is below 1; where it is used, if nothing can be drawn, or the split is unknown.
+        ValueError: If `draws`, the seed or the split is invalid; when applied, if nothing can be drawn, or the snapshot
+            does not know its training pairs.
 
     Examples:
         >>> import grokinterp as gi
@@ -51,13 +52,13 @@ def control(intervention: Intervention, *, draws: int = 20, seed: int = 0, split
         >>> found.sel(statistic=["p", "draws"]).values.round(3).tolist()
         [0.048, 20.0]
     """
-    _check_draws(draws)
+    recorded = _arguments(draws, seed, split)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         observed = _loss(intervention(snapshot), split)
-        null = _null(intervention, snapshot, draws, seed, split)
+        null = _null(intervention, snapshot, **recorded)
         own = _loss(snapshot, split) if intervention.side == "both" else 0.0
-        low, high = _interval(null, np.random.default_rng(seed))
+        low, high = _interval(null, np.random.default_rng(recorded["seed"]))
         p = _p(observed, null, intervention.side, own)
         return labels.array(
             [observed, null.mean().item(), low, high, p, float(len(null))],
@@ -68,7 +69,7 @@ def control(intervention: Intervention, *, draws: int = 20, seed: int = 0, split
             coords={"statistic": STATISTICS},
         )
 
-    return kept_if_described("control", compute, intervention, {"draws": draws, "seed": seed, "split": split})
+    return kept_if_described("control", compute, intervention, recorded)
 
 
 def null_losses(intervention: Intervention, *, draws: int = 20, seed: int = 0, split: Split = "test") -> Measure:
@@ -84,7 +85,8 @@ def null_losses(intervention: Intervention, *, draws: int = 20, seed: int = 0, s
         Measure giving `null_loss`, dims (draw,), nats.
 
     Raises:
-        ValueError: If `draws` is below 1; where it is used, if nothing can be drawn, or the split is unknown.
+        ValueError: If `draws`, the seed or the split is invalid; when applied, if nothing can be drawn, or the snapshot
+            does not know its training pairs.
 
     Examples:
         >>> import grokinterp as gi
@@ -92,19 +94,21 @@ def null_losses(intervention: Intervention, *, draws: int = 20, seed: int = 0, s
         >>> null_losses(head_0)(gi.testing.planted_snapshot(7, keys=(1, 3))).sizes["draw"]
         3
     """
-    _check_draws(draws)
+    recorded = _arguments(draws, seed, split)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        null = _null(intervention, snapshot, draws, seed, split)
+        null = _null(intervention, snapshot, **recorded)
         return labels.array(null, ("draw",), name="null_loss", units="nats", long_name="loss of the null")
 
-    return kept_if_described("null_loss", compute, intervention, {"draws": draws, "seed": seed, "split": split})
+    return kept_if_described("null_loss", compute, intervention, recorded)
 
 
-def _check_draws(draws: int) -> None:
-    if draws < 1:
-        msg = f"draws must be at least 1, got {draws}."
-        raise ValueError(msg)
+def _arguments(draws: int, seed: int, split: Split) -> dict[str, Any]:
+    return {
+        "draws": arguments.integer(draws, "draws", minimum=1),
+        "seed": arguments.seed(seed),
+        "split": arguments.one_of(split, SPLITS, "split"),
+    }
 
 
 def _loss(snapshot: Snapshot, split: Split) -> float:

@@ -1,12 +1,13 @@
 """Frequencies, or irreps, as components: of the embedding, of the neurons or of the logits."""
 
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp.basis import Basis, task_basis
 from grokinterp.interventions import sites
 from grokinterp.interventions.component import Component, Part, draw_others
@@ -52,13 +53,8 @@ def frequency(*keys: int, at: At = "logits", terms: Terms = "sum") -> Component:
         >>> gi.fourier.key_frequencies(without_3(gi.testing.planted_snapshot(7, keys=(1, 3))))
         (1,)
     """
-    wanted = sorted({int(k) for k in keys})
-    if not wanted or wanted[0] < 1:
-        msg = f"keys must be frequencies from 1 on, at least one, got {wanted}; pass them as in frequency(14, 35)."
-        raise ValueError(msg)
-    if at not in _SITES or terms not in ("sum", "all"):
-        msg = f"at must be one of {', '.join(_SITES)} and terms be sum or all, got at={at!r}, terms={terms!r}."
-        raise ValueError(msg)
+    wanted = list(arguments.keys(keys))
+    at, terms = arguments.one_of(at, _SITES, "at"), arguments.one_of(terms, get_args(Terms), "terms")
     if at == "W_E" and terms == "all":
         msg = "terms='all' is of functions of a and b, at the neurons or the logits, got at='W_E'; leave it out."
         raise ValueError(msg)

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
-from grokinterp import labels
-from grokinterp.arguments import shown
+from grokinterp import arguments, labels
 from grokinterp.interventions.component import Component
 from grokinterp.interventions.frequencies import At, frequency
 from grokinterp.interventions.intervention import Intervention
@@ -48,7 +47,7 @@ def under(intervention: Intervention, measure: Measure) -> Measure:
         msg = f"what is measured must be an intervention such as ablate(head(0)), got {intervention!r}."
         raise TypeError(msg)
     if not isinstance(measure, Measure):
-        msg = f"what is measured under it must be a Measure such as gi.progress.losses, got {shown(measure)}."
+        msg = f"what is measured under it must be a Measure such as gi.progress.losses, got {arguments.shown(measure)}."
         raise TypeError(msg)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
@@ -110,7 +109,8 @@ def effects(keys: Iterable[int] | None = None, *, at: At = "logits", operation: 
         its training pairs, `all` is the only split.
 
     Raises:
-        ValueError: Where it is used, if a key is no block of the task's basis, or the task has no group.
+        ValueError: If a key or `at` is invalid; when applied, if a key is no block of the task's basis, or the task has
+            no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, figure 6: the loss without each frequency.
@@ -121,7 +121,8 @@ def effects(keys: Iterable[int] | None = None, *, at: At = "logits", operation: 
         >>> ds.sel(split="all").values.round(3).tolist()
         [1.182, 0.529, 1.182]
     """
-    wanted = None if keys is None else sorted({int(k) for k in keys})
+    at = arguments.one_of(at, get_args(At), "at")
+    wanted = None if keys is None else list(arguments.keys(keys))
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         blocks = list(snapshot.basis.blocks) if wanted is None else wanted
@@ -143,13 +144,13 @@ def kept_if_described(
     name: str,
     compute: Callable[[Snapshot], xr.DataArray],
     intervention: Intervention,
-    arguments: Mapping[str, Any],
+    others: Mapping[str, Any],
 ) -> Measure:
     """A measure with its intervention's name among its arguments; not for caches if that does not say all of it."""
     if not intervention.is_described:
         # A trajectory keeps what functions of this library give; this one is in part a user's.
         compute.__module__ = "__main__"
-    return Measure(name=name, compute=compute, arguments={"intervention": intervention.name, **arguments})
+    return Measure(name=name, compute=compute, arguments={"intervention": intervention.name, **others})
 
 
 def _splits(snapshot: Snapshot) -> tuple[Split, ...]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace as replaced
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp.interventions import sites
 from grokinterp.interventions.component import Component
 from grokinterp.interventions.intervention import Edit, Intervention, Side
@@ -39,7 +40,7 @@ def ablate(component: Component, *, fill: Fill = "mean") -> Intervention:
         >>> gi.interventions.losses(without_keys)(snap).sel(split="train").item()  # log 7
         1.945910149...
     """
-    _check_fill(fill)
+    fill = arguments.one_of(fill, get_args(Fill), "fill")
 
     def edit(snapshot: Snapshot, x: Tensor) -> Tensor:
         part = component.part(snapshot, component.whole(snapshot, x))
@@ -68,7 +69,7 @@ def keep_only(component: Component, *, fill: Fill = "mean") -> Intervention:
         >>> gi.fourier.key_frequencies(keep_only(gi.interventions.frequency(3, at="neurons"))(snap))
         (3,)
     """
-    _check_fill(fill)
+    fill = arguments.one_of(fill, get_args(Fill), "fill")
 
     def edit(snapshot: Snapshot, x: Tensor) -> Tensor:
         rest = component.beside(snapshot, x)
@@ -159,7 +160,7 @@ def _on(
     again: Callable[[Component], Intervention],
     *,
     side: Side = "greater",
-    **arguments: object,
+    **words: object,
 ) -> Intervention:
     """The intervention of an operation on a component; its null is the operation on others of the component's kind."""
     if not isinstance(component, Component):
@@ -170,15 +171,9 @@ def _on(
         return [again(other) for other in component.others(snapshot, draws, rng)]
 
     return Intervention(
-        name=call(operation, component.name, **arguments),
+        name=call(operation, component.name, **words),
         edits={component.site: edit},
         null=null,
         side=side,
         is_described=component.is_described,
     )
-
-
-def _check_fill(fill: str) -> None:
-    if fill not in ("mean", "zero"):
-        msg = f"fill must be mean or zero, got {fill!r}."
-        raise ValueError(msg)

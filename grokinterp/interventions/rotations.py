@@ -4,7 +4,7 @@ Both are orthogonal maps of the functions on the tokens, or on the answers: weig
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp.interventions import draws as draws_
 from grokinterp.interventions import sites
 from grokinterp.interventions.intervention import Edit, Intervention
@@ -26,7 +27,7 @@ Rotation = Callable[[Snapshot], Float64[Tensor, "component component"]]
 BOTH: Final = ("W_E", "W_U")
 
 
-def relocate(k: int, to: int, *, at: Sequence[Weight] = BOTH) -> Intervention:
+def relocate(k: int, to: int, *, at: Iterable[Weight] = BOTH) -> Intervention:
     """Move a frequency's weights to another, whose own come in its place.
 
     The coefficients of cos k and sin k change places with those of cos `to` and sin `to`. With both weights a circuit
@@ -41,8 +42,8 @@ def relocate(k: int, to: int, *, at: Sequence[Weight] = BOTH) -> Intervention:
         The intervention. Its null moves other frequencies to others.
 
     Raises:
-        ValueError: If the two are the same or `at` is none of these; where it is used, if one is no frequency with a
-            cosine and a sine, as irreps are not.
+        ValueError: If a frequency is invalid, the two are the same or `at` is none of these; when applied, if one is no
+            frequency with a cosine and a sine, as irreps are not.
 
     Examples:
         >>> import grokinterp as gi
@@ -50,6 +51,8 @@ def relocate(k: int, to: int, *, at: Sequence[Weight] = BOTH) -> Intervention:
         >>> torch.allclose(moved.logits, gi.models.planted.cosine_logits(7, (1, 2)))
         True
     """
+    k, to = arguments.integer(k, "k", minimum=1), arguments.integer(to, "to", minimum=1)
+    weights = arguments.some_of(at, BOTH, "at")
     if k == to:
         msg = f"to must be another frequency than k={k}."
         raise ValueError(msg)
@@ -65,13 +68,13 @@ def relocate(k: int, to: int, *, at: Sequence[Weight] = BOTH) -> Intervention:
         if len(others) < 2:
             msg = f"a control of {name} needs 2 other frequencies, got {len(others)}."
             raise ValueError(msg)
-        return [relocate(i, j, at=at) for i, j in draws_.ordered_pairs(others, draws, rng)]
+        return [relocate(i, j, at=weights) for i, j in draws_.ordered_pairs(others, draws, rng)]
 
-    name = call("relocate", k, to, at=tuple(at))
-    return Intervention(name=name, edits=_edits(at, swap, swap), null=null, is_described=True)
+    name = call("relocate", k, to, at=weights)
+    return Intervention(name=name, edits=_edits(weights, swap, swap), null=null, is_described=True)
 
 
-def phase_shift(k: int, angle: float, *, at: Sequence[Weight] = BOTH) -> Intervention:
+def phase_shift(k: int, angle: float, *, at: Iterable[Weight] = BOTH) -> Intervention:
     """Turn a frequency's phase: w_k x becomes w_k x + angle for each operand x.
 
     At `W_E` alone it turns the model's wave of the answer, cos w_k(a+b-c) into cos(w_k(a+b-c) + 2 angle). `W_U` turns
@@ -87,8 +90,8 @@ def phase_shift(k: int, angle: float, *, at: Sequence[Weight] = BOTH) -> Interve
         The intervention. Its null turns other frequencies by the same angle.
 
     Raises:
-        ValueError: If `at` is none of these; where it is used, if k is no frequency with a cosine and a sine, as
-            irreps are not.
+        ValueError: If k or the angle is invalid, or `at` is none of these; when applied, if k is no frequency with a
+            cosine and a sine, as irreps are not.
 
     Examples:
         >>> import grokinterp as gi
@@ -100,6 +103,8 @@ def phase_shift(k: int, angle: float, *, at: Sequence[Weight] = BOTH) -> Interve
         >>> torch.allclose(turned.logits + snap.logits, 2 * without_3)
         True
     """
+    k, angle = arguments.integer(k, "k", minimum=1), arguments.number(angle, "angle")
+    weights = arguments.some_of(at, BOTH, "at")
 
     def turn(snapshot: Snapshot, by: float) -> Float64[Tensor, "component component"]:
         cos, sin = _plane(snapshot, k)
@@ -113,13 +118,13 @@ def phase_shift(k: int, angle: float, *, at: Sequence[Weight] = BOTH) -> Interve
         if not others:
             msg = f"a control of {name} needs another frequency, got none."
             raise ValueError(msg)
-        return [phase_shift(j, angle, at=at) for (j,) in draws_.subsets(others, 1, draws, rng)]
+        return [phase_shift(j, angle, at=weights) for (j,) in draws_.subsets(others, 1, draws, rng)]
 
-    name = call("phase_shift", k, angle, at=tuple(at))
+    name = call("phase_shift", k, angle, at=weights)
     return Intervention(
         name=name,
         edits=_edits(
-            at,
+            weights,
             lambda snapshot: turn(snapshot, angle),
             lambda snapshot: turn(snapshot, _turns_of_the_answer(snapshot.task) * angle),
         ),
@@ -128,16 +133,13 @@ def phase_shift(k: int, angle: float, *, at: Sequence[Weight] = BOTH) -> Interve
     )
 
 
-def _edits(at: Sequence[Weight], of_tokens: Rotation, of_answers: Rotation) -> dict[str, Edit]:
+def _edits(weights: Iterable[Weight], of_tokens: Rotation, of_answers: Rotation) -> dict[str, Edit]:
     """Rotations of coefficients as edits of W_E [token, ...], and of W_U or logits, whose last axis is the answers."""
     edits: dict[str, tuple[str, Edit]] = {
         "W_E": (sites.W_E, lambda snapshot, x: _rotate(snapshot, of_tokens).to(x.dtype) @ x),
         "W_U": (sites.W_U, lambda snapshot, x: x @ _rotate(snapshot, of_answers).to(x.dtype).T),
     }
-    if not at or not set(at) <= edits.keys():
-        msg = f"at must be ('W_E',), ('W_U',) or both, got {at!r}."
-        raise ValueError(msg)
-    return dict(edits[weight] for weight in at)
+    return dict(edits[weight] for weight in weights)
 
 
 def _rotate(snapshot: Snapshot, rotation: Rotation) -> Float64[Tensor, "n n"]:

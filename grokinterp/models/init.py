@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp.models.config import EXTRA_TOKENS, MLPConfig, ModelConfig, TransformerConfig
 from grokinterp.tasks.operations import Task
 
@@ -85,7 +86,7 @@ def initial_params(config: ModelConfig, task: Task, *, seed: int) -> Params:
         >>> round(params["embed.W_E"].std().item(), 6)
         0.071178
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(arguments.seed(seed))
     if isinstance(config, MLPConfig):
         return _torch(config, task, generator)
     draw = {"hooked_transformer": _hooked_transformer, "paper": _paper}[config.init]

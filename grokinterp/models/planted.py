@@ -5,13 +5,14 @@ With x^2 as activation they do so exactly; with ReLU up to harmonics that the ph
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Final, Literal
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp.basis import fourier_basis
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.init import Params, shapes
@@ -26,22 +27,23 @@ _SHARE: Final = {"quadratic": 1.0, "relu": 8 / (3 * math.pi**2)}
 _SCORE: Final = 60.0
 
 
-def cosine_logits(p: int, keys: Sequence[int], *, amplitude: float = 1.0) -> Float64[Tensor, "a b c"]:
+def cosine_logits(p: int, keys: Iterable[int], *, amplitude: float = 1.0) -> Float64[Tensor, "a b c"]:
     """Amplitude * sum_k cos(2 pi k (a + b - c) / p), in closed form.
 
     Examples:
         >>> cosine_logits(7, (1, 3))[2, 3, 5].item()
         2.0
     """
+    p, keys = _check(p, keys)
     x = torch.arange(p)
     difference = x[:, None, None] + x[None, :, None] - x[None, None, :]
-    waves = [(2 * math.pi * (k * difference % p).double() / p).cos() for k in _check(p, keys)]
-    return amplitude * torch.stack(waves).sum(dim=0)
+    waves = [(2 * math.pi * (k * difference % p).double() / p).cos() for k in keys]
+    return arguments.number(amplitude, "amplitude") * torch.stack(waves).sum(dim=0)
 
 
 def transformer(
     p: int,
-    keys: Sequence[int],
+    keys: Iterable[int],
     *,
     act_fn: Literal["quadratic", "relu"] = "quadratic",
     amplitude: float = 1.0,
@@ -74,7 +76,9 @@ def transformer(
         >>> config.d_mlp
         32
     """
-    keys = _check(p, keys)
+    p, keys = _check(p, keys)
+    amplitude = arguments.number(amplitude, "amplitude")
+    act_fn = arguments.one_of(act_fn, _PHASES, "act_fn")
     n_phases = _PHASES[act_fn]
     waves = 2 * len(keys)
     config = TransformerConfig(d_model=128, d_mlp=n_phases**2 * len(keys), act_fn=act_fn)
@@ -113,15 +117,12 @@ def transformer(
     return params, config
 
 
-def _check(p: int, keys: Sequence[int]) -> list[int]:
-    wanted = fourier_basis(p).check(keys)
-    if not wanted or 0 in wanted:
-        msg = f"keys must be frequencies from 1 to {p // 2}, at least one, got {wanted}."
-        raise ValueError(msg)
-    return wanted
+def _check(p: int, keys: Iterable[int]) -> tuple[int, list[int]]:
+    p = arguments.integer(p, "p", minimum=2)
+    return p, fourier_basis(p).check(arguments.keys(keys))
 
 
-def _waves(p: int, keys: Sequence[int]) -> Float64[Tensor, "p component"]:
+def _waves(p: int, keys: Iterable[int]) -> Float64[Tensor, "p component"]:
     """Cos and sin of each key at each residue, with amplitude 1."""
     x = torch.arange(p)
     angles = torch.stack([2 * math.pi * (k * x % p).double() / p for k in keys])

@@ -7,7 +7,7 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
-from grokinterp import labels
+from grokinterp import arguments, labels
 from grokinterp.snapshots import Measure, Snapshot, kept, measure
 
 
@@ -87,9 +87,7 @@ def weight_sparsity(threshold: float = 1e-3) -> Measure:
     Raises:
         ValueError: If the threshold is not positive.
     """
-    if not threshold > 0:
-        msg = f"threshold must be positive, got {threshold}."
-        raise ValueError(msg)
+    threshold = arguments.number(threshold, "threshold", above=0)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         values = {name: (x.abs() < threshold).double().mean().item() for name, x in snapshot.params.items()}
@@ -115,13 +113,10 @@ def matrix(parameter: str) -> Measure:
         >>> matrix("blocks.0.attn.W_O")(gi.testing.planted_snapshot(7, keys=(1,))).dims
         ('head', 'd_head', 'd_model')
     """
-    short = parameter.rsplit(".", 1)[-1]
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        if parameter not in snapshot.params or short not in _AXES:
-            known = [name for name in snapshot.params if name.rsplit(".", 1)[-1] in _AXES]
-            msg = f"parameter must be a weight matrix of the model, {', '.join(known)}, got {parameter!r}."
-            raise ValueError(msg)
+        known = [name for name in snapshot.params if name.rsplit(".", 1)[-1] in _AXES]
+        short = arguments.one_of(parameter, known, "parameter").rsplit(".", 1)[-1]
         values = snapshot.params[parameter]
         return labels.array(values, _AXES[short], name="weight", units="weight", long_name=f"entry of {short}")
 

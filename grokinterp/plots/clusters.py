@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from grokinterp import arguments
 from grokinterp.plots import slider, theme
 from grokinterp.plots.data import named_keys, need, over_epochs
 
@@ -26,10 +27,12 @@ def neuron_clusters(ds: xr.Dataset, *, threshold: float = 0.85) -> go.Figure:
 
     Raises:
         KeyError: If one of the variables is missing.
+        ValueError: If the threshold is not from 0 to 1.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, Figure 5a.
     """
+    threshold = arguments.fraction(threshold, "threshold")
     names = ("neuron_frequency", "neuron_fve", "neuron_phase")
     frequency, fve, phase = (over_epochs(need(ds, name)) for name in names)
     keys = _keys(ds, frequency, fve, threshold)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import plotly.graph_objects as go
 import xarray as xr
 
+from grokinterp import arguments
 from grokinterp.plots import theme
 from grokinterp.plots.data import over_epochs, positive, present, small
 
@@ -33,6 +34,7 @@ def compared(ds: xr.Dataset, *, published: xr.Dataset | None = None, log_y: bool
         >>> compared(ours, published=theirs).data[0].x.tolist()
         [0, 3]
     """
+    log_y = arguments.flag(log_y, "log_y")
     curves = _own(ds)
     theirs = {} if published is None else _published(published, curves)
     fig = go.Figure()

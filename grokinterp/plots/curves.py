@@ -3,6 +3,7 @@
 import plotly.graph_objects as go
 import xarray as xr
 
+from grokinterp import arguments
 from grokinterp.plots import theme
 from grokinterp.plots.data import need, over_epochs, positive, small
 from grokinterp.plots.shading import add_phases
@@ -28,6 +29,7 @@ def training_curves(metrics: xr.Dataset, *, log_x: bool = False, phases: xr.Data
         >>> [line.name for line in training_curves(xr.Dataset({"loss": curve, "accuracy": curve})).data]
         ['train', 'test', 'train', 'test']
     """
+    log_x = arguments.flag(log_x, "log_x")
     loss, accuracy = over_epochs(need(metrics, "loss")), over_epochs(need(metrics, "accuracy"))
     fig = theme.panels(["Loss", "Accuracy"], columns=2, shared_xaxes="all", horizontal_spacing=0.1)
     for number, data in enumerate((loss, accuracy)):

@@ -1,11 +1,13 @@
 """What the pictures ask of a Dataset, and how its numbers are made fit to draw."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
 import xarray as xr
+
+from grokinterp import arguments
 
 
 MADE_BY: Final[Mapping[str, str]] = {
@@ -109,20 +111,20 @@ def named_keys(ds: xr.Dataset) -> list[int] | None:
         keys = ds[name].attrs.get("key_frequencies")
         if keys is not None:
             # Files keep a list as its JSON.
-            return sorted(int(k) for k in np.atleast_1d(json.loads(keys) if isinstance(keys, str) else keys))
+            return list(arguments.keys(json.loads(keys) if isinstance(keys, str) else keys))
     return None
 
 
-def keys_of(ds: xr.Dataset, data: xr.DataArray, keys: Sequence[int] | None) -> list[int]:
+def keys_of(ds: xr.Dataset, data: xr.DataArray, keys: Iterable[int] | None) -> list[int]:
     """The frequencies that a picture sets apart from the others.
 
     Args:
         ds: Searched for the key frequencies that its measures were given.
         data: What is drawn, over `frequency`.
-        keys: Taken as they are, unless None.
+        keys: At least one; None to look them up.
 
     Returns:
-        The keys; where nobody named any, the five frequencies that are largest at the last epoch.
+        The keys in ascending order; where nobody named any, the five frequencies that are largest at the last epoch.
 
     Examples:
         >>> norm = xr.DataArray([3.0, 1.0], dims="frequency", coords={"frequency": [1, 2]})
@@ -130,7 +132,7 @@ def keys_of(ds: xr.Dataset, data: xr.DataArray, keys: Sequence[int] | None) -> l
         [2]
     """
     if keys is not None:
-        return sorted(int(k) for k in keys)
+        return list(arguments.keys(keys))
     named = named_keys(ds)
     if named is not None:
         return named

@@ -1,6 +1,6 @@
 """A line per frequency over the epochs: spectra, explained variance and excluded losses."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 import xarray as xr
@@ -41,7 +41,7 @@ def add_frequencies(
         )
 
 
-def logit_fve(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
+def logit_fve(ds: xr.Dataset, *, keys: Iterable[int] | None = None) -> go.Figure:
     """The share of the logits' variance that the wave cos w_k(a+b-c) of each frequency explains, over the epochs.
 
     Args:
@@ -78,7 +78,7 @@ def logit_fve(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure
     return theme.apply(fig, height=400)
 
 
-def excluded_by_frequency(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
+def excluded_by_frequency(ds: xr.Dataset, *, keys: Iterable[int] | None = None) -> go.Figure:
     """The loss without one frequency at a time over the epochs: how much the model relies on each.
 
     Args:

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from grokinterp import arguments
 from grokinterp.plots import theme
 from grokinterp.plots.data import need, over_epochs, positive, present, small
 
@@ -29,6 +30,7 @@ def weights(ds: xr.Dataset, *, log_y: bool = True) -> go.Figure:
         >>> [line.name for line in weights(xr.Dataset({"weight_norm": norm})).data]
         ['W_E', 'W_U']
     """
+    log_y = arguments.flag(log_y, "log_y")
     norm = present(over_epochs(need(ds, "weight_norm")), "parameter")
     fig = theme.panels(["Squared weights by matrix"], columns=1)
     full = [str(parameter) for parameter in norm["parameter"].values]

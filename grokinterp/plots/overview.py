@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from grokinterp import arguments
 from grokinterp.plots import theme
 from grokinterp.plots.curves import add_line, add_split
 from grokinterp.plots.data import need, over_epochs
@@ -37,6 +38,7 @@ def overview(metrics: xr.Dataset, *, times: xr.Dataset | None = None, log_x: boo
         >>> len(overview(ds).data)
         6
     """
+    log_x = arguments.flag(log_x, "log_x")
     loss, accuracy = over_epochs(need(metrics, "loss")), over_epochs(need(metrics, "accuracy"))
     norm = _norm(metrics)
     titles = ["Accuracy", "Loss", "Weights", "Test accuracy"]

@@ -1,18 +1,19 @@
 """The weights and the attention's scores by frequency: at each epoch as bars, over all epochs as lines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from grokinterp import arguments
 from grokinterp.plots import slider, theme, waves
 from grokinterp.plots.data import keys_of, named_keys, need, over_epochs, present, small
 from grokinterp.plots.frequencies import add_frequencies
 
 
-def spectrum(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
+def spectrum(ds: xr.Dataset, *, keys: Iterable[int] | None = None) -> go.Figure:
     """The norm of each Fourier component of W_E and W_L, cosine and sine side by side.
 
     Args:
@@ -33,7 +34,8 @@ def spectrum(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
     matrices = [str(matrix) for matrix in data["matrix"].values]
     fig = theme.panels([f"Components of {m}" for m in matrices], columns=1, vertical_spacing=0.2)
     groups = _add_bars(fig, data, columns=1)
-    marked = set(keys if keys is not None else named_keys(ds) or ()) & set(groups.get("cos", ([], []))[0])
+    chosen = (named_keys(ds) or ()) if keys is None else keys
+    marked = {*arguments.integers(chosen, "keys", minimum=1, may_be_empty=True)} & set(groups.get("cos", ([], []))[0])
     for number, top in enumerate(data.max(["epoch", "component"]).values.tolist()):
         where = theme.place(number, columns=1)
         fig.update_yaxes(title_text=theme.title(data), range=[0, (top or 1.0) * 1.18], **where)
@@ -93,7 +95,7 @@ def score_components(ds: xr.Dataset) -> go.Figure:
     return theme.apply(fig, height=250 * rows + 90 + (90 if fig.frames else 0))
 
 
-def spectrum_over_time(ds: xr.Dataset, *, keys: Sequence[int] | None = None) -> go.Figure:
+def spectrum_over_time(ds: xr.Dataset, *, keys: Iterable[int] | None = None) -> go.Figure:
     """The norm of each frequency of W_E and W_L over the epochs, key frequencies coloured and the others grey.
 
     Args:

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from grokinterp import arguments
 from grokinterp.plots import theme
 from grokinterp.plots.data import need, positive, small
 from grokinterp.plots.grokking import texts
@@ -37,6 +38,7 @@ def sweep_curves(ds: xr.Dataset, *, name: str = "accuracy", log_x: bool = False)
         >>> len(sweep_curves(xr.Dataset({"accuracy": runs})).data)
         12
     """
+    log_x = arguments.flag(log_x, "log_x")
     data = need(ds, name)
     axes = [str(dim) for dim in data.dims if dim not in _NO_AXES]
     if len(axes) > 2 or "epoch" not in data.dims:

@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from grokinterp import arguments
 from grokinterp.plots import theme
 from grokinterp.plots.data import need, small
 from grokinterp.plots.grokking import axis_of_epochs, places, side_by_side, texts
@@ -51,10 +52,7 @@ def grokking_time(ds: xr.Dataset, *, axis: str | None = None) -> go.Figure:
     if not 1 <= len(axes) <= 2:
         msg = f"the plot needs one or two swept axes, got {', '.join(axes) or 'none'}; select values of the others."
         raise ValueError(msg)
-    if axis is not None and axis not in axes:
-        msg = f"axis must be one of {', '.join(axes)}, got {axis!r}."
-        raise ValueError(msg)
-    along = axis or axes[0]
+    along = axes[0] if axis is None else arguments.one_of(axis, axes, "axis")
     across = next((dim for dim in axes if dim != along), None)
     setting = grokked[along]
     x = places(setting.values)

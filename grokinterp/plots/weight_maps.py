@@ -4,6 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from grokinterp import arguments
 from grokinterp.plots import levels, slider, theme
 from grokinterp.plots.data import need, over_epochs, small
 
@@ -28,6 +29,7 @@ def weight_maps(ds: xr.Dataset, *, side_by_side: bool = False) -> go.Figure:
         >>> len(weight_maps(xr.Dataset({"weight": entries})).data)
         2
     """
+    side_by_side = arguments.flag(side_by_side, "side_by_side")
     data = over_epochs(need(ds, "weight"))
     rows, columns = data.dims[-2:]
     parameter = str(data.attrs.get("parameter", theme.name(data))).removeprefix("blocks.0.")

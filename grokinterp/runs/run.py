@@ -14,8 +14,7 @@ import xarray as xr
 from jaxtyping import Bool
 from torch import Tensor
 
-from grokinterp import labels
-from grokinterp.arguments import integer, shown
+from grokinterp import arguments, labels
 from grokinterp.config import RunConfig
 from grokinterp.models.init import Params, shapes
 from grokinterp.reprs import Shown, reason
@@ -232,7 +231,7 @@ class Run(Shown):
             raise RunError(msg)
         if epoch is None:
             return epochs[-1]
-        epoch = integer(epoch, "epoch")
+        epoch = arguments.integer(epoch, "epoch")
         if epoch not in epochs:
             near = min(epochs, key=lambda known: abs(known - epoch))
             msg = f"{self.path} has no checkpoint of epoch {epoch}; the nearest is {near}."
@@ -261,7 +260,7 @@ def load_run(path: AnyRun) -> Run:
     if isinstance(path, Run):
         return path
     if not isinstance(path, str | PathLike):
-        msg = f"run must be a Run, the path of one or the name of a bundled one, got {shown(path)}."
+        msg = f"run must be a Run, the path of one or the name of a bundled one, got {arguments.shown(path)}."
         raise TypeError(msg)
     root = Path(path).absolute()  # so that the run is found after a change of the working directory
     bundled = bundled_runs()

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from grokinterp import arguments
+
 
 class InProcess(Executor):
     """Calls at once what is submitted, so that runs come one after another and Ctrl-C reaches them.
@@ -61,10 +63,7 @@ def processes(workers: int) -> Processes:
         ...     executor.workers
         2
     """
-    if workers < 1:
-        msg = f"workers must be at least 1, got {workers}."
-        raise ValueError(msg)
-    return Processes(workers)
+    return Processes(arguments.integer(workers, "workers", minimum=1))
 
 
 def _begin_worker() -> None:

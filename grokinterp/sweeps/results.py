@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from grokinterp import labels
+from grokinterp import arguments, labels
 from grokinterp.runs.run import Run
 from grokinterp.sweeps.axes import axes_of, dimension_of, fields_of, is_told_by, word
 from grokinterp.sweeps.outcomes import SPLITS, Place, outcomes, places_in, places_of
@@ -45,7 +45,7 @@ def collect(source: Source, *, memorised: float = 0.99, grokked: float = 0.95, s
 
     Raises:
         RunError: If there is no run, or one cannot be read.
-        ValueError: If two runs have one config.
+        ValueError: If two runs have one config, a threshold is not from 0 to 1, or `sustained` is below 1.
 
     Examples:
         >>> import tempfile, grokinterp as gi
@@ -56,6 +56,8 @@ def collect(source: Source, *, memorised: float = 0.99, grokked: float = 0.95, s
         >>> found.is_grokked.sum("seed").sel(lr=1e-3).item()
         0.0
     """
+    memorised, grokked = arguments.fraction(memorised, "memorised"), arguments.fraction(grokked, "grokked")
+    sustained = arguments.integer(sustained, "sustained", minimum=1)
     places = _places(source)
     table = outcomes(places, memorised=memorised, grokked=grokked, sustained=sustained)
     return _over_axes(table, places, source)

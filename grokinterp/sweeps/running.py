@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+from grokinterp import arguments
 from grokinterp.config import RunConfig, as_run_configs, to_dict
 from grokinterp.runs.layout import Layout, RunBusyError, RunError
 from grokinterp.runs.run import Run, load_run
@@ -83,12 +84,14 @@ def sweep(
         >>> [run.path.name for run in done.runs]
         ['seed=0', 'seed=1']
     """
+    progress = arguments.flag(progress, "progress")
     configs = as_run_configs(configs)
     if not configs:
         msg = "a sweep needs at least one config, got none; gi.grid(config, axes) makes them."
         raise ValueError(msg)
-    if executor is None or isinstance(executor, int):
-        with InProcess() if executor is None else processes(executor) as own:
+    if not isinstance(executor, Executor):
+        workers = None if executor is None else arguments.integer(executor, "executor", minimum=1)
+        with InProcess() if workers is None else processes(workers) as own:
             return sweep(configs, root, own, progress=progress)
     root = Path(root)
     places = assign(root, configs)

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from grokinterp import arguments
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Group:
@@ -86,9 +88,7 @@ def cyclic(n: int) -> Group:
         >>> cyclic(5).table[3, 4].item()
         2
     """
-    if n < 1:
-        msg = f"n must be at least 1 for a cyclic group, got n={n}."
-        raise ValueError(msg)
+    n = arguments.integer(n, "n", minimum=1)
     x = torch.arange(n)
     return Group(name=f"Z_{n}", table=(x[:, None] + x[None, :]) % n, labels=tuple(range(n)), logarithm=x)
 
@@ -100,9 +100,7 @@ def units(n: int) -> Group:
         >>> units(7).labels, units(7).logarithm.tolist()
         ((1, 2, 3, 4, 5, 6), [0, 2, 1, 4, 5, 3])
     """
-    if n < 2:
-        msg = f"n must be at least 2 for the units modulo n, got n={n}."
-        raise ValueError(msg)
+    n = arguments.integer(n, "n", minimum=2)
     labels = [x for x in range(1, n + 1) if math.gcd(x, n) == 1]
     order = len(labels)
     logarithm = None
@@ -116,9 +114,7 @@ def units(n: int) -> Group:
 
 def dihedral(n: int) -> Group:
     """The 2n symmetries of a regular n-gon; an element (r, f) turns by r after f flips."""
-    if n < 1:
-        msg = f"n must be at least 1 for a dihedral group, got n={n}."
-        raise ValueError(msg)
+    n = arguments.integer(n, "n", minimum=1)
     labels = [(r, f) for f in range(2) for r in range(n)]
     return _from_product(f"D_{n}", labels, lambda x, y: ((x[0] + (-1) ** x[1] * y[0]) % n, (x[1] + y[1]) % 2))
 
@@ -130,11 +126,13 @@ def symmetric(n: int) -> Group:
         >>> symmetric(5).order
         120
     """
+    n = arguments.integer(n, "n", minimum=1)
     return _from_product(f"S_{n}", list(itertools.permutations(range(n))), _compose)
 
 
 def alternating(n: int) -> Group:
     """The even permutations of n things."""
+    n = arguments.integer(n, "n", minimum=1)
     even = [x for x in itertools.permutations(range(n)) if _inversions(x) % 2 == 0]
     return _from_product(f"A_{n}", even, _compose)
 

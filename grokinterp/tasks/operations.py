@@ -10,7 +10,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from grokinterp import arguments
-from grokinterp.arguments import one_of, shown
 from grokinterp.tasks import groups
 from grokinterp.tasks.groups import Group
 
@@ -186,7 +185,7 @@ def as_task(task: object) -> Task:
     if isinstance(task, Task):
         return task
     name = task if isinstance(task, str) and task in OPERATIONS else "addition"
-    msg = f"task must be a Task, such as gi.tasks.operation({name!r}, p), got {shown(task)}."
+    msg = f"task must be a Task, such as gi.tasks.operation({name!r}, p), got {arguments.shown(task)}."
     raise TypeError(msg)
 
 
@@ -227,12 +226,10 @@ def operation(name: Operation, p: int, *, seed: int = 0) -> Task:
         >>> operation("division", 5).table[3].tolist()
         [3, 4, 1, 2]
     """
-    name = one_of(name, OPERATIONS, "operation", aliases=OTHER_NAMES)
+    name = arguments.one_of(name, OPERATIONS, "operation", aliases=OTHER_NAMES)
+    p, seed = arguments.integer(p, "p", minimum=2), arguments.seed(seed)
     if name in IN_S5:
         return _in_s5(name)
-    if p < 2:
-        msg = f"p must be at least 2, got p={p}."
-        raise ValueError(msg)
     x = torch.arange(p)
     group, elements, y = None, None, x
     if name == "division":

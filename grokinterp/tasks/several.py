@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from grokinterp import arguments
 from grokinterp.tasks.operations import IN_S5, OPERATIONS, Operation, Task, operation
 
 
@@ -37,8 +38,10 @@ def several(names: Sequence[Operation], p: int, *, seed: int = 0) -> Task:
         [3, 4, 1, 2]
     """
     modular = [name for name in OPERATIONS if name not in IN_S5]
+    names = arguments.some_of(names, OPERATIONS, "names")
+    p = arguments.integer(p, "p", minimum=2)
     if len(names) < 2 or len(set(names)) != len(names) or not set(names) <= set(modular):
-        msg = f"several operations are two or more different ones of {', '.join(modular)}, got {list(names)}."
+        msg = f"names must be two or more different operations of {', '.join(modular)}, got {list(names)}."
         raise ValueError(msg)
     tasks = [operation(name, p, seed=seed) for name in names]
     b = torch.arange(1 if "division" in names else 0, p)

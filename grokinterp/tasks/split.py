@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp.tasks.operations import Task
 
 
@@ -40,7 +41,7 @@ def uniform_split(task: Task, fraction: float, *, seed: int) -> Bool[Tensor, "a 
         `int(fraction * n)` of `torch.randperm(n)`.
     """
     n = task.table.numel()
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(arguments.seed(seed)))
     return _mask(task, order[: _n_train(task, fraction)])
 
 
@@ -63,15 +64,13 @@ def paper_split(task: Task, fraction: float, *, seed: int) -> Bool[Tensor, "a b"
         `random.shuffle` of the list of pairs. Their mainline run has p = 113, fraction 0.3, seed 0.
     """
     order = list(range(task.table.numel()))
-    random.Random(seed).shuffle(order)
+    random.Random(arguments.seed(seed)).shuffle(order)
     return _mask(task, torch.tensor(order[: _n_train(task, fraction)]))
 
 
 def _n_train(task: Task, fraction: float) -> int:
+    fraction = arguments.number(fraction, "fraction", above=0, below=1)
     n = task.table.numel()
-    if not 0 < fraction < 1:
-        msg = f"fraction must be between 0 and 1, got fraction={fraction}."
-        raise ValueError(msg)
     n_train = int(fraction * n)
     if not 0 < n_train < n:
         part = "train" if n_train == 0 else "test"

@@ -62,7 +62,7 @@ def noisy_labels(labels: Int[Tensor, " batch"], share: float, *, n_outputs: int,
     if n_outputs < 2:
         msg = f"label noise needs a wrong class to draw, got n_outputs={n_outputs}."
         raise ValueError(msg)
-    generator = torch.Generator().manual_seed((seed + _NOISE_STREAM) % 2**64)
+    generator = torch.Generator().manual_seed(seed + _NOISE_STREAM)
     replaced = torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]
     further = torch.randint(1, n_outputs, replaced.shape, generator=generator)
     noisy = labels.clone()

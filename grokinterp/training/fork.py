@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp.config import RunConfig, SplitConfig, change
 from grokinterp.models.init import Params, shapes
 from grokinterp.runs.identity import Fork
@@ -76,6 +77,8 @@ def fork(
         ((2, 3, 4, 5), 2)
     """
     run = load_run(run)
+    epoch = arguments.integer(epoch, "epoch", minimum=0)
+    fresh_optimizer, progress = arguments.flag(fresh_optimizer, "fresh_optimizer"), arguments.flag(progress, "progress")
     config = _changed(run, dict(changes or {}), is_train)
     if config.epochs <= epoch:
         msg = f"a fork of epoch {epoch} needs a last epoch after it, got epochs={config.epochs}; change epochs too."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from grokinterp import arguments
 from grokinterp.config import RunConfig, as_run_configs
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import Run, load_run
@@ -53,6 +54,7 @@ def train_many(configs: Sequence[RunConfig], paths: Sequence[str | Path], *, pro
         [0, 1]
     """
     configs = as_run_configs(configs)
+    progress = arguments.flag(progress, "progress")
     _check(configs, paths)
     paths = [Path(path).absolute() for path in paths]
     with ExitStack() as stack:
@@ -62,8 +64,12 @@ def train_many(configs: Sequence[RunConfig], paths: Sequence[str | Path], *, pro
 
 
 def _check(configs: Sequence[RunConfig], paths: Sequence[str | Path]) -> None:
-    if len(configs) != len(paths) or len({Path(path).resolve() for path in paths}) < len(paths):
-        msg = f"train_many needs a directory of its own for each run, got {len(configs)} configs and paths {paths}."
+    are_lists = isinstance(configs, Sequence) and isinstance(paths, Sequence) and not isinstance(paths, str | bytes)
+    if not are_lists or len(configs) != len(paths) or len({Path(path).resolve() for path in paths}) < len(paths):
+        msg = (
+            "train_many needs a list of configs and a list of as many paths, a separate directory for each run, got "
+            f"{arguments.shown(configs)} and {arguments.shown(paths)}."
+        )
         raise ValueError(msg)
     for config in configs:
         if config.compile or config.aids.dropout or engine_name(config) == "hooked":

@@ -131,7 +131,7 @@ def test_the_alarm_of_a_run_that_never_memorised_is_nan(tmp_path) -> None:
 
 
 def test_an_unknown_detector_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"detector must be one of embedding Gini, .* got 'gini'"):
+    with pytest.raises(ValueError, match=r"names must be one of embedding Gini, .* got 'gini'"):
         gi.detection.signals(gi.load_run("nanda2023"), ["gini"], progress=False)
 
 

@@ -167,15 +167,15 @@ def test_a_part_is_a_projection_and_parts_of_all_frequencies_are_the_whole_of_th
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: iv.frequency(), r"keys must be frequencies from 1 on, at least one, got \[\]"),
-        (lambda: iv.frequency(0, 2), r"from 1 on, at least one, got \[0, 2\]; pass them as in frequency\(14, 35\)"),
-        (lambda: iv.frequency(1, at="W_L"), r"at must be one of W_E, neurons, logits .* got at='W_L', terms='sum'"),
-        (lambda: iv.frequency(1, terms="product"), r"terms be sum or all, got at='logits', terms='product'"),
+        (lambda: iv.frequency(), r"keys must be one or more integers of at least 1, got \[\]"),
+        (lambda: iv.frequency(0, 2), r"keys must be one or more integers of at least 1, got \[0, 2\]"),
+        (lambda: iv.frequency(1, at="W_L"), r"at must be one of W_E, neurons, logits, got 'W_L'"),
+        (lambda: iv.frequency(1, terms="product"), r"terms must be one of sum, all, got 'product'"),
         (lambda: iv.frequency(1, at="W_E", terms="all"), r"terms='all' is of functions of a and b, .* got at='W_E'"),
-        (lambda: iv.head(), r"heads must be numbers from 0 on, at least one, got \[\]"),
-        (lambda: iv.neurons([-1]), r"neurons must be numbers from 0 on, at least one, got \[-1\]"),
-        (lambda: iv.readout(0), r"keys must be numbers from 1 on, at least one, got \[0\]"),
-        (lambda: iv.skip("embedding"), r"block must be mlp or attention, got 'embedding'"),
+        (lambda: iv.head(), r"heads must be one or more integers of at least 0, got \[\]"),
+        (lambda: iv.neurons([-1]), r"numbers must be one or more integers of at least 0, got \[-1\]"),
+        (lambda: iv.readout(0), r"keys must be one or more integers of at least 1, got \[0\]"),
+        (lambda: iv.skip("embedding"), r"block must be one of mlp, attention, got 'embedding'"),
     ],
 )
 def test_what_is_no_component_is_refused(make, message, unchecked):
@@ -191,9 +191,9 @@ def test_what_is_no_component_is_refused(make, message, unchecked):
         (iv.frequency(4, terms="all"), r"keys must be blocks of the task's basis, 1\.\.3, got \[4\]"),
         (iv.cluster(4), r"keys must be blocks of the task's basis, 1\.\.3, got \[4\]"),
         (iv.readout(4), r"keys must be blocks of the task's basis, 1\.\.3, got \[4\]"),
-        (iv.head(3), r"heads must be in 0\.\.2 of this model, got 3"),
+        (iv.head(3), r"heads of this model must be integers from 0 to 2, got \[3\]"),
         (iv.head(0, layer=1), r"layer must be in -1\.\.0 for a model of 1 layers, got 1"),
-        (iv.neurons([20]), r"neurons must be in 0\.\.19 of this model, got 20"),
+        (iv.neurons([20]), r"neurons of this model must be integers from 0 to 19, got \[20\]"),
         (iv.directions(torch.zeros(2, 19)), r"directions must be rows of 20 neurons, got shape \(2, 19\)"),
     ],
 )

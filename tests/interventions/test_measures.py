@@ -365,9 +365,9 @@ def test_where_there_is_one_frequency_there_is_no_other(random_params):
     snap = gi.Snapshot(params=random_params(config, task), config=config, task=task)
     with pytest.raises(ValueError, match=r"phase_shift\(1, 0\.5, .* needs another frequency, got none"):
         iv.control(iv.phase_shift(1, 0.5), split="all")(snap)
-    with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="draws must be an integer of at least 1, got 0"):
         iv.control(iv.phase_shift(1, 0.5), draws=0)
-    with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="draws must be an integer of at least 1, got 0"):
         iv.null_losses(iv.phase_shift(1, 0.5), draws=0)
 
 

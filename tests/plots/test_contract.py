@@ -98,6 +98,7 @@ def test_pictures_know_labelled_data_and_plotly_and_nothing_else():
         "typing",
         "math",
         "json",
+        "grokinterp.arguments",
         "grokinterp.labels",
         "grokinterp.plots",
     )

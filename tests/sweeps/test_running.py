@@ -322,7 +322,7 @@ def test_a_sweep_of_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_processes_are_refused(tiny: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="executor must be an integer of at least 1, got 0"):
         swept([tiny], tmp_path, 0)
 
 

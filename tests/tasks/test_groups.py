@@ -136,9 +136,9 @@ def test_what_is_no_group_is_refused(table, labels, logarithm, message):
 @pytest.mark.parametrize(
     ("make", "n", "message"),
     [
-        (cyclic, 0, "n must be at least 1 for a cyclic group, got n=0"),
-        (units, 1, "n must be at least 2 for the units modulo n, got n=1"),
-        (dihedral, 0, "n must be at least 1 for a dihedral group, got n=0"),
+        (cyclic, 0, "n must be an integer of at least 1, got 0"),
+        (units, 1, "n must be an integer of at least 2, got 1"),
+        (dihedral, 0, "n must be an integer of at least 1, got 0"),
     ],
 )
 def test_an_order_without_a_group_is_refused(make, n, message):

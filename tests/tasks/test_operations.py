@@ -141,7 +141,7 @@ def test_multiplication_modulo_a_composite_has_no_group():
 @pytest.mark.parametrize(
     ("name", "p", "message"),
     [
-        ("addition", 1, "p must be at least 2, got p=1"),
+        ("addition", 1, "p must be an integer of at least 2, got 1"),
         ("power", 7, "operation must be one of addition, .*, random, got 'power'"),
     ],
 )
@@ -372,10 +372,10 @@ def test_operator_and_first_operand_are_one_token_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("addition",), r"two or more different ones of addition, .*, random, got \['addition'\]"),
-        (("addition", "addition"), r"two or more different ones of .* got \['addition', 'addition'\]"),
-        (("addition", "s5"), r"two or more different ones of .*, got \['addition', 's5'\]"),
-        (("addition", "mult"), r"two or more different ones of .*, got \['addition', 'mult'\]"),
+        (("addition",), r"names must be two or more different operations of addition, .*, random, got \['addition'\]"),
+        (("addition", "addition"), r"two or more different operations of .* got \['addition', 'addition'\]"),
+        (("addition", "s5"), r"two or more different operations of .*, got \['addition', 's5'\]"),
+        (("addition", "mult"), r"names must be one of addition, .*, got 'mult'; did you mean 'multiplication'\?"),
     ],
 )
 def test_operations_that_make_no_task_are_refused(names: tuple[str, ...], message: str, unchecked: None) -> None:

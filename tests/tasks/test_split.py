@@ -79,10 +79,10 @@ def test_a_split_leaves_the_global_random_states_alone(draw, monkeypatch):
 @pytest.mark.parametrize(
     ("fraction", "message"),
     [
-        (0.0, "fraction must be between 0 and 1, got fraction=0.0"),
-        (1.0, "fraction must be between 0 and 1, got fraction=1.0"),
-        (-0.5, "fraction must be between 0 and 1, got fraction=-0.5"),
-        (float("nan"), "fraction must be between 0 and 1, got fraction=nan"),
+        (0.0, "fraction must be a number above 0 and below 1, got 0.0"),
+        (1.0, "fraction must be a number above 0 and below 1, got 1.0"),
+        (-0.5, "fraction must be a number above 0 and below 1, got -0.5"),
+        (float("nan"), "fraction must be a number above 0 and below 1, got nan"),
         (0.01, "fraction=0.01 of 9 pairs leaves the train part empty"),
     ],
 )

@@ -118,5 +118,5 @@ def test_runs_that_cannot_be_stacked_are_refused(tiny: RunConfig, tmp_path: Path
 
 
 def test_each_run_needs_a_directory_of_its_own(tiny: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="needs a directory of its own for each run, got 2 configs"):
+    with pytest.raises(ValueError, match="a separate directory for each run, got"):
         train_many([tiny, tiny], [tmp_path, tmp_path], progress=False)
