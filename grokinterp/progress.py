@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from grokinterp import labels
-from grokinterp.labels import SPLITS, Split
+from grokinterp.labels import Split
 from grokinterp.logits import project_products, wave_logits
 from grokinterp.losses import accuracy, cross_entropy_per_pair
 from grokinterp.snapshots import Measure, Snapshot, kept, measure
@@ -29,32 +29,25 @@ _SAFE_SPREAD = 600.0
 def losses(snapshot: Snapshot) -> xr.DataArray:
     """The cross-entropy of the logits by split; dims (split,), nats.
 
+    A snapshot that does not know its training pairs has the split `all` alone.
+
     Examples:
         >>> import grokinterp as gi
         >>> losses(gi.testing.planted_snapshot(7, keys=(1, 3))).sizes["split"]
         3
     """
     per_pair = cross_entropy_per_pair(snapshot.logits, snapshot.task.table)
-    return labels.array(
-        [per_pair[snapshot.mask(split)].mean().item() for split in SPLITS],
-        ("split",),
-        name="loss",
-        units="nats",
-        long_name="loss",
-    )
+    return _by_split(snapshot, per_pair, name="loss", units="nats", long_name="loss")
 
 
 @measure("accuracy")
 def accuracies(snapshot: Snapshot) -> xr.DataArray:
-    """The share of right answers by split, 0 to 1; dims (split,)."""
-    masks = [snapshot.mask(split) for split in SPLITS]
-    return labels.array(
-        [accuracy(snapshot.logits[mask], snapshot.task.table[mask]).item() for mask in masks],
-        ("split",),
-        name="accuracy",
-        units="",
-        long_name="accuracy",
-    )
+    """The accuracy by split, 0 to 1; dims (split,).
+
+    A snapshot that does not know its training pairs has the split `all` alone.
+    """
+    is_right = (snapshot.logits.argmax(dim=-1) == snapshot.task.table).double()
+    return _by_split(snapshot, is_right, name="accuracy", units="", long_name="accuracy")
 
 
 def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: bool = True) -> Measure:
@@ -67,7 +60,7 @@ def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correctio
         keys: Frequencies (or irreps) to keep. Fixed over a run: pass those of its last checkpoint, or the
             curve mixes two effects.
         split: Pairs over which the loss is taken; the paper: all.
-        bias_correction: Whether to add back the mean logits of each class over all pairs; the paper: yes.
+        bias_correction: Whether to give each class its mean logit over all pairs back; the paper: yes.
 
     Returns:
         Measure giving `restricted_loss`, a number in nats.
@@ -87,11 +80,9 @@ def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correctio
         True
     """
     wanted = _as_keys(keys)
-    blocks = (0, *wanted) if bias_correction else wanted
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        _require(snapshot, wanted)
-        by_product = project_products(snapshot, blocks)
+        by_product = _restricted(snapshot, wanted, "2D", bias_correction=bias_correction)
         return _loss(_product_loss(snapshot, by_product, split), "restricted loss")
 
     arguments = {"key_frequencies": wanted, "split": split, "bias_correction": int(bias_correction)}
@@ -104,7 +95,7 @@ def restricted_accuracy(keys: Iterable[int], *, split: Split = "all", bias_corre
     Args:
         keys: As in `restricted_loss`.
         split: Pairs over which it is taken.
-        bias_correction: Whether to add back the mean logits of each class over all pairs.
+        bias_correction: Whether to give each class its mean logit over all pairs back.
 
     Returns:
         Measure giving `restricted_accuracy`, 0 to 1.
@@ -122,12 +113,11 @@ def restricted_accuracy(keys: Iterable[int], *, split: Split = "all", bias_corre
         1.0
     """
     wanted = _as_keys(keys)
-    blocks = (0, *wanted) if bias_correction else wanted
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        _require(snapshot, wanted)
         answers = snapshot.task.table[snapshot.mask(split)]
-        value = accuracy(project_products(snapshot, blocks)[answers], answers).item()
+        by_product = _restricted(snapshot, wanted, "2D", bias_correction=bias_correction)
+        value = accuracy(by_product[answers], answers).item()
         return labels.array(value, name="accuracy", units="", long_name="restricted accuracy")
 
     arguments = {"key_frequencies": wanted, "split": split, "bias_correction": int(bias_correction)}
@@ -253,7 +243,7 @@ def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: boo
     Args:
         keys: Frequencies (or irreps) of the fit.
         split: Pairs over which the loss is taken.
-        bias_correction: Whether to add back the mean logits of each class over all pairs.
+        bias_correction: Whether to give each class its mean logit over all pairs back.
 
     Returns:
         Measure giving `trig_loss`, a number in nats.
@@ -268,10 +258,7 @@ def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: boo
     wanted = _as_keys(keys)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        _require(snapshot, wanted)
-        by_product = wave_logits(snapshot, wanted)
-        if bias_correction:
-            by_product = by_product + project_products(snapshot, (0,))
+        by_product = _restricted(snapshot, wanted, "3D", bias_correction=bias_correction)
         return _loss(_product_loss(snapshot, by_product, split), "loss of the fit by cos(w_k(a+b-c))")
 
     arguments = {"key_frequencies": wanted, "split": split, "bias_correction": int(bias_correction)}
@@ -293,6 +280,12 @@ def weight_norm(snapshot: Snapshot) -> xr.DataArray:
         long_name="sum of squared weights",
         coords={"parameter": [name.removeprefix("blocks.0.") for name in snapshot.params]},
     )
+
+
+def _by_split(snapshot: Snapshot, per_pair: Float64[Tensor, "a b"], **about: str) -> xr.DataArray:
+    """The mean of a number per pair over each split that the snapshot knows; dims (split,)."""
+    means = [per_pair[snapshot.mask(split)].mean().item() for split in snapshot.splits]
+    return labels.array(means, ("split",), coords={"split": snapshot.splits}, **about)
 
 
 def _as_keys(keys: Iterable[int]) -> list[int]:
@@ -317,6 +310,20 @@ def _part(form: Form) -> Callable[[Snapshot, Iterable[int]], Float64[Tensor, "s 
         msg = f"form must be 2D or 3D, got {form!r}."
         raise ValueError(msg)
     return parts[form]
+
+
+def _restricted(snapshot: Snapshot, keys: list[int], form: Form, *, bias_correction: bool) -> Float64[Tensor, "s c"]:
+    """The part of the logits that lies in some frequencies, by product and class.
+
+    With the bias correction each class has the mean over all pairs that it has in the model's own logits.
+    """
+    _require(snapshot, keys)
+    part = _part(form)(snapshot, keys)
+    if not bias_correction:
+        return part
+    table = snapshot.task.table
+    pairs = table.flatten().bincount(minlength=len(part)).double()
+    return part + snapshot.logits.mean(dim=(0, 1)) - pairs @ part / table.numel()
 
 
 def _without(

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from grokinterp.basis import Basis, task_basis
+from grokinterp.labels import SPLITS, Split
 from grokinterp.models import forward, lens
 from grokinterp.models.config import ModelConfig, Sequence, TransformerConfig
 from grokinterp.models.factored import FactoredActivations, factored_activations
@@ -163,6 +164,11 @@ class Snapshot:
     def tokens(self) -> Int[Tensor, "batch pos"]:
         """The sequences, such as [a, b, '='], of all pairs in order, for a TransformerLens model to read."""
         return forward.tokens(self.params, self.config, *all_pairs(self.task))
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits whose pairs are known: `all` alone if the training pairs are not."""
+        return ("all",) if self.is_train is None else SPLITS
 
     def mask(self, split: str) -> Bool[Tensor, "a b"]:
         """True at the pairs of `train`, `test` or `all`.

@@ -77,7 +77,9 @@ def _origin(run: Run, measure: AnyMeasure) -> dict[str, Any]:
     """What a cached result depends on: the library's numbers, the run's config and the measure's arguments."""
     config = to_dict(replace(run.config, epochs=1))
     arguments = dict(measure.arguments) if isinstance(measure, Measure) else {}
-    origin = {"numbers": NUMBERS, "arguments": arguments, "config": config}
+    # Restrictions of tasks such as multiplication, whose zero is no group element, had a different background before.
+    is_recent = run.task.elements is not None and len(run.task.elements) < run.task.n_outputs
+    origin = {"numbers": NUMBERS + is_recent, "arguments": arguments, "config": config}
     # Two quantities may be given one name, one after the other, and have the same arguments.
     renamed = measure.renamed_from if isinstance(measure, Measure) else None
     return origin if renamed is None else origin | {"measure": renamed}
