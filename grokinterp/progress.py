@@ -127,7 +127,7 @@ def restricted_accuracy(keys: Iterable[int], *, split: Split = "all", bias_corre
 def excluded_loss(keys: Iterable[int] | None = None, *, split: Split = "train", form: Form = "2D") -> Measure:
     """The loss when the key frequencies of the product, or all of them, are taken out of the logits.
 
-    Low while the model memorises, and high once its answers rest on the keys. Equals log(p) when the logits
+    Low while the model memorizes, and high once its answers rest on the keys. Equals log(p) when the logits
     hold nothing else. There is no bias correction, for there is nothing to correct: what is taken out has
     mean zero over all pairs.
 

@@ -45,7 +45,7 @@ def test_without_the_bias_correction_the_means_are_gone(monkeypatch: pytest.Monk
 
 
 def test_splits_that_are_exchanged_exchange_the_losses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the bundled run while it had memorised alone, computed and not read from what is kept with it."""
+    """On the bundled run while it had memorized alone, computed and not read from what is kept with it."""
     snapshot = gi.load_run("nanda2023").snapshot(1400)
     claim = gi.claims.by_id("curve.train_loss.1400")
 
