@@ -49,6 +49,9 @@ class Basis:
             msg = f"a basis of {rows} rows needs {rows} names and a name per block, got {len(self.names)} names."
             raise ValueError(msg)
 
+    def __repr__(self) -> str:
+        return f"Basis(rows={len(self.names)}, blocks={len(self.blocks)})"
+
     @property
     def blocks(self) -> tuple[int, ...]:
         """The blocks that can be key: all but the background, in order."""

@@ -12,6 +12,8 @@ import xarray as xr
 from jaxtyping import Shaped
 from torch import Tensor
 
+from grokinterp.arguments import shown
+
 
 Split = Literal["train", "test", "all"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "test", "all")
@@ -124,6 +126,31 @@ def array(
     return xr.DataArray(
         data, dims=tuple(dims), coords=labelled, name=name, attrs={"units": units, "long_name": long_name, **attrs}
     )
+
+
+def quantity(value: object, name: str) -> xr.DataArray:
+    """What a measure returned, as a labelled array: a DataArray as it is, or a single number under the name.
+
+    Args:
+        value: A DataArray, or a number: Python's, numpy's, or a tensor or array without dimensions.
+        name: The name of an array that has none.
+
+    Raises:
+        TypeError: If it is anything else, such as a tensor with dimensions, whose names nothing tells.
+
+    Examples:
+        >>> quantity(torch.tensor(2.0), "largest_logit").item()
+        2.0
+    """
+    if isinstance(value, xr.DataArray):
+        return value if value.name is not None else value.rename(name)
+    number = value.item() if isinstance(value, torch.Tensor | np.ndarray | np.generic) and value.ndim == 0 else value
+    if isinstance(number, bool | int | float):
+        return array(np.asarray(number), name=name, units="", long_name=name)
+    shape = getattr(value, "shape", None)
+    got = shown(value) if shape is None else f"{type(value).__name__} of shape {tuple(shape)}"
+    msg = f"{name} must return a number, or a DataArray that names its dimensions, got {got}."
+    raise TypeError(msg)
 
 
 def axis_title(data: xr.DataArray) -> str:

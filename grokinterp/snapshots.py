@@ -13,21 +13,23 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from grokinterp.basis import Basis, task_basis
-from grokinterp.labels import SPLITS, Split
+from grokinterp.labels import SPLITS, Split, quantity
 from grokinterp.models import forward, lens
 from grokinterp.models.config import ModelConfig, Sequence, TransformerConfig
 from grokinterp.models.factored import FactoredActivations, factored_activations
 from grokinterp.models.hooks import Hook
 from grokinterp.models.init import Params, shapes
 from grokinterp.models.weights import addition_of, for_task
+from grokinterp.reprs import Shown
 from grokinterp.tasks import Task, all_pairs
+from grokinterp.tasks.operations import as_task
 
 
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Snapshot:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Snapshot(Shown):
     """A model at one epoch, with its task and split.
 
     Attributes:
@@ -52,7 +54,7 @@ class Snapshot:
     hook: Hook | None = None
 
     def __post_init__(self) -> None:
-        wanted = shapes(self.config, self.task)
+        wanted = shapes(self.config, as_task(self.task))
         found = {name: tuple(p.shape) for name, p in self.params.items()}
         for name in sorted(wanted.keys() | found.keys()):
             if wanted.get(name) != found.get(name):
@@ -68,6 +70,14 @@ class Snapshot:
         if self.is_train is not None and self.is_train.shape != self.task.shape:
             msg = f"is_train must have the task's shape {self.task.shape}, got {tuple(self.is_train.shape)}."
             raise ValueError(msg)
+
+    def _facts(self) -> dict[str, object]:
+        sizes = ("n_layers", "d_model", "n_heads", "d_mlp", "act_fn")
+        model = " ".join(f"{name}={getattr(self.config, name)}" for name in sizes if hasattr(self.config, name))
+        facts: dict[str, object] = {"task": self.task.name, "epoch": self.epoch, "model": f"{self.config.kind} {model}"}
+        n_train = "unknown" if self.is_train is None else int(self.is_train.sum())
+        facts |= {"pairs": self.task.table.numel(), "train_pairs": n_train}
+        return facts if self.hook is None else facts | {"edited": True}
 
     @cached_property
     def logits(self) -> Float64[Tensor, "a b c"]:
@@ -259,13 +269,13 @@ class Measure:
     """
 
     name: str
-    compute: Callable[[Snapshot], xr.DataArray]
+    compute: Callable[[Snapshot], object] = field(repr=False)
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    renamed_from: str | None = None
+    renamed_from: str | None = field(default=None, repr=False)
 
     def __call__(self, model: object) -> xr.DataArray:
         """The quantity of a snapshot, or of a TransformerLens model."""
-        result = self.compute(as_snapshot(model)).rename(self.name)
+        result = quantity(self.compute(as_snapshot(model)), self.name).rename(self.name)
         # Lists go in as JSON text: netCDF would give them back as arrays. And no name may be that of a method such as
         # `keys`, for which numpy would take the array to be a dictionary.
         attrs = {key: json.dumps(x) if isinstance(x, list) else x for key, x in self.arguments.items() if x is not None}
@@ -276,19 +286,20 @@ class Measure:
         return replace(self, name=name, renamed_from=self.renamed_from or self.name)
 
 
-def measure(name: str) -> Callable[[Callable[[Snapshot], xr.DataArray]], Measure]:
+def measure(name: str) -> Callable[[Callable[[Snapshot], object]], Measure]:
     """Make a function of a snapshot a measure without arguments.
 
+    The function returns a DataArray, or a single number: Python's, or a tensor or array without dimensions.
+
     Examples:
-        >>> from grokinterp import labels
         >>> @measure("n_pairs")
         ... def n_pairs(snapshot):
-        ...     return labels.array(snapshot.task.table.numel(), name="n", units="", long_name="pairs")
+        ...     return snapshot.task.table.numel()
         >>> n_pairs.name
         'n_pairs'
     """
 
-    def make(compute: Callable[[Snapshot], xr.DataArray]) -> Measure:
+    def make(compute: Callable[[Snapshot], object]) -> Measure:
         made = Measure(name=name, compute=compute)
         object.__setattr__(made, "__doc__", compute.__doc__)
         return made

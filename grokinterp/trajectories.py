@@ -8,9 +8,11 @@ from typing import Final
 import xarray as xr
 from tqdm.auto import tqdm
 
-from grokinterp.runs.kept import AnyMeasure, KeptMeasure
+from grokinterp.arguments import integers
+from grokinterp.measures import AnyMeasure, as_measures
+from grokinterp.runs.kept import KeptMeasure
 from grokinterp.runs.layout import RunError
-from grokinterp.runs.run import Run
+from grokinterp.runs.run import AnyRun, Run, load_run
 from grokinterp.snapshots import Measure
 
 
@@ -19,10 +21,10 @@ _SAVE_EVERY: Final = 20.0
 
 
 def trajectory(
-    run: Run,
-    measures: Sequence[AnyMeasure],
+    run: AnyRun,
+    measures: AnyMeasure | Iterable[AnyMeasure],
     *,
-    epochs: Iterable[int] | None = None,
+    epochs: Iterable[int] | int | None = None,
     cache: bool = True,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -32,9 +34,10 @@ def trajectory(
     after an interruption, computes only what is missing. Functions of your own are computed anew each time.
 
     Args:
-        run: Finished or not.
-        measures: Measures, or functions from a Snapshot to a named DataArray.
-        epochs: Which; default: those of `known_epochs`, every checkpoint among them.
+        run: A run, finished or not, or its path.
+        measures: Measures, or functions of a Snapshot that return a number or a DataArray; one that has no name gets
+            the function's.
+        epochs: Epochs of the curves; default: `known_epochs`, which include every checkpoint.
         cache: Whether to read and write `analysis/`. That of a bundled run, or in a folder that cannot be
             written, is only read.
         progress: Whether to show a progress bar.
@@ -43,7 +46,9 @@ def trajectory(
         Dataset with a variable per measure, over `epoch` and the measure's own dimensions.
 
     Raises:
-        ValueError: If two measures give the same name (rename one with `Measure.named`), or `epochs` is empty.
+        ValueError: If two measures give the same name (rename one with `Measure.named`), or `epochs` is empty or not
+            integers.
+        TypeError: If `run` or a measure is something else, such as a measure that was not called with its arguments.
         RunError: If a checkpoint is missing or broken, or there is none.
 
     Examples:
@@ -53,15 +58,13 @@ def trajectory(
         >>> ds.loss.sel(epoch=0, split="train").item()
         4.755...
     """
+    run, measures = load_run(run), as_measures(measures)
     _refuse_twice([measure.name for measure in measures if isinstance(measure, Measure)])
     stores = [KeptMeasure(run, measure, cache=cache) for measure in measures]
-    wanted = _known(run, stores) if epochs is None else list(epochs)
-    if not wanted and epochs is None:
+    wanted = _known(run, stores) if epochs is None else integers(epochs, "epochs", minimum=0)
+    if not wanted:
         msg = f"{run.path} has no checkpoint yet; train it first."
         raise RunError(msg)
-    if not wanted:
-        msg = f"epochs must name at least one checkpoint of {run.path}, got none."
-        raise ValueError(msg)
     todo = [(epoch, [store for store in stores if epoch not in store.results]) for epoch in wanted]
     todo = [(epoch, missing) for epoch, missing in todo if missing]
     saved = time.monotonic()
@@ -82,7 +85,7 @@ def trajectory(
     return xr.Dataset(dict(zip(names, variables, strict=True)), attrs=attrs)
 
 
-def known_epochs(run: Run, measures: Sequence[AnyMeasure]) -> list[int]:
+def known_epochs(run: AnyRun, measures: AnyMeasure | Iterable[AnyMeasure]) -> list[int]:
     """The epochs at which measures can be had: those with a checkpoint, and those whose results are all kept.
 
     So a run may lose checkpoints, and keep its curves: the bundled run has.
@@ -93,7 +96,8 @@ def known_epochs(run: Run, measures: Sequence[AnyMeasure]) -> list[int]:
         >>> len(known_epochs(run, [gi.progress.losses])) > len(run.epochs)
         True
     """
-    return _known(run, [KeptMeasure(run, measure, cache=True) for measure in measures])
+    run = load_run(run)
+    return _known(run, [KeptMeasure(run, measure, cache=True) for measure in as_measures(measures)])
 
 
 def _known(run: Run, stores: Sequence[KeptMeasure]) -> list[int]:

@@ -3,9 +3,13 @@
 import json
 import subprocess
 import sys
+import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import grokinterp as gi
 from grokinterp.cli import main
@@ -82,7 +86,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, capsys: pytest.Capture
     [
         (
             ["train", "fast", "--out", "x"],
-            "train needs a preset (nanda2023, quick, power2022, mlp_onehot, transformer_lens_demo)",
+            "or a preset (nanda2023, quick, power2022, mlp_onehot, transformer_lens_demo), got 'fast'",
         ),
         (["train", "quick"], "--out"),
         (["train", "quick", "--out", "x", "--eposch", "5"], "--eposch"),
@@ -93,7 +97,6 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, capsys: pytest.Capture
         (["train", "--config", "README.md", "--out", "x"], "README.md must be JSON"),
         (["train", "quick", "--out", "x", "--optim.lr", "inf"], "all of them finite, got lr=inf"),
         (["fly"], "fly"),
-        ([], "train, sweep, analyz"),
         (["keys", "nanda2023", "--rule", "phase"], "phase"),
     ],
 )
@@ -136,13 +139,164 @@ def test_keys_of_a_run_and_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "14 31 35 41 42 52\n"
 
 
+def test_a_file_of_weights_is_read_as_what_the_flags_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # An addition of logarithms mod 12 is a multiplication mod 13, whose 0 has no logarithm.
+    planted = gi.testing.planted_snapshot(12, keys=(1, 3))
+    logarithm = gi.tasks.groups.units(13).logarithm
+    assert logarithm is not None
+    params = dict(planted.params)
+    W_E, W_U = params["embed.W_E"], params["unembed.W_U"]
+    params["embed.W_E"] = torch.cat([torch.zeros_like(W_E[:1]), W_E[logarithm], W_E[12:]])
+    params["unembed.W_U"] = torch.cat([torch.zeros_like(W_U[:, :1]), W_U[:, logarithm]], dim=1).contiguous()
+    path = tmp_path / "model.safetensors"
+    save_file(params, path)
+    quadratic = [str(path), "--act-fn", "quadratic"]
+    assert main(["keys", *quadratic, "--task", "multiplication"]) == 0
+    assert capsys.readouterr().out == "1 3\n"
+    assert main(["keys", *quadratic, "--task", "multiplication", "--p", "13", "--sequence", "a b ="]) == 0
+    assert capsys.readouterr().out == "1 3\n"
+    assert main(["keys", *quadratic, "--task", "multiplication", "--p", "11"]) == 2
+    assert "a model of multiplication mod 11 needs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["nanda2023", "--task", "addition"], "--task is for a file of weights, and nanda2023 is a run; leave it out"),
+        (["nanda2023", "--act-fn", "gelu"], "--act-fn is for a file of weights"),
+        (["CHECKPOINT", "--epoch", "3"], r"--epoch is for a run, and "),
+        (["CHECKPOINT", "--task", "sum"], "invalid choice 'sum' for argument '--task'"),
+    ],
+)
+def test_keys_refuses_flags_that_do_not_fit(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = str(gi.load_run("nanda2023").layout.checkpoint(40_000))
+    assert message in _refused(["keys", *(checkpoint if arg == "CHECKPOINT" else arg for arg in args)], capsys)
+
+
+def test_no_keys_are_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "nanda2023", "--epoch", "0"]) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        "no key frequencies of addition mod 113 by rule logits at threshold 0.01; test accuracy 0.009: it has not "
+        "grokked.\n"
+    )
+    assert main(["keys", str(gi.load_run("nanda2023").layout.checkpoint(40_000)), "--threshold", "0.9"]) == 0
+    assert capsys.readouterr().err.endswith(
+        "by rule logits at threshold 0.9; accuracy over all pairs 1.000: try another --rule or a lower --threshold.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["train", "quick", "--out", "x", "--eposch", "5"], "there is no flag --eposch; did you mean --epochs? "
+         "`grokinterp train quick --help` lists the flags."),
+        (["train", "quick", "--epocs=5"], "there is no flag --epocs; did you mean --epochs?"),
+        (["train", "quick", "--out", "x", "--lr", "0.1"], "there is no flag --lr; did you mean --optim.lr?"),
+        (["train", "quick", "--out", "x", "--weight_decay=1"], "did you mean --optim.weight-decay?"),
+        (["train", "quick", "--out", "x", "--optim.wd", "1"], "there is no flag --optim.wd. `grokinterp train quick"),
+        (["train", "quick", "--out", "x", "--sed", "1"], "did you mean --seed?"),
+        (["train", "quick", "--out", "x", "--optm.lr", "1"], "did you mean --optim.lr?"),
+        (["sweep", "quick", "--out", "x", "--sed", "1"], "there is no flag --sed; did you mean --seed? "
+         "`grokinterp sweep quick --help` lists the flags."),
+        (["sweep", "quick", "--out", "x", "--lr", "1", "2"], "did you mean --optim.lr?"),
+        (["sweep", "quick", "--otu", "x"], "did you mean --out?"),
+        (["sweep", "quik", "--out", "x"], "got 'quik'; did you mean 'quick'? `grokinterp sweep --help` says more."),
+        (["keys", "nanda2023", "--epcoh", "3"], "did you mean --epoch? `grokinterp keys --help` lists the flags."),
+        (["report", "nanda2023", "--ou", "x"], "did you mean --out? `grokinterp report --help` lists the flags."),
+        (["analyze", "nanda2023", "--queit"], "did you mean --quiet? `grokinterp analyze --help` lists the flags."),
+        (["reproduce", "nanda2023", "--rnu", "x"], "did you mean --run?"),
+        (["runs", "--root", "x"], "there is no flag --root. `grokinterp runs --help` lists the flags."),
+        (["config", "quick", "--json"], "there is no flag --json. `grokinterp config --help` lists the flags."),
+        (["tran", "quick"], "got 'tran'; did you mean 'train'? `grokinterp --help` says more."),
+        (["train", "quik"], "got 'quik'; did you mean 'quick'? `grokinterp train --help` says more."),
+        (["train"], "got nothing. `grokinterp train --help` says more."),
+        (["keys", "nanda2023", "--threshold", "high"], "from ['high']. `grokinterp keys --help` says more."),
+    ],
+)  # fmt: skip
+def test_what_is_unknown_names_the_nearest_and_the_help_page(
+    args: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in _refused(args, capsys)
+
+
+def test_bare_shows_help_and_version_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 0
+    assert "{train,sweep,analyze,report,reproduce,runs,keys,config}" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"grokinterp {version('grokinterp')}\n"
+
+
+def test_train_says_when_there_is_nothing_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _train(tmp_path / "run") == 0
+    assert "nothing to do" not in capsys.readouterr().out
+    assert _train(tmp_path / "run", "--epochs", "5") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("nothing to do: --epochs asks for 5, and it has been trained to 12.\n")
+    assert "epoch 12, test loss" in said
+    assert gi.load_run(tmp_path / "run").config.epochs == 12
+
+
+def test_warnings_are_one_line(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def warn(*_: object) -> None:
+        warnings.warn("first\nsecond", stacklevel=1)
+
+    monkeypatch.setattr("grokinterp.report.summary", lambda *_, **__: warn() or ["done"])
+    before = warnings.formatwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", _show)
+        assert main(["analyze", "nanda2023"]) == 0
+    assert capfd.readouterr().err == "grokinterp: first second\n"
+    assert warnings.formatwarning is before
+
+
+def _show(message: Warning, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+    """As Python itself shows a warning, which pytest collects."""
+    sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+
+
 def test_runs_lists_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _train(tmp_path / "a")
     capsys.readouterr()
     assert main(["runs", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert f"{tmp_path / 'a'}: addition mod 7, seed 0, epoch 12 finished" in said
-    assert "nanda2023: addition mod 113, seed 0, epoch 40000 finished" in said
+    accuracy = gi.load_run(tmp_path / "a").metrics.accuracy.isel(epoch=-1)
+    train, test = (f"{accuracy.sel(split=split).item():.3f}" for split in ("train", "test"))
+    assert (
+        f"{tmp_path / 'a'}: addition mod 7, seed 0, finished at epoch 12, train accuracy {train}, "
+        f"test accuracy {test}, too few entries to tell whether it has grokked\n"
+    ) in said
+    times = gi.phases.grokking_times(gi.load_run("nanda2023").metrics)
+    rule = times.grokked.attrs["rule"]
+    assert (
+        "nanda2023: addition mod 113, seed 0, finished at epoch 40000, train accuracy 1.000, test accuracy 1.000, "
+        f"grokked at {times.grokked:.0f} ({rule})\n"
+    ) in said
+
+
+def test_runs_says_why_a_run_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("task", "config", "metrics", "begun", "long"):
+        assert _train(tmp_path / name, "--log-every", "1" if name == "long" else "10") == 0
+    (tmp_path / "task" / "task.safetensors").write_bytes(b"broken")
+    (tmp_path / "config" / "config.json").write_text("{")
+    (tmp_path / "metrics" / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    (tmp_path / "begun" / "metrics.jsonl").unlink()
+    (tmp_path / "begun" / "FINISHED").unlink()
+    capsys.readouterr()
+    assert main(["runs", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    lines = {Path(line.partition(":")[0]).name: line.partition(": ")[2] for line in said.out.splitlines()}
+    assert list(lines) == ["begun", "config", "long", "metrics", "task", "nanda2023"]
+    assert lines["begun"] == "addition mod 7, seed 0, stopped at epoch 12 of 12, nothing logged yet"
+    assert "not grokked (test accuracy ≥ 0.99" in lines["long"]
+    assert lines["config"].startswith("broken: ")
+    assert lines["metrics"].startswith("broken: KeyError")
+    assert "task.safetensors must be a whole safetensors file" in lines["task"]
+    assert said.err == ""
 
 
 def test_report_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,11 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 from torch.testing import assert_close
 
+import grokinterp as gi
 from grokinterp import labels
 from grokinterp.basis import fourier_basis
 from grokinterp.models import forward, lens
@@ -159,7 +161,7 @@ def test_a_model_of_another_task_needs_to_be_told_so(random_params):
 def test_as_snapshot_is_the_door(random_params):
     snap = Snapshot(params=random_params(CONFIGS["factored"], TASK), config=CONFIGS["factored"], task=TASK)
     assert as_snapshot(snap) is snap
-    with pytest.raises(TypeError, match="model must be a Snapshot, HookedTransformer or TransformerBridge, got int"):
+    with pytest.raises(TypeError, match="model must be a Snapshot, HookedTransformer or TransformerBridge, got 3"):
         as_snapshot(3)
 
 
@@ -240,3 +242,54 @@ def test_a_deep_model_takes_one_forward_pass(monkeypatch, random_params):
     snap = Snapshot(params=random_params(config, TASK), config=config, task=TASK)
     assert snap.logits.shape + snap.neurons.shape + snap.attention.shape == (7, 7, 7, 7, 7, 10, 7, 7, 3, 3)
     assert len(passes) == 1
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("model", [gi.load_run("nanda2023"), "runs/quick", None, 3])
+def test_what_is_no_model_names_what_gives_one(model: object) -> None:
+    ablation = gi.interventions.ablate(gi.interventions.head(0))
+    wanted = r"model must be a Snapshot, .*; a run's is run\.snapshot\(epoch\), a file's gi\.load_model\(path\)"
+    for read in (gi.fourier.key_frequencies, gi.progress.losses, gi.neurons.fit, ablation, ablation.fwd_hooks):
+        with pytest.raises(TypeError, match=wanted):
+            read(model)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=wanted), ablation.on(model):
+        pass
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_the_name_of_an_operation_is_no_task(tmp_path: Path) -> None:
+    run = gi.load_run("nanda2023")
+    snapshot = run.snapshot()
+    wanted = r"task must be a Task, such as gi\.tasks\.operation\('multiplication', p\), got 'multiplication'"
+    for use in (
+        lambda task: gi.load_model(run.layout.checkpoint(40_000), task=task),
+        lambda task: gi.Snapshot(params=snapshot.params, config=snapshot.config, task=task),
+        lambda task: gi.train(gi.presets.quick(), tmp_path / "run", task=task),
+    ):
+        with pytest.raises(TypeError, match=wanted):
+            use("multiplication")
+    with pytest.raises(TypeError, match=r"such as gi\.tasks\.operation\('addition', p\), got 113"):
+        gi.load_model(run.layout.checkpoint(40_000), task=113)  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_config_is_refused(tmp_path: Path) -> None:
+    wanted = r"config must be a RunConfig, such as gi\.presets\.quick\(\), got"
+    for use in (
+        lambda config: gi.train(config, tmp_path / "run"),
+        lambda config: gi.train_many(config, [tmp_path / "run"]),
+        lambda config: gi.grid(config, {"seed": [0]}),
+        lambda config: gi.sweep(config, tmp_path / "run"),
+    ):
+        for config in ("quick", {"epochs": 3}, gi.presets.quick, None):
+            with pytest.raises(TypeError, match=wanted):
+                use(config)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_measured_under_an_intervention_is_a_measure() -> None:
+    ablation = gi.interventions.ablate(gi.interventions.head(0))
+    with pytest.raises(TypeError, match=r"must be a Measure such as gi\.progress\.losses, got <function restr"):
+        gi.interventions.under(ablation, gi.progress.restricted_loss)  # type: ignore[arg-type]

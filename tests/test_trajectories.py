@@ -1,13 +1,17 @@
 """Measures over training time: the combinator, its cache and its restarts."""
 
 import json
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import grokinterp as gi
 from grokinterp.runs import kept
+from grokinterp.snapshots import measure
 from grokinterp.trajectories import known_epochs
 
 
@@ -141,6 +145,115 @@ def test_functions_of_ones_own_are_computed_each_time(run: gi.Run) -> None:
     assert not run.layout.analysis.exists()
 
 
+def test_a_function_may_return_a_number(run: gi.Run) -> None:
+    def as_float(snapshot: gi.Snapshot) -> float:
+        return snapshot.logits.max().item()
+
+    def as_tensor(snapshot: gi.Snapshot) -> torch.Tensor:
+        return snapshot.logits.max().requires_grad_()
+
+    def as_numpy(snapshot: gi.Snapshot) -> np.ndarray:
+        return snapshot.logits.numpy().max()
+
+    def without_name(snapshot: gi.Snapshot) -> xr.DataArray:
+        return xr.DataArray(snapshot.logits.numpy().max(axis=(0, 1)), dims="c")
+
+    def scaled(factor: float, snapshot: gi.Snapshot) -> float:
+        return factor * as_float(snapshot)
+
+    functions = [as_float, as_tensor, as_numpy, without_name, partial(scaled, 2.0)]
+    ds = gi.trajectory(run, functions, epochs=[0, 12], progress=False)
+    expected = run.snapshot(12).logits.max().item()
+    assert {name: float(ds[name].sel(epoch=12).max()) for name in ds} == {
+        "as_float": expected,
+        "as_tensor": expected,
+        "as_numpy": expected,
+        "without_name": expected,
+        "scaled": 2 * expected,
+    }
+    assert ds.without_name.dims == ("epoch", "c")
+
+
+def test_a_measure_may_return_a_number(run: gi.Run) -> None:
+    @measure("n_wrong")
+    def n_wrong(snapshot: gi.Snapshot) -> torch.Tensor:
+        return (snapshot.logits.argmax(dim=-1) != snapshot.task.table).sum()
+
+    assert n_wrong(run.snapshot()).name == "n_wrong"
+    assert gi.trajectory(run, n_wrong, epochs=0, progress=False).n_wrong.item() > 0
+
+
+def _vector(snapshot: gi.Snapshot) -> torch.Tensor:
+    return snapshot.logits[0, 0]
+
+
+def _nothing(snapshot: gi.Snapshot) -> None:
+    return None
+
+
+def _two(snapshot: gi.Snapshot, key: int) -> float:
+    return 0.0
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("measures", "message"),
+    [
+        ([gi.progress.restricted_loss], r"restricted_loss makes a measure when it is called: write "
+         r"gi\.progress\.restricted_loss\(keys\)\.$"),
+        (gi.logits.fve, r"write gi\.logits\.fve\(\)\.$"),
+        ([gi.interventions.losses], r"write gi\.interventions\.losses\(intervention\)\.$"),
+        ([_two], r"a measure takes one argument, a Snapshot, got _two\(snapshot: .*, key: int\)"),
+        ("losses", r"measures must be a list such as \[gi\.progress\.losses\], got 'losses'"),
+        (["losses"], "measures must be a list such as .*, got 'losses'"),
+        (gi.progress, "measures must be a list such as .*, got <module 'grokinterp.progress'"),
+        (None, "measures must be a list such as .*, got None"),
+    ],
+)  # fmt: skip
+def test_what_is_no_measure_is_refused_before_any_checkpoint_is_read(
+    measures: object, message: str, run: gi.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visited = _count_forwards(monkeypatch)
+    with pytest.raises(TypeError, match=message):
+        gi.trajectory(run, measures, progress=False)  # type: ignore[arg-type]
+    assert visited == []
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (
+            _vector,
+            r"_vector must return a number, or a DataArray that names its dimensions, got Tensor of shape \(7,\)",
+        ),
+        (_nothing, "_nothing must return a number, .*, got None"),
+    ],
+)
+def test_a_result_without_names_of_dimensions_is_refused(function: object, message: str, run: gi.Run) -> None:
+    with pytest.raises(TypeError, match=message):
+        gi.trajectory(run, function, progress=False)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_path_is_a_run(run: gi.Run) -> None:
+    expected = gi.trajectory(run, gi.progress.losses, progress=False)
+    for path in (run.path, str(run.path)):
+        xr.testing.assert_identical(gi.trajectory(path, gi.progress.losses, progress=False), expected)
+        assert known_epochs(path, gi.progress.losses) == [0, 1, 2, 3, 4, 8, 12]
+    with pytest.raises(gi.RunError, match="nowhere is no run directory and no bundled run"):
+        gi.trajectory("nowhere", gi.progress.losses)
+    with pytest.raises(TypeError, match=r"run must be a Run, the path of one or .*, got Snapshot\(task=addition mod 7"):
+        gi.trajectory(run.snapshot(), gi.progress.losses)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("epochs", ["all", [1.5], [True], [-1], [[0, 4]]])
+def test_epochs_are_integers(epochs: object, run: gi.Run) -> None:
+    with pytest.raises(ValueError, match="epochs must be one or more integers of at least 0, got"):
+        gi.trajectory(run, gi.progress.losses, epochs=epochs, progress=False)  # type: ignore[arg-type]
+
+
 def test_no_cache_writes_nothing(run: gi.Run) -> None:
     gi.trajectory(run, [gi.progress.losses], cache=False, progress=False)
     assert not run.layout.analysis.exists()
@@ -163,7 +276,7 @@ def test_a_name_that_is_used_again_brings_no_other_quantity_back(run: gi.Run) ->
 
 
 def test_without_epochs_there_is_nothing_to_measure(run: gi.Run) -> None:
-    with pytest.raises(ValueError, match="epochs must name at least one checkpoint"):
+    with pytest.raises(ValueError, match=r"epochs must be one or more integers of at least 0, got \[\]"):
         gi.trajectory(run, [gi.progress.losses], epochs=[], cache=False, progress=False)
     for epoch in run.epochs:
         run.layout.checkpoint(epoch).unlink()

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, get_args
 
 import xarray as xr
@@ -10,7 +11,7 @@ import xarray as xr
 from grokinterp import fourier, logits, presets, progress
 from grokinterp.models import lens
 from grokinterp.models.config import Sequence, TransformerConfig
-from grokinterp.runs.run import Run
+from grokinterp.runs.run import Run, load_run
 from grokinterp.snapshots import Measure, Snapshot, as_snapshot, kept
 from grokinterp.trajectories import known_epochs, trajectory
 
@@ -122,7 +123,8 @@ def evidence(subject: object, *, epoch: int | None = None) -> Evidence:
     """What claims are checked on.
 
     Args:
-        subject: A Run; or a Snapshot or TransformerLens model, of which claims about training cannot be checked.
+        subject: A Run or its path; or a Snapshot or TransformerLens model, of which claims about training cannot be
+            checked.
         epoch: For a run, a checkpoint in place of the last; what came after it does not count.
 
     Returns:
@@ -138,7 +140,8 @@ def evidence(subject: object, *, epoch: int | None = None) -> Evidence:
         >>> evidence(gi.testing.planted_snapshot(7, keys=(1, 3))).keys
         (1, 3)
     """
-    if isinstance(subject, Run):
+    if isinstance(subject, Run | str | Path):
+        subject = load_run(subject)
         return Evidence(snapshot=subject.snapshot(epoch), run=subject, until=epoch)
     if epoch is not None:
         msg = f"epoch={epoch} chooses a checkpoint of a run, got a model alone; leave it out."

@@ -53,9 +53,9 @@ def check(subject: object) -> list[Result]:
     """Every claim, checked on a run or a model.
 
     Args:
-        subject: A Run; or a Snapshot or TransformerLens model, for which claims about training are not available; or
-            `Evidence`. Published numbers are compared with those of a run of the paper's setting and seed alone; for
-            any other ours is given and no verdict.
+        subject: A Run or its path; a Snapshot or TransformerLens model, for which claims about training are not
+            available; or `Evidence`. Published numbers are compared with those of a run of the paper's setting and
+            seed alone; for any other ours is given and no verdict.
 
     Returns:
         A result for each claim, in their order.

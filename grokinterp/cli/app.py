@@ -1,24 +1,24 @@
 """The command `grokinterp`: train, sweep, analyze, report, and look at runs and keys."""
 
-import contextlib
 import inspect
-import io
-import itertools
 import json
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import tyro
 
 from grokinterp import presets
+from grokinterp.cli.looking import Keys, Runs
+from grokinterp.cli.parsing import parse, unknown_word, warnings_in_one_line
 from grokinterp.cli.sweeping import Sweep, parse_sweep
 from grokinterp.config import RunConfig, from_dict, to_dict
-from grokinterp.runs.layout import RunError
+from grokinterp.runs.layout import Layout, RunError
 
 
 # Ours: 0 done, 1 the work failed, 2 the command line or the config cannot be.
@@ -46,7 +46,10 @@ class Train:
         """Train, and say where the run is."""
         from grokinterp.training.loop import train
 
+        before = Layout(self.out).epochs()
         run = train(self.config, self.out, progress=not self.quiet)
+        if run.epochs == before:
+            print(f"nothing to do: --epochs asks for {self.config.epochs}, and it has been trained to {before[-1]}.")
         last = run.metrics.isel(epoch=-1)
         loss, accuracy = (last[name].sel(split="test").item() for name in ("loss", "accuracy"))
         print(f"{run.path}: epoch {int(last.epoch)}, test loss {loss:.3g}, test accuracy {accuracy:.3f}")
@@ -101,7 +104,7 @@ class Reproduce:
     """Check every claim of a paper on a run, and say which hold. Exit code 1 if a firm claim fails.
 
     Attributes:
-        paper: Which.
+        paper: The paper whose claims are checked.
         path: The run directory, or the name of a bundled run; `train` trains the paper's run first, for its whole
             time, into runs/nanda2023.
         out: Where to write the dossier, a page with every claim and figure.
@@ -138,68 +141,11 @@ class Reproduce:
 
 
 @dataclass(frozen=True)
-class Runs:
-    """List the runs below a folder, and the bundled ones.
-
-    Attributes:
-        root: Where to look.
-    """
-
-    root: Annotated[Path, tyro.conf.Positional] = Path("runs")
-
-    def run(self) -> None:
-        """Print a line for each run."""
-        from grokinterp.runs.run import Run, bundled_runs
-
-        if not self.root.is_dir() and self.root != Path("runs"):
-            msg = f"there is no folder {self.root}."
-            raise FileNotFoundError(msg)
-        folders = sorted(path.parent for path in self.root.glob("**/config.json"))
-        for name, run in [
-            *((str(path), Run(path)) for path in folders),
-            *((n, Run(p)) for n, p in bundled_runs().items()),
-        ]:
-            try:
-                task, last = run.task.name, max(run.epochs, default=0)
-                state = "finished" if run.is_finished else f"of {run.config.epochs}"
-                print(f"{name}: {task}, seed {run.config.seed}, epoch {last} {state}")
-            except RunError as error:
-                print(f"{name}: {error}")
-
-
-@dataclass(frozen=True)
-class Keys:
-    """Print the key frequencies of a run's last checkpoint, or of weights in a .safetensors or .pt file.
-
-    Attributes:
-        path: The run directory, the name of a bundled run, or a file of weights under TransformerLens' names.
-        rule: What makes a frequency key.
-        threshold: In place of the rule's own.
-        epoch: A checkpoint in place of the last.
-    """
-
-    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL")]
-    rule: Literal["logits", "neurons", "W_E", "W_L"] = "logits"
-    threshold: float | None = None
-    epoch: int | None = None
-
-    def run(self) -> None:
-        """Print the keys, with spaces between them."""
-        from grokinterp.fourier import key_frequencies
-        from grokinterp.runs.foreign import load_model
-        from grokinterp.runs.run import load_run
-
-        path = Path(self.path)
-        snapshot = load_model(path) if path.is_file() else load_run(self.path).snapshot(self.epoch)
-        print(*key_frequencies(snapshot, self.rule, self.threshold))
-
-
-@dataclass(frozen=True)
 class Config:
     """Print a preset's config as JSON, to be changed and passed to `grokinterp train --config`.
 
     Attributes:
-        preset: Its name.
+        preset: The preset's name.
     """
 
     preset: Annotated[
@@ -236,13 +182,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 the work failed or was interrupted, 2 a command line or config that cannot be.
     """
     args = list(sys.argv[1:] if argv is None else argv)
+    if args == ["--version"]:
+        print(f"grokinterp {version('grokinterp')}")
+        return 0
     is_debug = "--debug" in args
     if is_debug:
         args.remove("--debug")
     try:
-        with _complaints_in_one_line():
-            run = _parse(args)
-        run()
+        with warnings_in_one_line():
+            _parse(args)()
     except KeyboardInterrupt as error:
         print(f"grokinterp: {error or 'interrupted'}", file=sys.stderr)
         return FAILED
@@ -258,22 +206,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def _complaints_in_one_line() -> Iterator[None]:
-    """Take tyro's box of a wrong command line apart: what was wrong stays, as one line."""
-    box = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(box):
-            yield
-    except SystemExit as stop:
-        if stop.code not in (0, None):
-            said = itertools.takewhile(lambda line: "───" not in line, box.getvalue().splitlines()[1:])
-            text = " ".join(" ".join(line.strip("│ ") for line in said).split())
-            print(f"grokinterp: {text} (`grokinterp --help` says more)", file=sys.stderr)
-            raise SystemExit(REFUSED) from None
-        raise
-
-
 def _parse(args: list[str]) -> Callable[[], None]:
     """The command that the arguments ask for, ready to run."""
     name, rest = (args[0], args[1:]) if args else ("", [])
@@ -282,15 +214,17 @@ def _parse(args: list[str]) -> Callable[[], None]:
     if name == "sweep":
         return parse_sweep(rest)
     if name in COMMANDS:
-        return tyro.cli(COMMANDS[name], args=rest, prog=f"grokinterp {name}").run
-    return _help(COMMANDS, args, prog="grokinterp", description=__doc__ or "")
+        return parse(COMMANDS[name], rest, f"grokinterp {name}").run
+    if name in ("", "-h", "--help"):
+        _help(COMMANDS, prog="grokinterp", description=__doc__ or "")
+    raise unknown_word(name, COMMANDS, "the first word must be a command", "grokinterp")
 
 
-def _help(choices: Mapping[str, object], args: list[str], *, prog: str, description: str) -> NoReturn:
-    """End in tyro's help, or in its complaint about a choice that is none."""
+def _help(choices: Mapping[str, object], *, prog: str, description: str) -> NoReturn:
+    """End in tyro's help."""
     subcommands = {name: _described(choice) for name, choice in choices.items()}
-    tyro.extras.subcommand_cli_from_dict(subcommands, args=args, prog=prog, description=description)
-    raise SystemExit(REFUSED)
+    tyro.extras.subcommand_cli_from_dict(subcommands, args=["--help"], prog=prog, description=description)
+    raise SystemExit(0)
 
 
 def _described(command: object) -> Callable[[], None]:
@@ -318,12 +252,12 @@ def _parse_train(args: list[str]) -> Callable[[], None]:
             msg = "--config needs a file, such as `grokinterp config PRESET` prints."
             raise ValueError(msg)
         name, config, rest = "--config FILE", _read_config(Path(args[at + 1])), args[:at] + args[at + 2 :]
-    elif not args or args[0] in ("-h", "--help"):
+    elif args and args[0] in ("-h", "--help"):
         text = f"{_what_for(Train)}\n\n`grokinterp train PRESET --help` lists the flags."
-        _help(presets.PRESETS, args, prog="grokinterp train", description=text)
+        _help(presets.PRESETS, prog="grokinterp train", description=text)
     else:
-        msg = f"train needs a preset ({', '.join(presets.PRESETS)}) or --config FILE first, got {args[0]!r}."
-        raise ValueError(msg)
+        wanted = "train needs first --config FILE or a preset"
+        raise unknown_word(args[0] if args else "", presets.PRESETS, wanted, "grokinterp train")
 
     def ready(
         config: Annotated[RunConfig, tyro.conf.arg(name="")] = config, *, out: Path, quiet: bool = False
@@ -332,7 +266,7 @@ def _parse_train(args: list[str]) -> Callable[[], None]:
 
     ready.__doc__ = Train.__doc__
     # The preset has decided which kind of model it is.
-    return tyro.cli(ready, args=rest, prog=f"grokinterp train {name}", config=(tyro.conf.AvoidSubcommands,)).run
+    return parse(ready, rest, f"grokinterp train {name}", config=(tyro.conf.AvoidSubcommands,)).run
 
 
 def _read_config(path: Path) -> RunConfig:

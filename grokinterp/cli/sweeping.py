@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, NoReturn
 import tyro
 
 from grokinterp import presets
+from grokinterp.cli.parsing import parse, unknown_flag, unknown_word
 from grokinterp.config import RunConfig, to_dict
 from grokinterp.runs.identity import flat
 from grokinterp.runs.layout import RunError
@@ -93,13 +94,20 @@ def parse_sweep(args: list[str]) -> Callable[[], None]:
     elif what.endswith(".toml"):
         plan = read_plan(what)
     else:
-        known = ", ".join([*SWEEPS, *presets.PRESETS])
-        msg = f"sweep needs a preset ({known}) or a FILE.toml first, got {what!r}."
-        raise ValueError(msg)
+        raise unknown_word(
+            what, [*SWEEPS, *presets.PRESETS], "sweep needs first a FILE.toml or a preset", "grokinterp sweep"
+        )
     if {"-h", "--help"} & {*flags}:
         _show_help(what, plan.config)
     own, of_config = _apart(flags)
-    command = tyro.cli(Sweep, args=own, prog=f"grokinterp sweep {what}")
+    known = flat(to_dict(plan.config))
+    for name in of_config:
+        # A part as a whole is known too; its values are checked with the others.
+        if not any(f"{field}.".startswith(f"{_without_no(name)}.") for field in known):
+            flags = [f"--{field.replace('_', '-')}" for field in (*known, *_OWN)]
+            flag = f"--{name}"
+            raise unknown_flag(flag, flags, f"grokinterp sweep {what}")
+    command = parse(Sweep, own, f"grokinterp sweep {what}")
     given = dict(_switched(name, words, plan.config) for name, words in of_config.items())
     plan = plan.varied({name: values_of(*words) for name, words in given.items()})
     return replace(command, plan=plan).run
@@ -124,14 +132,17 @@ def _switched(name: str, words: list[str], config: RunConfig) -> tuple[str, list
     """A flag without a value switches something on, or off if its name says no."""
     if words:
         return name, words
-    part, dot, last = name.rpartition(".")
-    switch = f"{part}{dot}{last.removeprefix('no_')}"
-    # An unknown name is left to the config, which knows the nearest one.
+    switch = _without_no(name)
     values = [value for field, value in flat(to_dict(config)).items() if f"{field}.".startswith(f"{switch}.")]
     if not all(isinstance(value, bool) for value in values):
         msg = f"--{name.replace('_', '-')} needs at least one value, got none."
         raise ValueError(msg)
     return switch, ["true" if switch == name else "false"]
+
+
+def _without_no(name: str) -> str:
+    part, dot, last = name.rpartition(".")
+    return f"{part}{dot}{last.removeprefix('no_')}"
 
 
 def _show_help(what: str, config: RunConfig) -> NoReturn:

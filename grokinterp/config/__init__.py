@@ -11,4 +11,6 @@ from grokinterp.config.reading import change as change
 from grokinterp.config.reading import from_dict as from_dict
 from grokinterp.config.reading import to_dict as to_dict
 from grokinterp.config.run import RunConfig as RunConfig
+from grokinterp.config.run import as_run_config as as_run_config
+from grokinterp.config.run import as_run_configs as as_run_configs
 from grokinterp.config.run import check_device as check_device

@@ -1,13 +1,16 @@
 """All that decides a training run."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
+from grokinterp.arguments import shown
 from grokinterp.config.data import Curriculum, SplitConfig, TaskConfig
 from grokinterp.config.optim import AidsConfig, LossConfig, OptimConfig
 from grokinterp.models.config import ModelConfig, TransformerConfig
+from grokinterp.reprs import call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,9 @@ class RunConfig:
     log_every: int = 10
     checkpoint_every: int = 100
 
+    def __repr__(self) -> str:
+        return call(self)
+
     @property
     def batch_seed(self) -> int:
         """Of the order of the batches and of dropout."""
@@ -77,6 +83,29 @@ class RunConfig:
         if self.aids.dropout and self.engine in ("factored", "hooked"):
             msg = f"dropout={self.aids.dropout} needs engine='full' or 'auto', got engine={self.engine!r}."
             raise ValueError(msg)
+
+
+def as_run_config(config: object) -> RunConfig:
+    """A RunConfig as it is.
+
+    Raises:
+        TypeError: If it is something else, such as a preset's name or a dictionary.
+    """
+    if isinstance(config, RunConfig):
+        return config
+    msg = f"config must be a RunConfig, such as gi.presets.quick(), got {shown(config)}."
+    raise TypeError(msg)
+
+
+def as_run_configs(configs: object) -> list[RunConfig]:
+    """RunConfigs as a list; a single one is a list of one.
+
+    Raises:
+        TypeError: If one of them is something else.
+    """
+    if isinstance(configs, str) or not isinstance(configs, Iterable):
+        return [as_run_config(configs)]
+    return [as_run_config(config) for config in configs]
 
 
 def check_device(name: str) -> torch.device:

@@ -9,7 +9,7 @@ from grokinterp import labels
 from grokinterp.arguments import number, one_of
 from grokinterp.detection.detectors import DETECTORS, RULE, last_sustained, signals
 from grokinterp.detection.record import trials, winner
-from grokinterp.runs.run import Run
+from grokinterp.runs.run import AnyRun
 
 
 # Checkpoints in a row that an alarm needs.
@@ -38,7 +38,7 @@ def first_alarm(signal: xr.DataArray, has_memorized: xr.DataArray, *, threshold:
     return last_sustained(signal.epoch.values, beyond & has_memorized.values, SUSTAINED)
 
 
-def early_detection(run: Run, detector: str | None = None, *, progress: bool = True) -> xr.Dataset:
+def early_detection(run: AnyRun, detector: str | None = None, *, progress: bool = True) -> xr.Dataset:
     """Whether and when a detector says that a run is about to grok, without its test accuracy or loss; and its record.
 
     Detectors know the operation that is learned, and not whether the model answers by it where it was not trained.
@@ -47,7 +47,7 @@ def early_detection(run: Run, detector: str | None = None, *, progress: bool = T
     in a run that has not been trained for long.
 
     Args:
-        run: Finished or not. Alarms are told apart no better than by its checkpoints.
+        run: A run, finished or not, or its path. Alarms are told apart no better than by its checkpoints.
         detector: One of `DETECTORS`; default: the one that won the benchmark.
         progress: Whether to show a progress bar.
 

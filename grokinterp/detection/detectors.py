@@ -14,7 +14,7 @@ from grokinterp.detection import measures
 from grokinterp.models.config import TransformerConfig
 from grokinterp.monitors import MONITORS
 from grokinterp.progress import weight_norm
-from grokinterp.runs.run import Run
+from grokinterp.runs.run import AnyRun, load_run
 from grokinterp.snapshots import Measure
 from grokinterp.trajectories import trajectory
 
@@ -126,11 +126,11 @@ _ALL: Final = (
 DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType({detector.name: detector for detector in _ALL})
 
 
-def signals(run: Run, names: Sequence[str] = tuple(DETECTORS), *, progress: bool = True) -> xr.Dataset:
+def signals(run: AnyRun, names: Sequence[str] = tuple(DETECTORS), *, progress: bool = True) -> xr.Dataset:
     """The signals of detectors over a run's checkpoints.
 
     Args:
-        run: With checkpoints as close as alarms are to be told apart.
+        run: With checkpoints as close as alarms are to be told apart; or its path.
         names: Of `DETECTORS`.
         progress: Whether to show a progress bar.
 
@@ -147,6 +147,7 @@ def signals(run: Run, names: Sequence[str] = tuple(DETECTORS), *, progress: bool
         >>> float(found["weight decay"].sel(epoch=40000)) > 0.6
         True
     """
+    run = load_run(run)
     for name in names:
         one_of(name, DETECTORS, "detector")
     if not isinstance(run.config.model, TransformerConfig):
@@ -182,9 +183,9 @@ def signals(run: Run, names: Sequence[str] = tuple(DETECTORS), *, progress: bool
     return xr.Dataset({**variables, "has_memorized": memory}, attrs=ds.attrs)
 
 
-def memorized_epoch(run: Run) -> float:
+def memorized_epoch(run: AnyRun) -> float:
     """When it is known that a run has memorized by `RULE`: the last of the entries in a row; NaN if it has not."""
-    metrics = run.metrics
+    metrics = load_run(run).metrics
     has = metrics.accuracy.sel(split="train").values >= phases.MEMORIZED
     return last_sustained(metrics.epoch.values, has, SUSTAINED)
 

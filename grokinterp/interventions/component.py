@@ -1,7 +1,7 @@
 """What is edited: a linear part of the activations at a site, and how to draw a random one of its kind."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -51,11 +51,11 @@ class Component:
 
     name: str
     site: str
-    part: Part
-    background: Part = mean_over_pairs
-    reads: str | None = None
-    others: "Draw" = lambda snapshot, draws, rng: []
-    is_described: bool = False
+    part: Part = field(repr=False)
+    background: Part = field(default=mean_over_pairs, repr=False)
+    reads: str | None = field(default=None, repr=False)
+    others: "Draw" = field(default=lambda snapshot, draws, rng: [], repr=False)
+    is_described: bool = field(default=False, repr=False)
 
     def whole(self, snapshot: Snapshot, x: Tensor) -> Tensor:
         """What it is a part of, in a snapshot whose activation at the site is x."""

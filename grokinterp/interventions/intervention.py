@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -47,10 +47,12 @@ class Intervention:
     """
 
     name: str
-    edits: Mapping[str, Edit]
-    null: Callable[[Snapshot, int, np.random.Generator], list["Intervention"]] = lambda snapshot, draws, rng: []
-    side: Side = "greater"
-    is_described: bool = False
+    edits: Mapping[str, Edit] = field(repr=False)
+    null: Callable[[Snapshot, int, np.random.Generator], list["Intervention"]] = field(
+        default=lambda snapshot, draws, rng: [], repr=False
+    )
+    side: Side = field(default="greater", repr=False)
+    is_described: bool = field(default=False, repr=False)
 
     @torch.no_grad()
     def __call__(self, model: object) -> Snapshot:
@@ -99,7 +101,8 @@ class Intervention:
         if isinstance(model, Snapshot):
             yield self(model)
             return
-        with model.hooks(fwd_hooks=self.fwd_hooks(as_snapshot(model))):
+        hooks = self.fwd_hooks(as_snapshot(model))
+        with model.hooks(fwd_hooks=hooks):
             yield model
 
     def fwd_hooks(self, snapshot: Snapshot) -> list[tuple[str, Callable[..., Tensor]]]:
@@ -120,6 +123,7 @@ class Intervention:
             >>> [name for name, _ in without_head_0.fwd_hooks(gi.testing.planted_snapshot(7, keys=(1, 3)))]
             ['blocks.0.attn.hook_z']
         """
+        snapshot = as_snapshot(snapshot)
         of_weights, of_activations = [], []
         for site, edit in self.edits.items():
             hooks = of_weights if site in sites.WEIGHTS else of_activations

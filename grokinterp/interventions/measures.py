@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 
 from grokinterp import labels, progress
+from grokinterp.arguments import shown
 from grokinterp.interventions.component import Component
 from grokinterp.interventions.frequencies import At, frequency
 from grokinterp.interventions.intervention import Intervention
@@ -30,7 +31,7 @@ def under(intervention: Intervention, measure: Measure) -> Measure:
         Measure of the same dims, named `intervened_` and the measure's name.
 
     Raises:
-        TypeError: If it is no intervention, but a component for example.
+        TypeError: If it is no intervention, but a component for example, or the measure is not a Measure.
 
     Examples:
         >>> import grokinterp as gi
@@ -41,6 +42,9 @@ def under(intervention: Intervention, measure: Measure) -> Measure:
     """
     if not isinstance(intervention, Intervention):
         msg = f"what is measured must be an intervention such as ablate(head(0)), got {intervention!r}."
+        raise TypeError(msg)
+    if not isinstance(measure, Measure):
+        msg = f"what is measured under it must be a Measure such as gi.progress.losses, got {shown(measure)}."
         raise TypeError(msg)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:

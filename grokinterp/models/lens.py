@@ -13,6 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from grokinterp.arguments import shown
 from grokinterp.models import forward
 from grokinterp.models.config import MLPConfig, ModelConfig, Sequence, TransformerConfig
 from grokinterp.models.hooks import ACTIVATIONS
@@ -66,7 +67,10 @@ def from_transformer_lens(model: Any, sequence: Sequence = "a b =") -> tuple[Par
     if isinstance(getattr(model, "cfg", None), MLPConfig):
         return {name: p.detach().cpu().clone() for name, p in model.named_parameters()}, model.cfg
     if not hasattr(model, "run_with_cache") or not hasattr(model, "W_E"):
-        msg = f"model must be a Snapshot, HookedTransformer or TransformerBridge, got {type(model).__name__}."
+        msg = (
+            f"model must be a Snapshot, HookedTransformer or TransformerBridge, got {shown(model)}; a "
+            "run's is run.snapshot(epoch), a file's gi.load_model(path)."
+        )
         raise TypeError(msg)
     cfg = model.cfg
     _check_is_read(cfg, sequence)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from grokinterp.models.config import EXTRA_TOKENS, ActFn, ModelConfig, Sequence, TransformerConfig
 from grokinterp.models.init import Params
-from grokinterp.tasks.operations import Task, operation
+from grokinterp.tasks.operations import Task, as_task, operation
 
 
 Biases = Literal["none", "mlp", "all"]
@@ -83,9 +83,10 @@ def for_task(params: Params, config: ModelConfig, task: Task) -> ModelConfig:
         >>> for_task({"unembed.W_U": torch.zeros(8, 6)}, TransformerConfig(), six_answers_to_25_pairs).equals_in_output
         False
     """
+    n_outputs = as_task(task).n_outputs
     if not isinstance(config, TransformerConfig):
         return config
-    return replace(config, equals_in_output=params["unembed.W_U"].shape[1] == task.n_outputs + 1)
+    return replace(config, equals_in_output=params["unembed.W_U"].shape[1] == n_outputs + 1)
 
 
 def _n_operands(params: Params, sequence: Sequence) -> int:

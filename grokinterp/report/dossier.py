@@ -11,7 +11,7 @@ from grokinterp.report import figures, robustness
 from grokinterp.report.findings import table_number
 from grokinterp.report.page import render_template
 from grokinterp.runs.layout import write_atomically
-from grokinterp.runs.run import Run
+from grokinterp.runs.run import AnyRun, load_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Group:
     rows: list[Row]
 
 
-def reproduce(run: Run, path: str | Path | None = None) -> list[Result]:
+def reproduce(run: AnyRun, path: str | Path | None = None) -> list[Result]:
     """Check every claim on a run, and write the dossier.
 
     Args:
@@ -75,6 +75,7 @@ def reproduce(run: Run, path: str | Path | None = None) -> list[Result]:
         >>> [result.claim.id for result in results if result.verdict == "fails"]
         []
     """
+    run = load_run(run)
     page = None if path is None else Path(path)
     if page is not None and page.is_dir():
         msg = f"{page} is a directory; pass a file, such as {page / 'dossier.html'}."

@@ -17,7 +17,7 @@ from grokinterp.report import findings
 from grokinterp.report.gather import Numbers, gather, has_attention
 from grokinterp.runs.identity import flat
 from grokinterp.runs.layout import write_atomically
-from grokinterp.runs.run import Run
+from grokinterp.runs.run import AnyRun, Run, load_run
 
 
 # The buttons of a figure that would send its data to a server are left out.
@@ -59,7 +59,7 @@ class Section:
     pictures: list[Picture]
 
 
-def write(run: Run, path: str | Path | None = None, *, progress: bool = True) -> Path:
+def write(run: AnyRun, path: str | Path | None = None, *, progress: bool = True) -> Path:
     """Write the report of a run: what was trained, what was found, and the pictures, as one HTML page.
 
     Works for a run that is unfinished or has not grokked, and says so; for a task without a group the Fourier
@@ -67,7 +67,7 @@ def write(run: Run, path: str | Path | None = None, *, progress: bool = True) ->
     so that the second report of a run is quick.
 
     Args:
-        run: A run with at least one checkpoint.
+        run: A run with at least one checkpoint, or its path.
         path: The page; default: `report.html` in the run directory.
         progress: Whether to show a progress bar.
 
@@ -78,6 +78,7 @@ def write(run: Run, path: str | Path | None = None, *, progress: bool = True) ->
         RunError: If the run has no metrics or no checkpoint, or a file of it is broken.
         IsADirectoryError: If the path is a directory.
     """
+    run = load_run(run)
     path = run.layout.report if path is None else Path(path)
     if path.is_dir():
         msg = f"{path} is a directory; pass a file, such as {path / 'report.html'}."

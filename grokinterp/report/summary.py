@@ -4,14 +4,14 @@ from grokinterp.config import to_dict
 from grokinterp.report import findings
 from grokinterp.report.gather import gather, has_attention
 from grokinterp.runs.identity import flat
-from grokinterp.runs.run import Run
+from grokinterp.runs.run import AnyRun, load_run
 
 
-def summary(run: Run, *, progress: bool = True) -> list[str]:
+def summary(run: AnyRun, *, progress: bool = True) -> list[str]:
     """The findings of a run in words. Measures are kept in its `analysis/` folder.
 
     Args:
-        run: A run with at least one checkpoint.
+        run: A run with at least one checkpoint, or its path.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -21,6 +21,7 @@ def summary(run: Run, *, progress: bool = True) -> list[str]:
     Raises:
         RunError: If the run has no metrics or no checkpoint, or a file of it is broken.
     """
+    run = load_run(run)
     numbers = gather(run, progress_bar=progress)
     config = flat(to_dict(run.config))
     said = [findings.setting(run.task.name, int(run.is_train.sum()), run.is_train.numel(), config)]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,12 +12,12 @@ import xarray as xr
 
 from grokinterp.config import RunConfig, from_dict, to_dict
 from grokinterp.labels import DIMENSIONS
+from grokinterp.measures import AnyMeasure
 from grokinterp.runs.layout import write_atomically
 from grokinterp.runs.run import Run, is_bundled
 from grokinterp.snapshots import Measure, Snapshot
 
 
-AnyMeasure = Measure | Callable[[Snapshot], xr.DataArray]
 # Raised with every change that the changelog marks **numbers**: what was kept before is not used any more.
 NUMBERS: Final = 1
 

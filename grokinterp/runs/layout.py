@@ -98,6 +98,20 @@ class Layout:
         return [*in_root, *self.checkpoints.glob(".*.tmp")]
 
 
+def is_held(lock: Path) -> bool:
+    """Whether a trainer holds a lock. It is not taken, and never made; False on systems without `flock`."""
+    try:
+        import fcntl
+
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        pass
+    return False
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file so that it is there whole or not at all, also after a crash.
 

@@ -27,11 +27,25 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: If any other line is not an entry.
     """
+    return [_read_entry(path, number, line) for number, line in _lines(path)]
+
+
+def last_entry(path: Path) -> dict[str, Any] | None:
+    """The last entry, without a look at the others; None if there is none.
+
+    Raises:
+        RunError: If the line is not an entry.
+    """
+    lines = _lines(path)
+    return _read_entry(path, *lines[-1]) if lines else None
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     # What follows the last line break is empty, or the beginning of a line that was never finished.
-    return [_read_entry(path, number, line) for number, line in enumerate(lines[:-1], 1)]
+    return list(enumerate(lines[:-1], 1))
 
 
 def _read_entry(path: Path, number: int, line: str) -> dict[str, Any]:

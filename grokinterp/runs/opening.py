@@ -23,7 +23,8 @@ def only_trainer(layout: Layout) -> Iterator[None]:
         RunBusyError: If another trainer holds the lock.
         RunError: If the directory cannot be written.
     """
-    lock = FileLock(layout.lock, timeout=0)
+    # Who asks whether a run is training holds the lock for a moment.
+    lock = FileLock(layout.lock, timeout=0.2)
     with disk_errors(layout):
         layout.root.mkdir(parents=True, exist_ok=True)
         try:

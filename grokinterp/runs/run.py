@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
+from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Union
 
 import numpy as np
 import xarray as xr
@@ -14,12 +15,14 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from grokinterp import labels
+from grokinterp.arguments import shown
 from grokinterp.config import RunConfig
 from grokinterp.models import lens
 from grokinterp.models.init import Params, shapes
+from grokinterp.reprs import Shown, reason
 from grokinterp.runs import metrics, tensors
 from grokinterp.runs.identity import Fork, read_fork, read_identity
-from grokinterp.runs.layout import Layout, RunError
+from grokinterp.runs.layout import Layout, RunError, is_held
 from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import Task
 
@@ -37,8 +40,11 @@ _SCALARS: Final = {
 _OF_FLOAT32: Final = ("softmax_collapse", "zero_losses")
 
 
-@dataclass(frozen=True)
-class Run:
+AnyRun = Union["Run", str, Path]
+
+
+@dataclass(frozen=True, repr=False)
+class Run(Shown):
     """A run directory, finished or not.
 
     Attributes:
@@ -91,6 +97,25 @@ class Run:
     def is_finished(self) -> bool:
         """Whether it reached the last epoch of its config."""
         return self.layout.finished.exists()
+
+    @property
+    def state(self) -> str:
+        """Whether it is finished, training or stopped, and at which epoch: `stopped at epoch 20 of 30`."""
+        word = "finished" if self.is_finished else "training" if is_held(self.layout.lock) else "stopped"
+        epoch, total = max(self.epochs, default=0), self.config.epochs
+        return f"{word} at epoch {epoch}" + ("" if word == "finished" else f" of {total}")
+
+    def _facts(self) -> dict[str, object]:
+        facts: dict[str, object] = {"path": self.path}
+        try:
+            seed = self.config.seed  # first, since a directory without config is no run at all
+            facts |= {"task": self.task.name, "seed": seed, "state": self.state, "checkpoints": len(self.epochs)}
+            last = metrics.last_entry(self.layout.metrics)
+            if last is not None:
+                facts |= {f"{split}_accuracy": f"{last['accuracy'][split]:.3f}" for split in ("train", "test")}
+        except Exception as error:  # Whatever is wrong with a run, it can be shown.
+            facts["broken"] = reason(error)
+        return facts
 
     @property
     def metrics(self) -> xr.Dataset:
@@ -198,22 +223,29 @@ class Run:
         return epoch
 
 
-def load_run(path: str | Path) -> Run:
+def load_run(path: AnyRun) -> Run:
     """A run by its directory, or a bundled one by its name.
 
     Args:
-        path: A run directory, or `nanda2023`, the paper's run, which is part of the package.
+        path: A run directory; `nanda2023`, the paper's run, which is part of the package; or a Run, which is returned
+            as it is. Every function that reads a run takes all three.
 
     Returns:
         The run; its files are read when they are asked for.
 
     Raises:
-        RunError: If it is neither, or its config cannot be read.
+        RunError: If there is no such run, or its config cannot be read.
+        TypeError: If it is neither a Run nor a path.
 
     Examples:
         >>> load_run("nanda2023").config.task.p
         113
     """
+    if isinstance(path, Run):
+        return path
+    if not isinstance(path, str | PathLike):
+        msg = f"run must be a Run, the path of one or the name of a bundled one, got {shown(path)}."
+        raise TypeError(msg)
     root = Path(path)
     bundled = bundled_runs()
     if not root.exists() and str(path) in bundled:

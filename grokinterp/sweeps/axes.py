@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from grokinterp.config import RunConfig, change, to_dict
+from grokinterp.config import RunConfig, as_run_config, change, to_dict
 from grokinterp.runs.identity import flat
 
 
@@ -40,6 +40,7 @@ def grid(config: RunConfig, axes: Mapping[str, Iterable[Any]]) -> list[RunConfig
         [(0.3, 0), (0.3, 1), (0.3, 2), (1.0, 0), (1.0, 1), (1.0, 2)]
     """
     values = {name: _values_of(name, given) for name, given in axes.items()}
+    config = as_run_config(config)
     return [change(config, dict(zip(values, point, strict=True))) for point in itertools.product(*values.values())]
 
 

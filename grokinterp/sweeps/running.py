@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from grokinterp.config import RunConfig, to_dict
+from grokinterp.config import RunConfig, as_run_configs, to_dict
 from grokinterp.runs.layout import Layout, RunBusyError, RunError
 from grokinterp.runs.run import Run, load_run
 from grokinterp.sweeps.executors import InProcess, Processes, processes
@@ -83,7 +83,7 @@ def sweep(
         >>> [run.path.name for run in done.runs]
         ['seed=0', 'seed=1']
     """
-    configs = list(configs)
+    configs = as_run_configs(configs)
     if not configs:
         msg = "a sweep needs at least one config, got none; gi.grid(config, axes) makes them."
         raise ValueError(msg)

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,9 +26,9 @@ class Group:
     """
 
     name: str
-    table: Int[Tensor, "n n"]
-    labels: tuple[Hashable, ...]
-    logarithm: Int[Tensor, " n"] | None = None
+    table: Int[Tensor, "n n"] = field(repr=False)
+    labels: tuple[Hashable, ...] = field(repr=False)
+    logarithm: Int[Tensor, " n"] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         n = self.order

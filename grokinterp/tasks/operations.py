@@ -3,13 +3,14 @@
 import difflib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from grokinterp.arguments import shown
 from grokinterp.tasks import groups
 from grokinterp.tasks.groups import Group
 
@@ -87,13 +88,13 @@ class Task:
     """
 
     name: str
-    table: Int[Tensor, "a b"]
+    table: Int[Tensor, "a b"] = field(repr=False)
     n_outputs: int
     n_tokens: int
-    a_tokens: Int[Tensor, " a"]
-    b_tokens: Int[Tensor, " b"]
+    a_tokens: Int[Tensor, " a"] = field(repr=False)
+    b_tokens: Int[Tensor, " b"] = field(repr=False)
     group: Group | None = None
-    elements: Int[Tensor, " n"] | None = None
+    elements: Int[Tensor, " n"] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.table.min() < 0 or self.table.max() >= self.n_outputs:
@@ -171,6 +172,19 @@ class Task:
             msg = f"this analysis needs a group with frequencies, got {self.name!r}, whose group has one element."
             raise ValueError(msg)
         return self.group, self.elements
+
+
+def as_task(task: object) -> Task:
+    """A Task as it is.
+
+    Raises:
+        TypeError: If it is something else, such as the name of an operation, which does not tell the modulus.
+    """
+    if isinstance(task, Task):
+        return task
+    name = task if isinstance(task, str) and task in OPERATIONS else "addition"
+    msg = f"task must be a Task, such as gi.tasks.operation({name!r}, p), got {shown(task)}."
+    raise TypeError(msg)
 
 
 def operation(name: Operation, p: int, *, seed: int = 0) -> Task:

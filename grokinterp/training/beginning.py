@@ -10,6 +10,7 @@ from grokinterp.config import RunConfig
 from grokinterp.runs.layout import Layout
 from grokinterp.runs.tensors import TrainingSet, read_task
 from grokinterp.tasks import Task
+from grokinterp.tasks.operations import as_task
 from grokinterp.training.aids import noisy_labels
 from grokinterp.training.curricula import difficulty
 
@@ -24,6 +25,7 @@ def task_of(config: RunConfig, task: Task | None, layout: Layout) -> Task:
     Raises:
         ValueError: If a task is handed over where the config has its own, or none where it has not.
     """
+    task = None if task is None else as_task(task)
     if config.task.operation != "custom":
         if task is not None:
             msg = f"a task of your own needs TaskConfig(operation='custom'), got operation={config.task.operation!r}."

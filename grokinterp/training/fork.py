@@ -18,7 +18,7 @@ from grokinterp.runs.identity import Fork
 from grokinterp.runs.layout import Layout, RunError
 from grokinterp.runs.opening import begin_run, disk_errors, only_trainer
 from grokinterp.runs.resume import ResumePoint, read_resume, read_start, write_resume
-from grokinterp.runs.run import Run
+from grokinterp.runs.run import AnyRun, Run, load_run
 from grokinterp.runs.tensors import TrainingSet
 from grokinterp.tasks import Task
 from grokinterp.training.beginning import answers_of, difficulty_of, split_of
@@ -26,7 +26,7 @@ from grokinterp.training.loop import train
 
 
 def fork(
-    run: Run,
+    run: AnyRun,
     epoch: int,
     path: str | Path,
     changes: Mapping[str, Any] | None = None,
@@ -42,7 +42,7 @@ def fork(
     is then removed, which takes as long as it took.
 
     Args:
-        run: The parent.
+        run: The parent, or its path.
         epoch: One of its `epochs`.
         path: Of the new run: a directory that is not there yet, or one that this fork was begun in, which is trained
             on.
@@ -76,6 +76,7 @@ def fork(
         >>> without.epochs, without.forked_from.epoch
         ((2, 3, 4, 5), 2)
     """
+    run = load_run(run)
     config = _changed(run, dict(changes or {}), is_train)
     if config.epochs <= epoch:
         msg = f"a fork of epoch {epoch} needs a last epoch after it, got epochs={config.epochs}; change epochs too."

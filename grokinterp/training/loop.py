@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxtyping import Bool
 from torch import Tensor
 
-from grokinterp.config import RunConfig, check_device
+from grokinterp.config import RunConfig, as_run_config, check_device
 from grokinterp.models.init import Params
 from grokinterp.runs.kept import KeptMeasure
 from grokinterp.runs.layout import Layout
@@ -84,7 +84,7 @@ def prepared(
     monitors: Sequence[Measure] = (),
 ) -> Iterator[Trainer | None]:
     """The trainer of a run directory, which is held for it alone; None if nothing is left to train. As `train`."""
-    device = check_device(config.device)
+    device = check_device(as_run_config(config).device)
     layout = Layout(Path(path))
     task = task_of(config, task, layout)
     is_new = not layout.config.exists()

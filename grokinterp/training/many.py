@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from grokinterp.config import RunConfig
+from grokinterp.config import RunConfig, as_run_configs
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import Run, load_run
 from grokinterp.training.engines import engine_name
@@ -53,6 +53,7 @@ def train_many(configs: Sequence[RunConfig], paths: Sequence[str | Path], *, pro
         >>> [run.config.seed for run in runs]
         [0, 1]
     """
+    configs = as_run_configs(configs)
     _check(configs, paths)
     with ExitStack() as stack:
         opened = [stack.enter_context(prepared(config, path)) for config, path in zip(configs, paths, strict=True)]

@@ -75,10 +75,13 @@ def test_a_failed_run_is_named_and_the_exit_code_says_so(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], ", power2022, mlp_onehot, transformer_lens_demo) or a FILE.toml first, got ''"),
-        (["fast"], "or a FILE.toml first, got 'fast'"),
+        (
+            [],
+            "sweep needs first a FILE.toml or a preset (mlp_decay, mlp_width, mlp_operation",
+        ),
+        (["fast"], "transformer_lens_demo), got 'fast'. `grokinterp sweep --help` says more."),
         (["quick"], "--out"),
-        (["quick", "--out", "x", "--eposch", "5"], "unknown key 'eposch'; did you mean 'epochs'?"),
+        (["quick", "--out", "x", "--eposch", "5"], "there is no flag --eposch; did you mean --epochs?"),
         (["quick", "--out", "x", "--optim.lr", "fast"], "config.optim.lr must be of type float, got 'fast'"),
         (["quick", "--out", "x", "--optim.lr", "0.1", "-1"], "lr and eps must be positive"),
         (["quick", "--out", "x", "--seed"], "--seed needs at least one value, got none"),
@@ -86,7 +89,7 @@ def test_a_failed_run_is_named_and_the_exit_code_says_so(tmp_path: Path, capsys:
         (["quick", "--out", "x", "--optim.weight-decay"], "--optim.weight-decay needs at least one value, got none"),
         (["quick", "--out", "x", "--split"], "--split needs at least one value, got none"),
         (["quick", "--out", "x", "--no-seed"], "--no-seed needs"),
-        (["quick", "--out", "x", "--eposch"], "unknown key 'eposch'; did you mean 'epochs'?"),
+        (["quick", "--out", "x", "--eposch"], "there is no flag --eposch; did you mean --epochs?"),
         (["quick", "--out", "x", "--seed", "4..0"], "a range must go upwards"),
         (["quick", "--out", "x", "--workers", "two"], "two"),
         (["quick", "--out", "x", "--workers", "0"], "workers must be at least 1, got 0"),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+import grokinterp as gi
 from grokinterp.losses import cross_entropy
 from grokinterp.models import transformer
 from grokinterp.models.init import initial_params
@@ -189,3 +190,35 @@ def test_loading_and_analysing_writes_nothing(read_only: Run) -> None:
 def test_params_are_a_copy_of_the_file(read_only: Run) -> None:
     read_only.params()["embed.W_E"].zero_()
     assert read_only.params()["embed.W_E"].abs().max() > 0
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_whatever_reads_a_run_takes_its_path(trained: Run, tmp_path: Path) -> None:
+    run = gi.load_run(shutil.copytree(trained.path, tmp_path / "run"))
+    path = str(run.path)
+    assert load_run(run) is run
+    page = gi.report.write(path, tmp_path / "page.html", progress=False)
+    assert page.read_text(encoding="utf-8").startswith("<!")
+    assert gi.report.summary(path, progress=False) == gi.report.summary(run, progress=False)
+    assert gi.early_detection(path, progress=False).equals(gi.early_detection(run, progress=False))
+    assert [result.ours for result in gi.claims.check(path)][:3] == [result.ours for result in gi.claims.check(run)][:3]
+    forked = gi.fork(path, 30, tmp_path / "fork", {"epochs": 31}, progress=False)
+    assert forked.epochs == (30, 31)
+
+
+READERS = {
+    "report.write": gi.report.write,
+    "report.summary": gi.report.summary,
+    "early_detection": gi.early_detection,
+    "fork": lambda run: gi.fork(run, 3, "nowhere"),
+    "load_run": load_run,
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_no_run_is_refused(name: str) -> None:
+    with pytest.raises(TypeError, match="run must be a Run, the path of one or the name of a bundled one, got 3"):
+        READERS[name](3)
+    with pytest.raises(RunError, match="nowhere is no run directory and no bundled run"):
+        READERS[name]("nowhere")

@@ -38,8 +38,8 @@ def at_work(root: Path, *, beyond: int = 50) -> list[Layout]:
 
 
 def wait_for(what: str, is_so: Callable[[], object]) -> None:
-    """Until something holds, or a minute is over."""
-    deadline = time.monotonic() + 60
+    """Until something holds, or five minutes are over, which is no measurement but the end of a test that hangs."""
+    deadline = time.monotonic() + 300
     while not is_so():
         assert time.monotonic() < deadline, f"{what} did not come"
         time.sleep(0.01)

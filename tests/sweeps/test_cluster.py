@@ -16,9 +16,10 @@ import grokinterp as gi
 from grokinterp.cli import main
 from grokinterp.config import RunConfig
 from grokinterp.runs.layout import Layout, RunError
-from grokinterp.sweeps import dask_executor, sweep
+from grokinterp.sweeps import dask_executor, running, sweep
 from grokinterp.training.loop import train
 from sweeps.disk import at_work, saved, wait_for, written
+from sweeps.gate import gated_train_one, open_gate, wait_for_held
 
 
 pytest.importorskip("distributed", reason="clusters need the extra dask, which `test` brings")
@@ -31,7 +32,8 @@ Begin = Callable[..., subprocess.Popen]
 def begin(tmp_path: Path) -> Iterator[Begin]:
     """Begins `dask scheduler` or `dask worker`, each a process of its own that ends with the test."""
     processes: list[subprocess.Popen] = []
-    environment = os.environ | {"PYTHONPATH": str(Path(gi.__file__).parents[1])}
+    places = [Path(gi.__file__).parents[1], Path(__file__).parents[1]]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, places))}
     environment.pop("OMP_NUM_THREADS", None)
 
     def start(kind: str, *flags: str) -> subprocess.Popen:
@@ -51,7 +53,8 @@ def scheduler(begin: Begin, tmp_path: Path) -> tuple[subprocess.Popen, str]:
     """A scheduler and its address."""
     file = tmp_path / "scheduler.json"
     process = begin("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
-    wait_for("the scheduler", file.exists)
+    # The file is there before its content is.
+    wait_for("the scheduler", lambda: file.exists() and file.read_text().endswith("}"))
     return process, json.loads(file.read_text())["address"]
 
 
@@ -63,21 +66,27 @@ def workers(begin: Begin, scheduler: tuple[subprocess.Popen, str], tmp_path: Pat
 
 
 def test_a_worker_killed_in_mid_run_costs_nothing_that_was_saved(
-    long: RunConfig, scheduler: tuple[subprocess.Popen, str], workers: list[subprocess.Popen], tmp_path: Path
+    long: RunConfig,
+    scheduler: tuple[subprocess.Popen, str],
+    workers: list[subprocess.Popen],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    configs = gi.grid(long, {"seed": range(4)})
+    monkeypatch.setattr(running, "train_one", gated_train_one)
+    configs = gi.grid(long, {"seed": range(1, 5)})
     root = tmp_path / "sweep"
     with dask_executor(scheduler[1]) as executor, ThreadPoolExecutor(1) as other:
-        executor.client.wait_for_workers(2, timeout=60)
+        executor.client.wait_for_workers(2, timeout=300)
         result = other.submit(sweep, configs, root, executor, progress=False)
-        wait_for("two runs", lambda: len(at_work(root)) == 2)
+        wait_for_held(root, 2)
         # Of two runs on two workers one dies with its worker, whichever it is.
         workers[0].kill()
         before, layouts = saved(root), at_work(root)
-        done = result.result(timeout=120)
-        threads = executor.submit(torch.get_num_threads).result(timeout=60)
+        open_gate(root)
+        done = result.result(timeout=300)
+        threads = executor.submit(torch.get_num_threads).result(timeout=300)
         # dask remembers no answer: what failed may succeed later.
-        assert len({executor.submit(os.urandom, 8).result(timeout=60) for _ in range(2)}) == 2
+        assert len({executor.submit(os.urandom, 8).result(timeout=300) for _ in range(2)}) == 2
     assert [run.config for run in done.runs] == configs
     assert not done.failed
     assert threads == 1
@@ -88,18 +97,25 @@ def test_a_worker_killed_in_mid_run_costs_nothing_that_was_saved(
 
 
 def test_a_scheduler_that_is_gone_ends_the_sweep_and_loses_nothing(
-    long: RunConfig, scheduler: tuple[subprocess.Popen, str], workers: list[subprocess.Popen], tmp_path: Path
+    long: RunConfig,
+    scheduler: tuple[subprocess.Popen, str],
+    workers: list[subprocess.Popen],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(running, "train_one", gated_train_one)
     configs = gi.grid(long, {"seed": range(4)})
     root = tmp_path / "sweep"
-    gone = rf"the dask scheduler at {re.escape(scheduler[1])} is gone; \d of 4 runs are finished, and nothing is lost"
+    gone = rf"the dask scheduler at {re.escape(scheduler[1])} is gone; 1 of 4 runs are finished, and nothing is lost"
     with dask_executor(scheduler[1]) as executor, ThreadPoolExecutor(1) as other:
         result = other.submit(sweep, configs, root, executor, progress=False)
-        wait_for("a run", lambda: [*root.glob("*/FINISHED")] and at_work(root))
+        wait_for("the run that passes the gate", lambda: [*root.glob("*/FINISHED")])
+        wait_for_held(root, 2)
         before = saved(root)
         scheduler[0].kill()
         with pytest.raises(RunError, match=gone):
-            result.result(timeout=60)
+            result.result(timeout=300)
+    open_gate(root)
     # What was at work stops by itself, or with its worker, and a sweep of another kind waits for it and goes on.
     done = sweep(configs, root, progress=False)
     assert len(done.runs) == 4

@@ -15,21 +15,28 @@ import torch
 
 import grokinterp as gi
 from grokinterp.config import RunConfig, to_dict
+from grokinterp.runs.layout import RunBusyError
 from grokinterp.sweeps import processes, running, sweep
+from grokinterp.sweeps.work import train_one
 from grokinterp.training.loop import train
 from sweeps.disk import at_work, saved, wait_for, written
+from sweeps.gate import HELD_AT, gated_train_one, is_open, open_gate, wait_for_held
 
 
 pytestmark = pytest.mark.slow
 
+TESTS = Path(__file__).parents[1]
 SWEEPING = """
 import json, sys
 from pathlib import Path
 import grokinterp as gi
 from grokinterp.config import RunConfig, from_dict
+from grokinterp.sweeps import running
+from sweeps.gate import gated_train_one
 if __name__ == "__main__":
+    running.train_one = gated_train_one
     config = from_dict(RunConfig, json.loads(Path(sys.argv[1]).read_text()))
-    gi.sweep(gi.grid(config, {"seed": range(2)}), sys.argv[2], 2, progress=False)
+    gi.sweep(gi.grid(config, {"seed": [1, 2]}), sys.argv[2], 2, progress=False)
 """
 
 
@@ -39,11 +46,11 @@ def workers_of(pid: int) -> list[psutil.Process]:
 
 @pytest.fixture
 def sweeping(long: RunConfig, tmp_path: Path) -> Iterator[subprocess.Popen]:
-    """Another process that sweeps into tmp_path/sweep with two workers."""
+    """Another process that sweeps seeds 1 and 2 into tmp_path/sweep with two workers, which hold them at the gate."""
     (tmp_path / "config.json").write_text(json.dumps(to_dict(long)))
     (tmp_path / "script.py").write_text(SWEEPING)
     command = [sys.executable, tmp_path / "script.py", tmp_path / "config.json", tmp_path / "sweep"]
-    environment = os.environ | {"PYTHONPATH": str(Path(gi.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(gi.__file__).parents[1]), str(TESTS)])}
     # Where tests run in the background, Ctrl-C is ignored, and would be by what they begin.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
@@ -52,16 +59,19 @@ def sweeping(long: RunConfig, tmp_path: Path) -> Iterator[subprocess.Popen]:
         process.kill()
 
 
-def test_a_worker_killed_in_mid_run_costs_nothing_that_was_saved(long: RunConfig, tmp_path: Path) -> None:
-    configs = gi.grid(long, {"seed": range(3)})
+def test_a_worker_killed_in_mid_run_costs_nothing_that_was_saved(
+    long: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "train_one", gated_train_one)
+    configs = gi.grid(long, {"seed": [1, 2, 3]})
     root = tmp_path / "sweep"
     with ThreadPoolExecutor(1) as other:
         result = other.submit(sweep, configs, root, 2, progress=False)
-        wait_for("a run", lambda: at_work(root))
+        wait_for_held(root, 2)
         before = saved(root)
-        for worker in workers_of(os.getpid())[:1]:
-            worker.kill()
-        done = result.result(timeout=120)
+        workers_of(os.getpid())[0].kill()
+        open_gate(root)
+        done = result.result(timeout=300)
     assert len(done.runs) == 3
     assert not done.failed
     assert before.items() <= written(root).items()
@@ -82,8 +92,6 @@ def test_a_run_that_kills_its_workers_is_given_up_and_the_rest_goes_on(
 
 def deadly(config: dict, path: str, stop: str) -> str:
     """As `train_one`, but for seed 0, which kills its process."""
-    from grokinterp.sweeps.work import train_one
-
     if config["seed"] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return train_one(config, path, stop)
@@ -91,30 +99,42 @@ def deadly(config: dict, path: str, stop: str) -> str:
 
 def test_ctrl_c_lets_every_run_write_a_checkpoint(sweeping: subprocess.Popen, long: RunConfig, tmp_path: Path) -> None:
     root = tmp_path / "sweep"
-    wait_for("a run", lambda: at_work(root))
+    wait_for_held(root, 2)
     # As a terminal does: to all processes, of which the workers must not heed it.
     for process in [*workers_of(sweeping.pid), sweeping]:
         process.send_signal(signal.SIGINT)
-    _, said = sweeping.communicate(timeout=60)
-    assert f"of 2 runs finished; sweep the same configs into {root} to go on." in said
+    wait_for("the order to stop", lambda: [*root.glob(".stop-*")])
+    open_gate(root)
+    _, said = sweeping.communicate(timeout=300)
+    assert f"stopped with 0 of 2 runs finished; sweep the same configs into {root} to go on." in said
     assert "spawn" not in said
-    before, stopped = saved(root), at_work(root)
-    assert stopped
-    done = sweep(gi.grid(long, {"seed": range(2)}), root, progress=False)
+    before = saved(root)
+    assert [max(layout.epochs()) for layout in at_work(root)] == [HELD_AT + 1] * 2
+    done = sweep(gi.grid(long, {"seed": [1, 2]}), root, progress=False)
     assert len(done.runs) == 2
     assert before.items() <= written(root).items()
 
 
 def test_two_sweeps_in_processes_of_their_own_share_a_root(
-    sweeping: subprocess.Popen, long: RunConfig, tmp_path: Path
+    sweeping: subprocess.Popen, long: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "sweep"
-    wait_for("a run", lambda: at_work(root))
-    done = sweep(gi.grid(long, {"seed": range(2)}), root, progress=False)
+
+    def opening_when_busy(config: dict, path: str, stop: str) -> str:
+        try:
+            return train_one(config, path, stop)
+        except RunBusyError:
+            open_gate(root)
+            raise
+
+    monkeypatch.setattr(running, "train_one", opening_when_busy)
+    wait_for_held(root, 2)
+    done = sweep(gi.grid(long, {"seed": [1, 2]}), root, progress=False)
+    assert is_open(root), "the other sweep's runs were not found busy"
     assert len(done.runs) == 2
     assert not done.failed
     before = saved(root)
-    _, said = sweeping.communicate(timeout=60)
+    _, said = sweeping.communicate(timeout=300)
     assert (sweeping.returncode, said) == (0, "")
     assert before == saved(root)
 
@@ -123,14 +143,14 @@ def test_workers_end_with_a_sweep_that_was_killed_and_another_goes_on(
     sweeping: subprocess.Popen, long: RunConfig, tmp_path: Path
 ) -> None:
     root = tmp_path / "sweep"
-    wait_for("a run", lambda: at_work(root))
+    wait_for_held(root, 2)
     workers = workers_of(sweeping.pid)
     assert len(workers) == 2
     sweeping.kill()
     before = saved(root)
-    done = sweep(gi.grid(long, {"seed": range(2)}), root, progress=False)
+    done = sweep(gi.grid(long, {"seed": [1, 2]}), root, progress=False)
     assert len(done.runs) == 2
-    assert not psutil.wait_procs(workers, timeout=60)[1]
+    assert not psutil.wait_procs(workers, timeout=300)[1]
     assert before.items() <= written(root).items()
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -190,10 +191,19 @@ def test_the_order_of_batches_follows_the_seed(tiny: RunConfig, tmp_path: Path) 
     not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler, found none"
 )
 def test_the_compiled_loss_trains_to_the_same_weights(tiny: RunConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(tiny, optim=dataclasses.replace(tiny.optim, batch_size=None), epochs=5)
+    """With SGD, whose weights are a smooth function of the gradients.
+
+    AdamW divides a gradient by its own size, so that where it is near zero rounding decides the sign of a whole step.
+    """
+    config = dataclasses.replace(tiny, optim=OptimConfig(name="SGD", lr=0.1, momentum=0.9), epochs=5)
     plain = train(config, tmp_path / "plain", progress=False)
-    # In a process without the type checks of the tests, which are no part of what is compiled.
+    # In a process without the type checks of the tests, which are no part of what is compiled. And with the processor's
+    # own instructions: told to use none of them, torch 2.13's compiler writes vector code all the same, and fails.
+    environment = {key: value for key, value in os.environ.items() if key != "ATEN_CPU_CAPABILITY"}
     (tmp_path / "config.json").write_text(json.dumps(to_dict(dataclasses.replace(config, compile=True))))
     command = [sys.executable, "-c", COMPILED, tmp_path / "config.json", tmp_path / "compiled"]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
-    assert_same_weights(Run(tmp_path / "compiled").params(), plain.params(), atol=1e-5)
+    subprocess.run(command, check=True, capture_output=True, timeout=300, env=environment)
+    moved = max((plain.params()[name] - p).abs().max().item() for name, p in plain.params(0).items())
+    assert moved > 1e-3
+    # Float32 gradients of sums of up to 32 terms differ by some 2^-24 * 32 = 2e-6 of their size.
+    assert_same_weights(Run(tmp_path / "compiled").params(), plain.params(), atol=1e-5 * moved)

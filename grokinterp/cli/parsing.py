@@ -1,0 +1,93 @@
+"""Command lines read by tyro, with what is wrong in one line that names the nearest flag and the help page."""
+
+import contextlib
+import io
+import itertools
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import tyro
+
+from grokinterp.arguments import nearest
+
+
+def parse(command: Callable[..., Any], args: list[str], prog: str, **settings: Any) -> Any:
+    """What `tyro.cli` makes of a command and its arguments.
+
+    Args:
+        command: A dataclass or a function, whose fields or parameters are the flags.
+        args: What follows `prog`.
+        prog: The command's name, under which `--help` shows its page.
+        **settings: Of `tyro.cli`.
+
+    Raises:
+        ValueError: If a flag is unknown or a value is invalid.
+        SystemExit: After the help page.
+    """
+    page = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(page):
+            return tyro.cli(command, args=args, prog=prog, **settings)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+    known = _flags(command, prog, **settings)
+    for word in args:
+        if word.startswith("--") and _name(word) not in known:
+            raise unknown_flag(word, known, prog)
+    msg = f"{_first_words(page.getvalue())} `{prog} --help` says more."
+    raise ValueError(msg)
+
+
+def unknown_flag(word: str, flags: Iterable[str], prog: str) -> ValueError:
+    """The error of a flag that a command does not have, with the one whose last part is spelled most like its own."""
+    part, _, last = _name(word).removeprefix("--").rpartition(".")
+    # Those with the fewest dots come last, and win where several have the same last part.
+    known = sorted(flags, key=lambda flag: flag.count("."), reverse=True)
+    of_part = [flag for flag in known if part and flag.startswith(f"--{part}.")]
+    by_last = {flag.removeprefix("--").rpartition(".")[2]: flag for flag in of_part or known}
+    near = nearest(last, list(by_last), cutoff=0.6)
+    suggestion = "" if near is None else f"; did you mean {by_last[near]}?"
+    return ValueError(f"there is no flag {_name(word)}{suggestion or '.'} `{prog} --help` lists the flags.")
+
+
+def unknown_word(word: str, choices: Iterable[str], wanted: str, prog: str) -> ValueError:
+    """The error of a first word that a command does not know, with the nearest that it does."""
+    known = list(choices)
+    near = nearest(word, known, cutoff=0.6)
+    suggestion = "" if near is None else f"; did you mean {near!r}?"
+    got = repr(word) if word else "nothing"
+    return ValueError(f"{wanted} ({', '.join(known)}), got {got}{suggestion or '.'} `{prog} --help` says more.")
+
+
+@contextlib.contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """Show warnings as errors are shown, without the line of code that gave them."""
+    shown_before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"grokinterp: {' '.join(str(message).split())}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = shown_before
+
+
+def _flags(command: Callable[..., Any], prog: str, **settings: Any) -> list[str]:
+    """The flags on a command's help page."""
+    page = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(page):
+        tyro.cli(command, args=["--help"], prog=prog, **settings)
+    return re.findall(r"(?<![\w-])--[a-z][\w.-]*", page.getvalue())
+
+
+def _name(word: str) -> str:
+    """The flag of `--flag=value`, in the spelling of help pages."""
+    return word.partition("=")[0].replace("_", "-")
+
+
+def _first_words(box: str) -> str:
+    """What tyro's box around an error begins with, as one line."""
+    said = itertools.takewhile(lambda line: "───" not in line, box.splitlines()[1:])
+    text = " ".join(" ".join(line.strip("│ ") for line in said).split())
+    return f"{text.partition(' Got errors')[0].rstrip('.')}."

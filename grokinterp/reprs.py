@@ -1,0 +1,49 @@
+"""Short reprs of objects that hold much, and the same facts as a table for notebooks."""
+
+import dataclasses
+import html
+from collections.abc import Mapping
+from typing import Any
+
+
+class Shown:
+    """An object that is shown by a few facts about it, in one line or as a small HTML table."""
+
+    def _facts(self) -> Mapping[str, object]:
+        """What is shown, by name."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self._facts().items())})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><th style="text-align: left">{html.escape(name)}</th>'
+            f'<td style="text-align: left">{html.escape(str(value))}</td></tr>'
+            for name, value in self._facts().items()
+        )
+        return f"<table><caption>{type(self).__name__}</caption><tbody>{rows}</tbody></table>"
+
+
+def reason(error: Exception) -> str:
+    """An error in one line, for where it is shown and not raised."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, RuntimeError | OSError) else f"{type(error).__name__}: {text}"
+
+
+def call(config: Any) -> str:
+    """A config dataclass as the call that makes it, with the fields that differ from their defaults.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> call(gi.RunConfig(task=gi.TaskConfig(p=59), epochs=500))
+        'RunConfig(task=TaskConfig(p=59), epochs=500)'
+    """
+    default = type(config)()
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    words = [
+        f"{name}={call(value) if dataclasses.is_dataclass(value) else repr(value)}"
+        for name, value in values.items()
+        if value != getattr(default, name)
+    ]
+    return f"{type(config).__name__}({', '.join(words)})"

@@ -1,0 +1,54 @@
+"""A gate that holds the runs of a sweep at an epoch until a test opens it, so that no test races a run to its end."""
+
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from grokinterp.sweeps import work
+from grokinterp.training.trainer import Trainer
+from sweeps.disk import wait_for
+
+
+HELD_AT = 120
+
+
+def gated_train_one(config: dict[str, Any], path: str, stop: str) -> str:
+    """`train_one`, whose run waits at epoch 120 until the gate is open; runs of seed 0 pass.
+
+    In place of `train_one` in `sweeps.running`, from where it goes to the workers by name.
+    """
+    advance = Trainer.advance
+    here = _gates(Path(path).parent)
+
+    def held(trainer: Trainer) -> None:
+        if trainer.epoch == HELD_AT and config["seed"] != 0:
+            here.mkdir(exist_ok=True)
+            (here / f"seed={config['seed']}").touch()
+            while not (here / "open").exists():
+                time.sleep(0.01)
+        advance(trainer)
+
+    # Looks for the stop file at each epoch, so that the run cannot end between two looks.
+    with mock.patch.object(Trainer, "advance", held), mock.patch.object(work, "_LOOK_EVERY", -1.0):
+        return work.train_one(config, path, stop)
+
+
+def wait_for_held(root: Path, count: int) -> None:
+    """Until so many runs wait at the gate, where they write nothing."""
+    wait_for(f"{count} runs", lambda: len([*_gates(root).glob("seed=*")]) == count)
+
+
+def open_gate(root: Path) -> None:
+    """Let the runs below a sweep's root go on."""
+    _gates(root).mkdir(exist_ok=True)
+    (_gates(root) / "open").touch()
+
+
+def is_open(root: Path) -> bool:
+    """Whether they may."""
+    return (_gates(root) / "open").exists()
+
+
+def _gates(root: Path) -> Path:
+    return root.parent / "gate"
