@@ -21,7 +21,7 @@ from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
 import grokinterp as gi
-from grokinterp.detection import alarms, detectors
+from grokinterp.detection import alarms
 from grokinterp.detection.record import Trial
 
 
@@ -100,7 +100,9 @@ def cases(root: Path, name: str, setting: tuple[str, int, float, float]) -> list
         naive = gi.detection.naive_score(run.metrics)
         ds[NAIVE] = naive.reindex(epoch=ds.epoch, method="ffill")
         metrics = run.metrics
-        half = detectors.first_sustained(metrics.epoch.values, metrics.accuracy.sel(split="test").values >= 0.5, 3)
+        is_half = metrics.accuracy.sel(split="test").values >= 0.5
+        half = gi.phases.first_sustained(metrics.epoch.values, is_half, 3)
+        half = np.inf if np.isnan(half) else half
         print(f"{run.path.name}: half at {half}", file=sys.stderr, flush=True)
         is_control = any(kind in name for kind in CONTROLS)
         if is_control and np.isfinite(half):
@@ -115,7 +117,7 @@ def rises(name: str) -> bool:
 
 
 def alarm(name: str, threshold: float, ds: xr.Dataset) -> float:
-    return alarms.first_alarm(ds[name], ds.has_memorised, threshold=threshold, rises=rises(name))
+    return alarms.first_alarm(ds[name], ds.has_memorized, threshold=threshold, rises=rises(name))
 
 
 def calibrated(name: str, seen: list[Case]) -> float:
@@ -136,7 +138,7 @@ def calibrated(name: str, seen: list[Case]) -> float:
 def highest(case: Case, name: str, sign: float) -> float:
     """The highest value, by a detector's sign, that a run holds for two checkpoints in a row in time."""
     ds = case.signals
-    values = sign * ds[name].values[ds.has_memorised.values & (ds.epoch.values < case.half)]
+    values = sign * ds[name].values[ds.has_memorized.values & (ds.epoch.values < case.half)]
     return float(np.minimum(values[1:], values[:-1]).max(initial=-np.inf))
 
 
@@ -219,7 +221,7 @@ def figure(settings: dict[str, list[Case]], trial: Trial) -> go.Figure:
     )
     for place, (name, of) in enumerate(settings.items()):
         for number, case in enumerate(of):
-            signal = case.signals[trial.detector].where(case.signals.has_memorised)
+            signal = case.signals[trial.detector].where(case.signals.has_memorized)
             line = {
                 "x": signal.epoch.values,
                 "y": signal.values,
@@ -244,7 +246,7 @@ def figure(settings: dict[str, list[Case]], trial: Trial) -> go.Figure:
                     col=1,
                 )
     fig.add_hline(y=trial.threshold, line={"dash": "dash", "color": "#555"})
-    fig.update_xaxes(title="epoch, from memorisation on")
+    fig.update_xaxes(title="epoch, from memorization on")
     fig.update_yaxes(title=trial.detector, col=1)
     fig.update_layout(template="plotly_white", width=1100, height=420, margin={"l": 60, "r": 20, "t": 40, "b": 50})
     return fig

@@ -31,7 +31,8 @@ def main() -> None:
     root = Path(sys.argv[1])
     axes = sys.argv[2:] or list(AXES)
     runs = [entry(root, axis, value, seed) for axis, value, seed in settings(axes)]
-    print(json.dumps({"horizon": EPOCHS, "runs": runs}, indent=1))
+    rules = {event: rule for event, rule in gi.phases.rules().items() if event in ("memorized", "grokked")}
+    print(json.dumps({"horizon": EPOCHS, "rules": rules, "runs": runs}, indent=1, ensure_ascii=False))
 
 
 def settings(axes: list[str]) -> Iterator[tuple[str, float, int]]:
@@ -65,7 +66,7 @@ def entry(root: Path, axis: str, value: float, seed: int) -> dict[str, object]:
         "axis": axis,
         "value": value,
         "seed": seed,
-        "memorised": epoch(events.sel(event="memorised").item()),
+        "memorized": epoch(events.sel(event="memorized").item()),
         "grokked": epoch(events.sel(event="grokked").item()),
         "test_accuracy": float(accuracy),
         "keys": list(gi.fourier.key_frequencies(run.snapshot())) if accuracy > 0.99 else [],

@@ -13,7 +13,7 @@ from pathlib import Path
 import grokinterp as gi
 
 
-# Memorised, the minimum of the excluded loss, circuit formation, generalising, cleanup, and long after.
+# Memorized, the minimum of the excluded loss, circuit formation, generalizing, cleanup, and long after.
 EPOCHS = (0, 100, 300, 700, 1000, 1400, 3000, 5000, 7000, 8500, 9000, 9400, 10000, 11000, 12000, 14000, 20000, 40000)
 
 
@@ -29,6 +29,8 @@ def main() -> None:
     run = gi.load_run(args.run)
     kept = [epoch for epoch in run.epochs if epoch in args.epochs]
     ds = gi.trajectory(run, standard_measures(run))
+    # The phases are bounded by this one, which has the name of another.
+    gi.trajectory(run, [gi.progress.excluded_loss()])
     for name in ("config.json", "task.safetensors", "split.safetensors", "metrics.jsonl", "FINISHED"):
         args.out.mkdir(parents=True, exist_ok=True)
         shutil.copy(run.path / name, args.out / name)
@@ -49,7 +51,6 @@ def standard_measures(run: gi.Run) -> list[gi.Measure]:
     keys = gi.fourier.key_frequencies(run.snapshot())
     of_report = [
         gi.progress.excluded_loss(keys),
-        gi.progress.excluded_loss().named("excluded_loss_of_all"),
         gi.progress.excluded_loss_by_frequency(),
         gi.fourier.spectrum,
         gi.fourier.ipr,

@@ -26,7 +26,7 @@ def main() -> None:
         gi.progress.losses,
         gi.progress.accuracies,
         gi.progress.restricted_loss(keys),
-        gi.progress.excluded_loss(keys),
+        gi.progress.excluded_loss(),
         gi.fourier.gini,
         gi.progress.weight_norm,
     ]

@@ -1,4 +1,4 @@
-"""Attention from '=' to the inputs, over all pairs: patterns, their fit by one frequency, and what makes them."""
+"""Attention to the inputs, over all pairs: patterns, their fit by one frequency, and what makes them."""
 
 import math
 from dataclasses import dataclass
@@ -39,20 +39,27 @@ class AttentionFit:
 
 @measure("attention")
 def pattern(snapshot: Snapshot) -> xr.DataArray:
-    """Attention of each head of the last layer from '=' to a, for every pair, 0 to 1; dims (head, a, b).
+    """Attention of each head of the last layer from the last position to a, for every pair, 0 to 1; dims (head, a, b).
 
-    What is left goes to b, but for the little (0.1 to 0.4 % in the paper's model) that stays at '='.
+    The last position is '=', or b in a model that reads 'a b'. In the paper's model the rest goes to b, except for
+    0.1 to 0.4 % that stays at '='.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, figure 4a.
     """
-    return _over_pairs(snapshot, snapshot.attention[..., 0].permute(2, 0, 1), "attention from = to a")
+    return _over_pairs(
+        snapshot, _attention_to(snapshot, "a").permute(2, 0, 1), f"attention from {_reader(snapshot)} to a"
+    )
 
 
 @measure("attention_to_equals")
 def to_equals(snapshot: Snapshot) -> xr.DataArray:
-    """Mean attention of each head from '=' to itself over all pairs, 0 to 1; dims (head,)."""
-    return _by_head(snapshot.attention[..., 2].double().mean(dim=(0, 1)), "mean attention from = to =")
+    """Mean attention of each head from '=' to itself over all pairs, 0 to 1; dims (head,).
+
+    Raises:
+        ValueError: If the model reads no '='.
+    """
+    return _by_head(_attention_to(snapshot, "=").double().mean(dim=(0, 1)), "mean attention from = to =")
 
 
 @measure("attention_mean")
@@ -122,7 +129,8 @@ def fitted(snapshot: Snapshot) -> xr.DataArray:
     waves = _waves(snapshot)[:, torch.tensor([snapshot.basis.blocks.index(k) for k in found.frequency.tolist()])]
     inputs = torch.polar(torch.ones_like(found.phase), found.phase)[:, None] * torch.complex(waves[0], waves[1])
     wave = inputs.real * found.amplitude[:, None]
-    return _over_pairs(snapshot, 0.5 + wave[:, :, None] - wave[:, None, :], "fitted attention from = to a")
+    fitted_pattern = 0.5 + wave[:, :, None] - wave[:, None, :]
+    return _over_pairs(snapshot, fitted_pattern, f"fitted attention from {_reader(snapshot)} to a")
 
 
 @measure("score_components")
@@ -179,10 +187,16 @@ def linear_pattern(pattern: Float[Tensor, "*rest pos"]) -> Float[Tensor, "*rest 
         Which one is not known. With 1/2 + d/4 shared by what does not stay at '=', its product, the paper's model has
         three times the loss.
 
+    Raises:
+        ValueError: If there are not three positions.
+
     Examples:
         >>> linear_pattern(torch.tensor([0.5, 0.5, 0.0])).tolist()
         [0.5, 0.5, 0.0]
     """
+    if pattern.shape[-1] != 3:
+        msg = f"the linear pattern needs attention to the three positions 'a b =', got {pattern.shape[-1]} positions."
+        raise ValueError(msg)
     to_a, to_b, to_equals = pattern.double().unbind(dim=-1)
     difference = to_a.clamp(min=_SMALLEST).log() - to_b.clamp(min=_SMALLEST).log()
     half = (1 - to_equals) / 2
@@ -192,7 +206,7 @@ def linear_pattern(pattern: Float[Tensor, "*rest pos"]) -> Float[Tensor, "*rest 
 @kept
 def _fit(snapshot: Snapshot) -> AttentionFit:
     waves = _waves(snapshot)
-    x = snapshot.attention[..., 0].double() - 0.5
+    x = _attention_to(snapshot, "a").double() - 0.5
     # wave(a) - wave(b) of cos and of sin are orthogonal over all pairs, and their inner products with x need its row
     # and column sums alone. For even n the last sin is zero.
     inner = torch.einsum("ifn,nh->ifh", waves, x.sum(dim=1) - x.sum(dim=0))
@@ -237,10 +251,24 @@ def _token_scores(snapshot: Snapshot) -> Float64[Tensor, "head p"]:
         )
         raise ValueError(msg)
     weight = {name.rsplit(".", 1)[-1]: p.double() for name, p in snapshot.params.items()}
-    equals = weight["W_E"][-1] + weight["W_pos"][2]
+    equals = weight["W_E"][-1] + weight["W_pos"][-1]
     q = einsum(equals, weight["W_Q"], "d, head d k -> head k") + weight.get("b_Q", 0.0)
     scores = einsum(q, weight["W_K"], snapshot.W_E.double(), "head k, head d k, p d -> head p")
     return scores / math.sqrt(config.d_head)
+
+
+def _attention_to(snapshot: Snapshot, token: str) -> Float[Tensor, "a b head"]:
+    """The last layer's attention from the last position to that of a token, for every pair."""
+    sequence = snapshot.require_transformer().sequence
+    if token not in sequence.split():
+        msg = f"attention to {token!r} needs a model that reads it, got one that reads {sequence!r}."
+        raise ValueError(msg)
+    return snapshot.attention[..., sequence.split().index(token)]
+
+
+def _reader(snapshot: Snapshot) -> str:
+    """The token at the last position."""
+    return snapshot.require_transformer().sequence.split()[-1]
 
 
 def _over_pairs(snapshot: Snapshot, values: Float[Tensor, "head a b"], long_name: str) -> xr.DataArray:

@@ -24,8 +24,8 @@ class Basis:
 
     Attributes:
         matrix: One function per row.
-        block: Of each row; 0 is the background (the constant, and the zero of multiplication), kept by every
-            restriction, and 1, 2, ... are frequencies, or irreps in the order of `real_irreps`.
+        block: Of each row; 0 is the background (the constant, and the zero of multiplication), which is never key,
+            and 1, 2, ... are frequencies, or irreps in the order of `real_irreps`.
         names: Of each row: `const`, `cos 1`, `sin 1`, ... or `3a` for the rows of an irrep.
         block_names: Of each block by number: `k=14`, or the irrep's name.
 

@@ -1,6 +1,10 @@
-"""The phases of grokking and its events, found in curves by stated rules and never by given epochs."""
+"""The phases of grokking and its events, found in curves by stated rules and never by given epochs.
 
-from typing import Final
+This is the one place that says when a run has memorized and when it has grokked: its train or test accuracy is at a
+threshold or above for some entries in a row. Reports, sweeps, figures, detectors and claims all ask here.
+"""
+
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -8,35 +12,64 @@ import xarray as xr
 from grokinterp import arguments, labels
 
 
-RULES: Final = {
-    "memorised": "train {share} reaches {memorised} and stays there for {sustained} entries",
-    "circuit formation starts": "minimum of {first}, before generalising",
-    "generalising": "test {share} reaches {generalising} and stays there for {sustained} entries",
-    "grokked": "test {share} reaches {grokked} and stays there for {sustained} entries",
-    "cleaned up": "the sum of squared weights stays within {settled:.0%} of its last value, after generalising",
+# Accuracies, 0 to 1: of the training pairs for the first, of the test pairs for the others.
+MEMORIZED: Final = 0.99
+GENERALIZING: Final = 0.5
+GROKKED: Final = 0.99
+# Entries in a row for which an accuracy has to be there, since a single one may be a spike.
+SUSTAINED: Final = 5
+# How near to its last value the sum of squared weights has to stay, as a fraction of it.
+SETTLED: Final = 0.05
+
+_RULES: Final = {
+    "memorized": "train {share} ≥ {memorized:g} for {sustained} entries in a row",
+    "circuit formation starts": "minimum of {first}, before generalizing",
+    "generalizing": "test {share} ≥ {generalizing:g} for {sustained} entries in a row",
+    "grokked": "test {share} ≥ {grokked:g} for {sustained} entries in a row",
+    "cleaned up": "the sum of squared weights stays within {settled:.0%} of its last value, after generalizing",
 }
 PHASES: Final = {
     "memorization": (None, "circuit formation starts"),
-    "circuit formation": ("circuit formation starts", "generalising"),
-    "cleanup": ("generalising", "cleaned up"),
+    "circuit formation": ("circuit formation starts", "generalizing"),
+    "cleanup": ("generalizing", "cleaned up"),
 }
+
+
+def rules(*, share: str = "accuracy", first: str = "the excluded loss", **thresholds: Any) -> dict[str, str]:
+    """The rule of each event in words, with its thresholds.
+
+    Args:
+        share: What is compared with the thresholds.
+        first: The curve whose minimum starts circuit formation.
+        **thresholds: `memorized`, `generalizing`, `grokked`, `settled` and `sustained`, as in `detect`.
+
+    Raises:
+        ValueError: If a threshold is no number from 0 to 1, or `sustained` is not a positive integer.
+
+    Examples:
+        >>> rules(grokked=0.95)["grokked"]
+        'test accuracy ≥ 0.95 for 5 entries in a row'
+    """
+    at = _limits(**thresholds)
+    return {event: rule.format(share=share, first=first, **at) for event, rule in _RULES.items()}
 
 
 def detect(
     ds: xr.Dataset,
     *,
-    memorised: float = 0.99,
-    generalising: float = 0.5,
-    grokked: float = 0.99,
-    settled: float = 0.05,
-    sustained: int = 5,
+    memorized: float = MEMORIZED,
+    generalizing: float = GENERALIZING,
+    grokked: float = GROKKED,
+    settled: float = SETTLED,
+    sustained: int = SUSTAINED,
 ) -> xr.Dataset:
-    """When a run memorised, began to form its circuit, generalised, grokked and was cleaned up.
+    """When a run memorized, began to form its circuit, generalized, grokked and was cleaned up.
 
     Phases are bounded by events: memorization ends where the excluded loss is lowest (a model that has
-    memorised comes to lean on its keys from there on), circuit formation ends where test accuracy passes a
+    memorized comes to lean on its keys from there on), circuit formation ends where test accuracy passes a
     half, and cleanup where the weights have stopped to shrink. That last event is relative to the end of the
-    curves: a run that is cut off while its weights still creep down has it earlier.
+    curves: a run that is cut off while its weights still creep down has it earlier. A run that has not grokked has no
+    cleanup, and its circuit formation has not ended.
 
     Args:
         ds: Curves over `epoch`: `loss` with splits train and test, and, if there, `accuracy` (else exp(-loss),
@@ -44,20 +77,21 @@ def detect(
             the maximum of the test loss takes the place of its minimum) and `weight_norm` or
             `squared_weight_norm` (else cleanup is not looked for). A trajectory or `run.metrics`; every epoch
             in it counts as one entry, so its spacing is the resolution.
-        memorised: Train accuracy, 0 to 1.
-        generalising: Test accuracy, 0 to 1.
+        memorized: Train accuracy, 0 to 1; as the others, those of the whole library by default.
+        generalizing: Test accuracy, 0 to 1.
         grokked: Test accuracy, 0 to 1.
-        settled: Part of the last sum of squared weights within which it has settled.
-        sustained: Entries in a row for which an accuracy has to hold.
+        settled: Part of the last sum of squared weights within which it has settled, 0 to 1.
+        sustained: Entries in a row for which an accuracy has to hold, at least 1.
 
     Returns:
         Dataset of `event_epoch` (event), NaN where an event has not been seen (right-censored: it may come
-        later than the last entry), with the `rule` of each; `phase_start` and `phase_end` (phase), NaN likewise;
-        and `delay`, the epochs from memorised to grokked.
+        later than the last entry), with the `rule` of each; `phase_start` and `phase_end` (phase), NaN likewise, with
+        the `phase_rule` that ends each; and `delay`, the epochs from memorized to grokked. The thresholds are
+        attributes, as in `grokking_times`.
 
     Raises:
         KeyError: If `loss` is missing.
-        ValueError: If a threshold is out of range, or `sustained` is below 1.
+        ValueError: If a threshold is no number from 0 to 1, or `sustained` is not a positive integer.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 5.2, name the three phases, with boundaries set by hand.
@@ -65,52 +99,55 @@ def detect(
     Examples:
         >>> import grokinterp as gi
         >>> found = detect(gi.load_run("nanda2023").metrics)
-        >>> found.event_epoch.sel(event="memorised").item() < 300
+        >>> found.event_epoch.sel(event="memorized").item() < 300
         True
     """
-    memorised, generalising = (
-        arguments.fraction(memorised, "memorised"),
-        arguments.fraction(generalising, "generalising"),
-    )
-    grokked, settled = arguments.fraction(grokked, "grokked"), arguments.fraction(settled, "settled")
-    sustained = arguments.integer(sustained, "sustained", minimum=1)
     _require_loss(ds)
     epochs = ds.epoch.values
     name, train, test = _shares(ds)
-    generalised = _first_sustained(epochs, test >= generalising, sustained)
     first, curve = _first_curve(ds)
+    at = _limits(memorized=memorized, generalizing=generalizing, grokked=grokked, settled=settled, sustained=sustained)
+    words = rules(share=name, first=first, **at)
+    generalized = first_sustained(epochs, test >= at["generalizing"], at["sustained"])
+    has_grokked = first_sustained(epochs, test >= at["grokked"], at["sustained"])
+    # A run that has not grokked may be far from it: its weights are not being cleaned up of anything.
+    cleanup = np.nan if np.isnan(has_grokked) else generalized
     found = {
-        "memorised": _first_sustained(epochs, train >= memorised, sustained),
-        "circuit formation starts": _lowest(epochs, curve, until=generalised),
-        "generalising": generalised,
-        "grokked": _first_sustained(epochs, test >= grokked, sustained),
-        "cleaned up": _settled(epochs, _total_weights(ds), settled, after=generalised),
+        "memorized": first_sustained(epochs, train >= at["memorized"], at["sustained"]),
+        "circuit formation starts": _lowest(epochs, curve, until=generalized),
+        "generalizing": generalized,
+        "grokked": has_grokked,
+        "cleaned up": _settled(epochs, _total_weights(ds), at["settled"], after=cleanup),
     }
-    words = {"memorised": memorised, "generalising": generalising, "grokked": grokked, "share": name}
-    rules = [rule.format(**words, sustained=sustained, settled=settled, first=first) for rule in RULES.values()]
+    bounds = found | {"generalizing": cleanup}
     event = {"event": list(found)}
-    starts = [float(epochs[0]) if start is None else found[start] for start, _ in PHASES.values()]
+    starts = [float(epochs[0]) if start is None else bounds[start] for start, _ in PHASES.values()]
     phase = {"phase": list(PHASES)}
-    ends = [found[end] for _, end in PHASES.values()]
+    ends = [bounds[end] for _, end in PHASES.values()]
 
-    def of_epochs(values: list[float], dim: str, coords: dict[str, list[str]], long_name: str) -> xr.DataArray:
-        return labels.array(values, (dim,), name=dim, units="epoch", long_name=long_name, coords=coords)
+    def over(values: list[Any], coords: dict[str, list[str]], long_name: str, units: str = "epoch") -> xr.DataArray:
+        [dim] = coords
+        return labels.array(np.array(values), (dim,), name=dim, units=units, long_name=long_name, coords=coords)
 
     return xr.Dataset(
         {
-            "event_epoch": of_epochs(list(found.values()), "event", event, "epoch of the event"),
-            "rule": labels.array(np.array(rules), ("event",), name="rule", units="", long_name="rule", coords=event),
-            "phase_start": of_epochs(starts, "phase", phase, "first epoch of the phase"),
-            "phase_end": of_epochs(ends, "phase", phase, "last epoch of the phase"),
+            "event_epoch": over(list(found.values()), event, "epoch of the event"),
+            "rule": over([words[name] for name in found], event, "rule", ""),
+            "phase_start": over(starts, phase, "first epoch of the phase"),
+            "phase_end": over(ends, phase, "last epoch of the phase"),
+            "phase_rule": over([words[end] for _, end in PHASES.values()], phase, "what ends the phase", ""),
             "delay": labels.array(
-                found["grokked"] - found["memorised"], name="delay", units="epoch", long_name="memorised to grokked"
+                found["grokked"] - found["memorized"], name="delay", units="epoch", long_name="memorized to grokked"
             ),
-        }
+        },
+        attrs=_attrs(at),
     )
 
 
-def grokking_times(ds: xr.Dataset, *, memorised: float = 0.99, grokked: float = 0.95, sustained: int = 5) -> xr.Dataset:
-    """When a run memorised and grokked, how far the two are apart, and up to when it was watched if it did not grok.
+def grokking_times(
+    ds: xr.Dataset, *, memorized: float = MEMORIZED, grokked: float = GROKKED, sustained: int = SUSTAINED
+) -> xr.Dataset:
+    """When a run memorized and grokked, how far the two are apart, and up to when it was watched if it did not grok.
 
     A time is that of the first entry of `sustained` in a row whose accuracy is at a threshold. So the last entry at
     which one can be seen is the `sustained`-th from the end, the horizon. A run without it by then is right-censored:
@@ -119,52 +156,54 @@ def grokking_times(ds: xr.Dataset, *, memorised: float = 0.99, grokked: float = 
     Args:
         ds: Curves over `epoch` with splits train and test: `accuracy`, or `loss`, as in `detect`. A trajectory or
             `run.metrics`.
-        memorised: Train accuracy, 0 to 1.
+        memorized: Train accuracy, 0 to 1; as the others, that of `detect` by default.
         grokked: Test accuracy, 0 to 1.
-        sustained: Entries in a row.
+        sustained: Entries in a row, at least 1.
 
     Returns:
-        Dataset of numbers, in epochs: `memorised` and `grokked`, NaN where it was not seen; `is_censored`, whether
+        Dataset of numbers, in epochs: `memorized` and `grokked`, NaN where it was not seen; `is_censored`, whether
         `grokked` was not; `time`, that of grokking or else the horizon, which is what survival analysis takes;
         `horizon`; `resolution`, the largest gap between entries up to `time`: a threshold was crossed within one gap
-        before the entry; `delay`, grokked less memorised, and `ratio`, grokked over memorised, NaN where one of the
-        two was not seen. A run that has memorised at epoch 0 has a delay as any other and an infinite ratio, or NaN if
-        it has grokked there too.
+        before the entry; `delay`, grokked less memorized, and `ratio`, grokked over memorized, NaN where one of the
+        two was not seen. A run that has memorized at epoch 0 has a delay as any other and an infinite ratio, or NaN if
+        it has grokked there too. The thresholds are the attributes `memorized_at`, `grokked_at` and `sustained`, and
+        `memorized` and `grokked` have their `rule` in words.
 
     Raises:
         KeyError: If there is neither accuracy nor loss.
-        ValueError: If there are fewer entries than `sustained`, it is below 1, or a threshold is out of range.
+        ValueError: If a threshold is no number from 0 to 1, `sustained` is not a positive integer, or there are fewer
+            entries than that.
 
     Examples:
         >>> import grokinterp as gi
         >>> found = grokking_times(gi.load_run("nanda2023").metrics)
-        >>> found.is_censored.item(), found.delay.item() == found.grokked.item() - found.memorised.item()
+        >>> found.is_censored.item(), found.delay.item() == found.grokked.item() - found.memorized.item()
         (False, True)
     """
-    memorised, grokked = arguments.fraction(memorised, "memorised"), arguments.fraction(grokked, "grokked")
-    sustained = arguments.integer(sustained, "sustained", minimum=1)
     if "accuracy" not in ds:
         _require_loss(ds)
     epochs = ds.epoch.values
-    if len(epochs) < sustained:
+    name, train, test = _shares(ds)
+    at = _limits(memorized=memorized, grokked=grokked, sustained=sustained)
+    words = rules(share=name, **at)
+    if len(epochs) < at["sustained"]:
         msg = f"grokking times need at least sustained={sustained} entries, got {len(epochs)}; log more often."
         raise ValueError(msg)
-    _, train, test = _shares(ds)
-    first = _first_sustained(epochs, train >= memorised, sustained)
-    found = _first_sustained(epochs, test >= grokked, sustained)
-    horizon = float(epochs[-sustained])
+    first = first_sustained(epochs, train >= at["memorized"], at["sustained"])
+    found = first_sustained(epochs, test >= at["grokked"], at["sustained"])
+    horizon = float(epochs[-at["sustained"]])
     time = horizon if np.isnan(found) else found
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = float(np.divide(found, first))
 
     numbers = {
-        "memorised": (first, "epoch", f"train accuracy at {memorised}"),
-        "grokked": (found, "epoch", f"test accuracy at {grokked}"),
+        "memorized": (first, "epoch", "memorized"),
+        "grokked": (found, "epoch", "grokked"),
         "time": (time, "epoch", "epoch of grokking, or the last at which it could be seen"),
         "horizon": (horizon, "epoch", "last epoch at which grokking could be seen"),
         "resolution": (_largest_gap(epochs, until=time), "epoch", "largest gap between entries"),
-        "delay": (found - first, "epoch", "memorised to grokked"),
-        "ratio": (ratio, "", "grokked over memorised"),
+        "delay": (found - first, "epoch", "memorized to grokked"),
+        "ratio": (ratio, "", "grokked over memorized"),
     }
     variables = {
         name: labels.array(value, name=name, units=units, long_name=long_name)
@@ -173,8 +212,9 @@ def grokking_times(ds: xr.Dataset, *, memorised: float = 0.99, grokked: float = 
     variables["is_censored"] = labels.array(
         np.array(np.isnan(found)), name="is_censored", units="", long_name="not grokked by the horizon"
     )
-    thresholds = {"memorised_at": memorised, "grokked_at": grokked, "sustained": sustained}
-    return xr.Dataset(variables, attrs=thresholds)
+    for name in ("memorized", "grokked", "time", "is_censored"):
+        variables[name].attrs["rule"] = words.get(name, words["grokked"])
+    return xr.Dataset(variables, attrs=_attrs(at))
 
 
 def slingshots(
@@ -183,24 +223,24 @@ def slingshots(
     factor: float = 10.0,
     least: float = 1e-3,
     growth: float = 0.01,
-    memorised: float = 0.99,
-    sustained: int = 5,
+    memorized: float = MEMORIZED,
+    sustained: int = SUSTAINED,
 ) -> xr.Dataset:
     """The slingshots of a run: spikes of the train loss while the norm of the unembedding rises.
 
-    After memorising, a spike is a stretch of entries whose train loss is more than `factor` times the least since
+    After memorizing, a spike is a stretch of entries whose train loss is more than `factor` times the least since
     then, and more than `least`. It is a slingshot if from the entry before it to its last the norm of the unembedding
     rises, to its highest, by more than the part `growth`.
 
     Args:
         ds: Curves over `epoch`: `loss`, `weight_norm` with the unembedding among its parameters, and, if there,
-            `accuracy`, by which it is told when the run had memorised, as in `detect`. A slingshot that is shorter
+            `accuracy`, by which it is told when the run had memorized, as in `detect`. A slingshot that is shorter
             than the gap between entries is not seen.
         factor: Above the least train loss.
         least: Train loss, nats: below it lies what rounding makes of an optimizer's steps.
         growth: Part of the norm.
-        memorised: Train accuracy, 0 to 1.
-        sustained: Entries in a row for which it has to hold.
+        memorized: Train accuracy, 0 to 1.
+        sustained: Entries in a row for which it has to hold, at least 1.
 
     Returns:
         Dataset over `event`, numbered from 0; of none, where there is no slingshot: `start` and `end`, the first and
@@ -209,7 +249,8 @@ def slingshots(
 
     Raises:
         KeyError: If `loss` or the unembedding's norm is missing.
-        ValueError: If a threshold is out of range, or `sustained` is below 1.
+        ValueError: If `memorized` is not a number from 0 to 1, `factor` or `sustained` is not positive, or `least` or
+            `growth` is negative.
 
     Source:
         Thilak et al. 2022, arXiv:2206.04817: with Adam and no weight decay, late in training, the norm of the last
@@ -223,20 +264,19 @@ def slingshots(
         ...     {"loss": (("epoch", "split"), loss), "weight_norm": (("epoch", "parameter"), norm)},
         ...     coords={"epoch": range(0, 80, 10), "split": ["train", "test"], "parameter": ["unembed.W_U"]},
         ... )
-        >>> slingshots(ds, memorised=0.9).start.values.tolist()
+        >>> slingshots(ds, memorized=0.9).start.values.tolist()
         [60.0]
     """
     factor = arguments.number(factor, "factor", above=0)
     least, growth = arguments.number(least, "least", minimum=0), arguments.number(growth, "growth", minimum=0)
-    memorised = arguments.fraction(memorised, "memorised")
-    sustained = arguments.integer(sustained, "sustained", minimum=1)
     _require_loss(ds)
     if "weight_norm" not in ds or "unembed.W_U" not in ds.weight_norm.parameter:
         msg = "slingshots need the 'weight_norm' of unembed.W_U: add gi.progress.weight_norm to the trajectory."
         raise KeyError(msg)
     epochs, loss = ds.epoch.values, ds.loss.sel(split="train").values
     norm = np.sqrt(ds.weight_norm.sel(parameter="unembed.W_U").values)
-    since = _first_sustained(epochs, _shares(ds)[1] >= memorised, sustained)
+    at = _limits(memorized=memorized, sustained=sustained)
+    since = first_sustained(epochs, _shares(ds)[1] >= at["memorized"], at["sustained"])
     after = epochs >= since  # nowhere, if that is NaN
     lowest = np.minimum.accumulate(np.where(after, loss, np.inf))
     before = np.concatenate([[np.inf], lowest[:-1]])
@@ -258,6 +298,17 @@ def slingshots(
             for column, (name, (units, long_name)) in zip(columns, names.items(), strict=True)
         }
     )
+
+
+def _limits(*, sustained: int = SUSTAINED, **thresholds: float) -> dict[str, Any]:
+    """All thresholds as plain numbers: those that are given, and the defaults of the others."""
+    every = {"memorized": MEMORIZED, "generalizing": GENERALIZING, "grokked": GROKKED, "settled": SETTLED} | thresholds
+    at = {name: arguments.number(value, name, minimum=0, maximum=1) for name, value in every.items()}
+    return at | {"sustained": arguments.integer(sustained, "sustained", minimum=1)}
+
+
+def _attrs(at: dict[str, Any]) -> dict[str, Any]:
+    return {"memorized_at": at["memorized"], "grokked_at": at["grokked"], "sustained": at["sustained"]}
 
 
 def _require_loss(ds: xr.Dataset) -> None:
@@ -289,8 +340,13 @@ def _stretches(holds: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(np.flatnonzero(edges == 1).tolist(), (np.flatnonzero(edges == -1) - 1).tolist(), strict=True))
 
 
-def _first_sustained(epochs: np.ndarray, holds: np.ndarray, sustained: int) -> float:
-    """The first epoch from which a condition holds for some entries in a row, NaN if none."""
+def first_sustained(epochs: np.ndarray, holds: np.ndarray, sustained: int) -> float:
+    """The first epoch from which a condition holds for some entries in a row, NaN if none.
+
+    Examples:
+        >>> first_sustained(np.arange(6), np.array([True, False, True, True, True, False]), 3)
+        2.0
+    """
     if len(holds) < sustained:
         return float("nan")
     runs = np.lib.stride_tricks.sliding_window_view(holds, sustained).all(axis=1)
@@ -299,9 +355,12 @@ def _first_sustained(epochs: np.ndarray, holds: np.ndarray, sustained: int) -> f
 
 def _first_curve(ds: xr.Dataset) -> tuple[str, np.ndarray]:
     """The curve whose minimum ends memorization, and its name."""
-    if "excluded_loss" in ds:
-        return "the excluded loss", ds.excluded_loss.values
-    return "minus the test loss", -ds.loss.sel(split="test").values
+    if "excluded_loss" not in ds:
+        return "minus the test loss", -ds.loss.sel(split="test").values
+    keys = ds.excluded_loss.attrs.get("key_frequencies")
+    # Without keys the measure takes out every frequency; a curve of another origin does not say what it is of.
+    of = f" of keys {keys}" if keys else " of all frequencies" if "form" in ds.excluded_loss.attrs else ""
+    return f"the excluded loss{of}", ds.excluded_loss.values
 
 
 def _lowest(epochs: np.ndarray, curve: np.ndarray, *, until: float) -> float:

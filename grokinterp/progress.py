@@ -33,32 +33,25 @@ _SAFE_SPREAD = 600.0
 def losses(snapshot: Snapshot) -> xr.DataArray:
     """The cross-entropy of the logits by split; dims (split,), nats.
 
+    A snapshot that does not know its training pairs has the split `all` alone.
+
     Examples:
         >>> import grokinterp as gi
         >>> losses(gi.testing.planted_snapshot(7, keys=(1, 3))).sizes["split"]
         3
     """
     per_pair = cross_entropy_per_pair(snapshot.logits, snapshot.task.table)
-    return labels.array(
-        [per_pair[snapshot.mask(split)].mean().item() for split in SPLITS],
-        ("split",),
-        name="loss",
-        units="nats",
-        long_name="loss",
-    )
+    return _by_split(snapshot, per_pair, name="loss", units="nats", long_name="loss")
 
 
 @measure("accuracy")
 def accuracies(snapshot: Snapshot) -> xr.DataArray:
-    """The share of right answers by split, 0 to 1; dims (split,)."""
-    masks = [snapshot.mask(split) for split in SPLITS]
-    return labels.array(
-        [accuracy(snapshot.logits[mask], snapshot.task.table[mask]).item() for mask in masks],
-        ("split",),
-        name="accuracy",
-        units="",
-        long_name="accuracy",
-    )
+    """The accuracy by split, 0 to 1; dims (split,).
+
+    A snapshot that does not know its training pairs has the split `all` alone.
+    """
+    is_right = (snapshot.logits.argmax(dim=-1) == snapshot.task.table).double()
+    return _by_split(snapshot, is_right, name="accuracy", units="", long_name="accuracy")
 
 
 def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: bool = True) -> Measure:
@@ -71,7 +64,7 @@ def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correctio
         keys: Frequencies (or irreps) to keep. Fixed over a run: pass those of its last checkpoint, or the
             curve mixes two effects.
         split: Pairs over which the loss is taken; the paper: all.
-        bias_correction: Whether to add back the mean logits of each class over all pairs; the paper: yes.
+        bias_correction: Whether to give each class its mean logit over all pairs back; the paper: yes.
 
     Returns:
         Measure giving `restricted_loss`, a number in nats.
@@ -92,11 +85,9 @@ def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correctio
         True
     """
     recorded = _arguments(keys, split, bias_correction=bias_correction)
-    wanted = recorded["key_frequencies"]
-    blocks = (0, *wanted) if bias_correction else wanted
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        by_product = project_products(snapshot, blocks)
+        by_product = _restricted(snapshot, recorded["key_frequencies"], "2D", bias_correction=bias_correction)
         return _loss(_product_loss(snapshot, by_product, split), "restricted loss")
 
     return Measure(name="restricted_loss", compute=compute, arguments=recorded)
@@ -108,7 +99,7 @@ def restricted_accuracy(keys: Iterable[int], *, split: Split = "all", bias_corre
     Args:
         keys: As in `restricted_loss`.
         split: Pairs over which it is taken.
-        bias_correction: Whether to add back the mean logits of each class over all pairs.
+        bias_correction: Whether to give each class its mean logit over all pairs back.
 
     Returns:
         Measure giving `restricted_accuracy`, 0 to 1.
@@ -126,12 +117,11 @@ def restricted_accuracy(keys: Iterable[int], *, split: Split = "all", bias_corre
         1.0
     """
     recorded = _arguments(keys, split, bias_correction=bias_correction)
-    wanted = recorded["key_frequencies"]
-    blocks = (0, *wanted) if bias_correction else wanted
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         answers = snapshot.task.table[snapshot.mask(split)]
-        value = accuracy(project_products(snapshot, blocks)[answers], answers).item()
+        by_product = _restricted(snapshot, recorded["key_frequencies"], "2D", bias_correction=bias_correction)
+        value = accuracy(by_product[answers], answers).item()
         return labels.array(value, name="accuracy", units="", long_name="restricted accuracy")
 
     return Measure(name="restricted_accuracy", compute=compute, arguments=recorded)
@@ -140,7 +130,7 @@ def restricted_accuracy(keys: Iterable[int], *, split: Split = "all", bias_corre
 def excluded_loss(keys: Iterable[int] | None = None, *, split: Split = "train", form: Form = "2D") -> Measure:
     """The loss when the key frequencies of the product, or all of them, are taken out of the logits.
 
-    Low while the model memorises, and high once its answers rest on the keys. Equals log(p) when the logits
+    Low while the model memorizes, and high once its answers rest on the keys. Equals log(p) when the logits
     hold nothing else. There is no bias correction, for there is nothing to correct: what is taken out has
     mean zero over all pairs.
 
@@ -255,7 +245,7 @@ def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: boo
     Args:
         keys: Frequencies (or irreps) of the fit.
         split: Pairs over which the loss is taken.
-        bias_correction: Whether to add back the mean logits of each class over all pairs.
+        bias_correction: Whether to give each class its mean logit over all pairs back.
 
     Returns:
         Measure giving `trig_loss`, a number in nats.
@@ -271,9 +261,7 @@ def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: boo
     recorded = _arguments(keys, split, bias_correction=bias_correction)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        by_product = wave_logits(snapshot, recorded["key_frequencies"])
-        if bias_correction:
-            by_product = by_product + project_products(snapshot, (0,))
+        by_product = _restricted(snapshot, recorded["key_frequencies"], "3D", bias_correction=bias_correction)
         return _loss(_product_loss(snapshot, by_product, split), "loss of the fit by cos(w_k(a+b-c))")
 
     return Measure(name="trig_loss", compute=compute, arguments=recorded)
@@ -304,12 +292,31 @@ def _arguments(keys: Iterable[int], split: Split, *, bias_correction: bool) -> d
     }
 
 
+def _by_split(snapshot: Snapshot, per_pair: Float64[Tensor, "a b"], **about: str) -> xr.DataArray:
+    """The mean of a number per pair over each split that the snapshot knows; dims (split,)."""
+    means = [per_pair[snapshot.mask(split)].mean().item() for split in snapshot.splits]
+    return labels.array(means, ("split",), coords={"split": snapshot.splits}, **about)
+
+
 def _excluded_arguments(keys: Iterable[int] | None, split: Split, form: Form) -> dict[str, Any]:
     return {
         "key_frequencies": None if keys is None else list(arguments.keys(keys)),
         "split": arguments.one_of(split, SPLITS, "split"),
         "form": arguments.one_of(form, _PARTS, "form"),
     }
+
+
+def _restricted(snapshot: Snapshot, keys: list[int], form: Form, *, bias_correction: bool) -> Float64[Tensor, "s c"]:
+    """The part of the logits that lies in some frequencies, by product and class.
+
+    With the bias correction each class has the mean over all pairs that it has in the model's own logits.
+    """
+    part = _PARTS[form](snapshot, keys)
+    if not bias_correction:
+        return part
+    table = snapshot.task.table
+    pairs = table.flatten().bincount(minlength=len(part)).double()
+    return part + snapshot.logits.mean(dim=(0, 1)) - pairs @ part / table.numel()
 
 
 def _without(

@@ -12,7 +12,6 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from grokinterp import arguments, labels
-from grokinterp.labels import SPLITS
 from grokinterp.losses import cross_entropy_per_pair
 from grokinterp.snapshots import Measure, Snapshot
 from grokinterp.tasks import OPERATIONS, Operation
@@ -82,12 +81,12 @@ def _by_operation(
         raise ValueError(msg)
     rows = (len(names), task.n_outputs)
     of_each = per_pair.unflatten(0, rows)
-    masks = torch.stack([snapshot.mask(split).unflatten(0, rows) for split in SPLITS], dim=1)
+    masks = torch.stack([snapshot.mask(split).unflatten(0, rows) for split in snapshot.splits], dim=1)
     return labels.array(
         torch.where(masks, of_each[:, None], 0.0).sum(dim=(2, 3)) / masks.sum(dim=(2, 3)),
         ("operation", "split"),
         name=name,
         units=units,
         long_name=name,
-        coords={"operation": list(names)},
+        coords={"operation": list(names), "split": snapshot.splits},
     )

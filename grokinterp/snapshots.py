@@ -15,7 +15,7 @@ from torch import Tensor
 
 from grokinterp import arguments
 from grokinterp.basis import Basis, task_basis
-from grokinterp.labels import DIMENSIONS, SPLITS, quantity
+from grokinterp.labels import DIMENSIONS, SPLITS, Split, quantity
 from grokinterp.losses import accuracy
 from grokinterp.models import forward, lens
 from grokinterp.models.config import ModelConfig, Sequence, TransformerConfig
@@ -212,6 +212,11 @@ class Snapshot(Shown):
         known = {"task": self.task, "is_train": self.is_train, "epoch": self.epoch, "sequence": sequence}
         setattr(model, _KNOWN, known)
         return model
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits whose pairs are known: `all` alone if the training pairs are not."""
+        return ("all",) if self.is_train is None else SPLITS
 
     def mask(self, split: str) -> Bool[Tensor, "a b"]:
         """True at the pairs of `train`, `test` or `all`.

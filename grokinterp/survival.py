@@ -24,7 +24,8 @@ def kaplan_meier(
     Args:
         times: Epoch of grokking of each run, or the last at which it could be seen; over any dimensions. NaN where
             there is no run.
-        is_censored: True where that is the last epoch and not that of grokking; over the same dimensions.
+        is_censored: True or 1 where that is the last epoch and not that of grokking, else False or 0; over the same
+            dimensions and coordinates, in any order. It is ignored where there is no run.
         groups: The dimension of `times` whose values are compared, such as a swept axis; the runs of a value are all
             those over the other dimensions. Default: all runs are one group.
         confidence: Of bands and intervals, between 0 and 1, for one epoch and one group at a time.
@@ -38,8 +39,9 @@ def kaplan_meier(
 
     Raises:
         ImportError: If lifelines is not installed.
-        ValueError: If the two have not the same dimensions, `groups` is none of them, the confidence is out of range,
-            a time is negative, or there is no run.
+        ValueError: If the two have not the same dimensions and coordinates, `is_censored` of a run is neither 0 nor 1,
+            `groups` is no dimension of theirs, the confidence is out of range, a time is negative or infinite, or there
+            is no run.
 
     Source:
         Kaplan and Meier 1958, by `lifelines`: bands by Greenwood's formula on log(-log S), the median's interval by
@@ -99,6 +101,8 @@ def kaplan_meier(
         variables["p_value"] = labels.array(p_value, name="p_value", units="", long_name="p-value, log-rank test")
     found = xr.Dataset(variables, attrs={"confidence": confidence})
     found["group"].attrs["long_name"] = long_name
+    if "rule" in times.attrs:
+        found["survival"].attrs["rule"] = times.attrs["rule"]
     return found
 
 
@@ -122,12 +126,26 @@ def _by_group(
             f"got {dict(times.sizes)} and {dict(is_censored.sizes)}."
         )
         raise ValueError(msg)
+    for dim in times.dims:
+        if (dim in times.coords) != (dim in is_censored.coords) or not (
+            times.get_index(dim).sort_values().equals(is_censored.get_index(dim).sort_values())
+        ):
+            got = " and ".join(arguments.shown(x[dim].values.tolist()) for x in (times, is_censored))
+            msg = f"times and is_censored must have the same coordinates along {dim}, got {got}."
+            raise ValueError(msg)
+    is_censored = is_censored.reindex_like(times)
     if groups is not None:
         groups = arguments.one_of(groups, times.dims, "groups")
-    if (times < 0).any():
-        msg = f"times must not be negative, got {float(times.min()):g}."
+    if ((times < 0) | np.isinf(times)).any():
+        msg = f"times must be finite and not negative, got {float(times.min()):g} to {float(times.max()):g}."
         raise ValueError(msg)
-    is_censored = is_censored.transpose(*times.dims).astype(bool)
+    is_censored = is_censored.transpose(*times.dims)
+    if not (is_censored.isin([0, 1]) | times.isnull()).all():
+        msg = (
+            "is_censored must be True or False, or 1 or 0, for each run; where there is no run, times are NaN as well."
+        )
+        raise ValueError(msg)
+    is_censored = is_censored.astype(bool)
     values = ["all"] if groups is None else times[groups].values.tolist()
     found = {}
     for place, value in enumerate(values):

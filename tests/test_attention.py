@@ -48,6 +48,32 @@ def test_attention_to_equals_is_what_the_inputs_leave() -> None:
     assert to_equals.values.tolist() == pytest.approx([0, 0, 1 / 3, 1 / 3], abs=1e-12)
 
 
+@pytest.mark.parametrize(("sequence", "place"), [("a b =", 2), ("a op b =", 3)])
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_attention_to_a_token_is_read_at_its_position(sequence: str, place: int, n_layers: int) -> None:
+    snapshot = random_snapshot(sequence=sequence, n_layers=n_layers)
+    pattern = forward.activations(snapshot.params, snapshot.config, *gi.tasks.all_pairs(snapshot.task))[
+        f"blocks.{n_layers - 1}.attn.hook_pattern"
+    ]
+    expected = pattern[:, :, -1, place].mean(dim=0)
+    assert gi.attention.to_equals(snapshot).values == pytest.approx(expected.numpy(), abs=1e-12)
+    assert gi.attention.mean(snapshot).sel(layer=n_layers - 1, key="=").values == pytest.approx(expected.numpy())
+    to_a = pattern[:, :, -1, 0].unflatten(0, (11, 11)).permute(2, 0, 1)
+    assert gi.attention.pattern(snapshot).values == pytest.approx(to_a.numpy())
+
+
+def test_without_equals_there_is_no_attention_to_it() -> None:
+    with pytest.raises(ValueError, match=r"^attention to '=' needs a model that reads it, got one that reads 'a b'\.$"):
+        gi.attention.to_equals(random_snapshot(sequence="a b"))
+    assert gi.attention.pattern(random_snapshot(sequence="a b")).attrs["long_name"] == "attention from b to a"
+
+
+@pytest.mark.parametrize("n_positions", [2, 4])
+def test_the_linear_pattern_is_of_three_positions(n_positions: int) -> None:
+    with pytest.raises(ValueError, match=rf"three positions 'a b =', got {n_positions} positions\.$"):
+        linear_pattern(torch.full((1, n_positions), 1 / n_positions))
+
+
 @pytest.mark.parametrize("p", [11, 12])
 def test_a_wave_of_each_input_is_found_with_its_phase_and_amplitude(p: int) -> None:
     """The highest frequency is among them: 5 for p = 11, and 6, which has no sin, for p = 12."""

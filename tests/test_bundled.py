@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import grokinterp as gi
+from grokinterp.claims import training as claims_of_training
+from grokinterp.report.gather import gather
 from grokinterp.trajectories import known_epochs
 
 
@@ -75,10 +78,31 @@ def test_its_losses_end_near_the_papers(run: gi.Run) -> None:
 
 
 def test_its_phases_are_near_the_papers(run: gi.Run) -> None:
-    measures = [gi.progress.losses, gi.progress.accuracies, gi.progress.excluded_loss(KEYS), gi.progress.weight_norm]
+    measures = [gi.progress.losses, gi.progress.accuracies, gi.progress.excluded_loss(), gi.progress.weight_norm]
     # Rounding moves the epochs by a seventh, as it does among other runs from this seed.
     ends = gi.phases.detect(gi.trajectory(run, measures, progress=False)).phase_end
     assert ends.values.tolist() == pytest.approx([1400, 9400, 14_000], rel=0.15)
+
+
+def test_its_phases_and_events_are_the_same_wherever_they_are_told(run: gi.Run, tmp_path: Path) -> None:
+    """In a trajectory, the dossier, the report, a sweep's table, the figure's caption and the README."""
+    measures = [gi.progress.losses, gi.progress.accuracies, gi.progress.excluded_loss(), gi.progress.weight_norm]
+    ends = gi.phases.detect(gi.trajectory(run, measures, progress=False)).phase_end
+    xr.testing.assert_equal(ends, claims_of_training.phase_end(gi.claims.evidence(run)))
+    numbers = gather(run, progress_bar=False)
+    xr.testing.assert_equal(ends, numbers.phases.phase_end)
+    assert ends.values.tolist() == [1300, 10_700, 14_600]
+    times, events = gi.phases.grokking_times(run.metrics), gi.phases.detect(run.metrics).event_epoch
+    found = [times.memorized.item(), times.grokked.item()]
+    assert found == events.sel(event=["memorized", "grokked"]).values.tolist() == [140, 11_620]
+    assert found == [gi.collect([run])[f"{name}_epoch"].item() for name in ("memorized", "grokked")]
+    xr.testing.assert_equal(numbers.events.event_epoch, events)
+    readme = " ".join((Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        "It has memorized by epoch 140 (train accuracy at .99 or above for 5 logged epochs in a row) and grokked by "
+        "11,620 (test accuracy likewise); memorization ends at 1,300, where the excluded loss is lowest" in readme
+    )
+    assert "| end of memorization | 1,400 [code] | 1,300 |" in readme
 
 
 def test_its_curves_are_there_at_every_checkpoint_that_it_had(run: gi.Run) -> None:

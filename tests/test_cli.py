@@ -274,7 +274,7 @@ def test_runs_lists_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         f"test accuracy {test}, too few entries to tell whether it has grokked\n"
     ) in said
     times = gi.phases.grokking_times(gi.load_run("nanda2023").metrics)
-    rule = f"test accuracy at least {times.attrs['grokked_at']} for {times.attrs['sustained']} entries"
+    rule = times.grokked.attrs["rule"]
     assert (
         "nanda2023: addition mod 113, seed 0, finished at epoch 40000, train accuracy 1.000, test accuracy 1.000, "
         f"grokked at {times.grokked:.0f} ({rule})\n"
@@ -295,7 +295,7 @@ def test_runs_says_why_a_run_is_broken(tmp_path: Path, capsys: pytest.CaptureFix
     lines = {Path(line.partition(":")[0]).name: line.partition(": ")[2] for line in said.out.splitlines()}
     assert list(lines) == ["begun", "config", "long", "metrics", "task", "nanda2023"]
     assert lines["begun"] == "addition mod 7, seed 0, stopped at epoch 12 of 12, nothing logged yet"
-    assert "not grokked (test accuracy at least" in lines["long"]
+    assert "not grokked (test accuracy ≥ 0.99" in lines["long"]
     assert lines["config"].startswith("broken: ")
     assert lines["metrics"].startswith("broken: KeyError")
     assert "task.safetensors must be a whole safetensors file" in lines["task"]

@@ -16,7 +16,7 @@ def test_train_and_analyze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     runpy.run_path(str(EXAMPLES / "train_and_analyze.py"), run_name="__main__")
     assert (tmp_path / "run" / "progress.html").stat().st_size > 0
     assert (tmp_path / "run" / "report.html").stat().st_size > 0
-    assert "memorised: epoch nan" in capsys.readouterr().out
+    assert "memorized: epoch nan" in capsys.readouterr().out
 
 
 def test_key_frequencies(capsys: pytest.CaptureFixture[str]) -> None:

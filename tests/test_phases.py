@@ -4,16 +4,19 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import grokinterp as gi
+from grokinterp.plots import theme
+from grokinterp.report import findings
 
 
 EPOCHS = np.arange(0, 10_001, 100)
 
 
 def _curves(**other: np.ndarray) -> xr.Dataset:
-    """Memorised at 300, test accuracy .5 at 4000 and .99 at 5000, weights settled by 7000."""
+    """Memorized at 300, test accuracy .5 at 4000 and .99 at 5000, weights settled by 7000."""
     train = np.clip(EPOCHS / 300, 0, 1)
     test = np.interp(EPOCHS, [0, 3000, 4000, 5000], [0.0, 0.1, 0.5, 1.0])
     loss = np.interp(EPOCHS, [0, 1500, 4000, 6000, 10_000], [4.7, 20.0, 3.0, 1e-6, 1e-6])
@@ -34,9 +37,9 @@ def _event(found: xr.Dataset, event: str) -> float:
 def test_events_follow_their_rules() -> None:
     excluded = np.interp(EPOCHS, [0, 1300, 5000, 10_000], [4.7, 0.3, 13.0, 6.0])
     found = gi.phases.detect(_curves(excluded_loss=excluded))
-    assert _event(found, "memorised") == 300
+    assert _event(found, "memorized") == 300
     assert _event(found, "circuit formation starts") == 1300
-    assert _event(found, "generalising") == 4000
+    assert _event(found, "generalizing") == 4000
     assert _event(found, "grokked") == 5000
     # 5 % above 1000 is at 6850 on the way down; the next entry is the first within.
     assert _event(found, "cleaned up") == 6900
@@ -62,23 +65,52 @@ def test_thresholds_have_to_be_sustained() -> None:
     spike = ds.accuracy.copy()
     spike.loc[{"epoch": [1000, 1100, 1200, 1300], "split": "test"}] = 1.0
     ds["accuracy"] = spike
-    assert _event(gi.phases.detect(ds), "generalising") == 4000
-    assert _event(gi.phases.detect(ds, sustained=4), "generalising") == 1000
+    assert _event(gi.phases.detect(ds), "generalizing") == 4000
+    assert _event(gi.phases.detect(ds, sustained=4), "generalizing") == 1000
 
 
 def test_thresholds_are_arguments() -> None:
-    found = gi.phases.detect(_curves(), generalising=0.1, grokked=0.75)
-    assert _event(found, "generalising") == 3000
+    found = gi.phases.detect(_curves(), generalizing=0.1, grokked=0.75)
+    assert _event(found, "generalizing") == 3000
     assert _event(found, "grokked") == 4500
 
 
 def test_a_run_that_has_not_grokked_is_censored() -> None:
     found = gi.phases.detect(_curves().sel(epoch=slice(0, 3500)))
-    assert _event(found, "memorised") == 300
-    for event in ("generalising", "grokked", "cleaned up"):
+    assert _event(found, "memorized") == 300
+    for event in ("generalizing", "grokked", "cleaned up"):
         assert np.isnan(_event(found, event))
     assert np.isnan(found.delay.item())
     assert np.isnan(found.phase_end.sel(phase="circuit formation").item())
+
+
+def test_a_run_that_generalizes_and_has_not_grokked_has_no_cleanup() -> None:
+    """Its test accuracy stays at .9, its weights have settled, and its circuit formation has not ended."""
+    ds = _curves()
+    ds["accuracy"] = ds.accuracy.clip(max=xr.DataArray([1.0, 0.9], dims="split"))
+    found = gi.phases.detect(ds)
+    assert (_event(found, "generalizing"), _event(found, "circuit formation starts")) == (4000, 1500)
+    assert np.isnan(_event(found, "cleaned up"))
+    assert found.phase_end.isnull().values.tolist() == [False, True, True]
+    assert found.phase_start.isnull().values.tolist() == [False, False, True]
+    said = " ".join(findings.phases(found))
+    assert "Circuit formation began at epoch 1,500 and has not ended" in said
+    assert "Cleanup has not been reached." in said
+    drawn = gi.plots.training_curves(ds, phases=found)
+    assert theme.PHASE["cleanup"] not in [shape.fillcolor for shape in drawn.layout.shapes]
+
+
+def test_the_rule_says_what_the_excluded_loss_is_of() -> None:
+    excluded = xr.DataArray(np.interp(EPOCHS, [0, 1300, 10_000], [4.7, 0.3, 13.0]), dims="epoch")
+    for attrs, words in (
+        ({}, "the excluded loss,"),
+        ({"form": "2D"}, "the excluded loss of all frequencies,"),
+        ({"form": "2D", "key_frequencies": "[14, 35]"}, "the excluded loss of keys [14, 35],"),
+    ):
+        found = gi.phases.detect(_curves().assign(excluded_loss=excluded.assign_attrs(attrs)))
+        rule = f"minimum of {words} before generalizing"
+        assert found.rule.sel(event="circuit formation starts").item() == rule
+        assert found.phase_rule.values[0] == rule
 
 
 def test_a_minimum_at_the_end_may_not_be_one() -> None:
@@ -101,9 +133,9 @@ def test_norms_by_parameter_are_summed() -> None:
 def test_without_accuracy_the_probability_of_the_right_answer_stands_in() -> None:
     ds = _curves().drop_vars("accuracy")
     found = gi.phases.detect(ds)
-    assert "test exp(-loss) reaches 0.5" in found.rule.sel(event="generalising").item()
+    assert "test exp(-loss) ≥ 0.5" in found.rule.sel(event="generalizing").item()
     # The test loss falls from 3 at 4000 to nothing at 6000, and passes ln 2 at 5538 and -ln .99 at 5993.
-    assert _event(found, "generalising") == 5600
+    assert _event(found, "generalizing") == 5600
     assert _event(found, "grokked") == 6000
 
 
@@ -114,15 +146,18 @@ def test_a_missing_loss_names_its_measure() -> None:
 
 def test_grokking_times_are_first_sustained_crossings_with_their_delay_and_ratio() -> None:
     found = gi.phases.grokking_times(_curves())
-    assert found.memorised.item() == 300
-    # Test accuracy passes .95 between the entries 4800 (.9) and 4900 (.95).
-    assert found.grokked.item() == found.time.item() == 4900
-    assert found.delay.item() == 4600
-    assert found.ratio.item() == pytest.approx(4900 / 300)
+    assert found.memorized.item() == 300
+    # Test accuracy passes .99 between the entries 4900 (.95) and 5000 (1).
+    assert found.grokked.item() == found.time.item() == 5000
+    assert found.delay.item() == 4700
+    assert found.ratio.item() == pytest.approx(5000 / 300)
     assert not found.is_censored.item()
     assert found.resolution.item() == 100
     assert found.horizon.item() == 9600
-    assert found.attrs == {"memorised_at": 0.99, "grokked_at": 0.95, "sustained": 5}
+    assert found.attrs == {"memorized_at": 0.99, "grokked_at": 0.99, "sustained": 5}
+    assert gi.phases.grokking_times(_curves(), grokked=0.95).grokked.item() == 4900
+    assert found.memorized.attrs["rule"] == "train accuracy ≥ 0.99 for 5 entries in a row"
+    assert found.time.attrs["rule"] == found.grokked.attrs["rule"] == "test accuracy ≥ 0.99 for 5 entries in a row"
 
 
 def test_a_spike_is_no_grokking_unless_it_lasts() -> None:
@@ -130,32 +165,32 @@ def test_a_spike_is_no_grokking_unless_it_lasts() -> None:
     spike = ds.accuracy.copy()
     spike.loc[{"epoch": [1000, 1100, 1200, 1300], "split": "test"}] = 1.0
     ds["accuracy"] = spike
-    assert gi.phases.grokking_times(ds).grokked.item() == 4900
+    assert gi.phases.grokking_times(ds).grokked.item() == 5000
     assert gi.phases.grokking_times(ds, sustained=4).grokked.item() == 1000
 
 
 def test_thresholds_of_grokking_times_are_arguments() -> None:
-    found = gi.phases.grokking_times(_curves(), memorised=0.6, grokked=0.5)
-    assert (found.memorised.item(), found.grokked.item()) == (200, 4000)
+    found = gi.phases.grokking_times(_curves(), memorized=0.6, grokked=0.5)
+    assert (found.memorized.item(), found.grokked.item()) == (200, 4000)
 
 
 def test_a_run_that_stops_before_grokking_is_censored_at_the_last_entry_that_could_show_it() -> None:
-    found = gi.phases.grokking_times(_curves().sel(epoch=slice(0, 5200)))
+    found = gi.phases.grokking_times(_curves().sel(epoch=slice(0, 5200)), grokked=0.95)
     # It is above .95 at 4900, 5000, 5100 and 5200: four entries, of which nobody knows whether they last.
     assert found.is_censored.item()
     assert np.isnan(found.grokked.item())
     assert found.time.item() == found.horizon.item() == 4800
     assert np.isnan([found.delay.item(), found.ratio.item()]).all()
-    assert found.memorised.item() == 300
+    assert found.memorized.item() == 300
     # One entry more, and it is seen.
-    assert gi.phases.grokking_times(_curves().sel(epoch=slice(0, 5300))).time.item() == 4900
+    assert gi.phases.grokking_times(_curves().sel(epoch=slice(0, 5300)), grokked=0.95).time.item() == 4900
 
 
 def test_a_delay_from_epoch_zero_is_a_delay_and_its_ratio_is_infinite() -> None:
     ds = _curves()
     ds.accuracy.loc[{"split": "train"}] = 1.0
     found = gi.phases.grokking_times(ds)
-    assert (found.memorised.item(), found.delay.item(), found.ratio.item()) == (0, 4900, np.inf)
+    assert (found.memorized.item(), found.delay.item(), found.ratio.item()) == (0, 5000, np.inf)
     ds.accuracy.loc[{"split": "test"}] = 1.0
     both = gi.phases.grokking_times(ds)
     assert (both.grokked.item(), both.delay.item()) == (0, 0)
@@ -163,9 +198,9 @@ def test_a_delay_from_epoch_zero_is_a_delay_and_its_ratio_is_infinite() -> None:
 
 
 def test_resolution_is_the_largest_gap_up_to_the_crossing() -> None:
-    ds = _curves().sel(epoch=[0, 100, 300, 400, 3000, 4900, 5000, 5100, 5200, 5300, 9000, 10_000])
+    ds = _curves().sel(epoch=[0, 100, 300, 400, 3000, 5000, 5100, 5200, 5300, 9000, 10_000])
     found = gi.phases.grokking_times(ds)
-    assert (found.grokked.item(), found.resolution.item()) == (4900, 2600)
+    assert (found.grokked.item(), found.resolution.item()) == (5000, 2600)
 
 
 def test_grokking_times_need_entries_enough_and_a_curve() -> None:
@@ -173,26 +208,43 @@ def test_grokking_times_need_entries_enough_and_a_curve() -> None:
         gi.phases.grokking_times(_curves().isel(epoch=slice(0, 4)))
     with pytest.raises(KeyError, match=r"phases need 'loss': add gi\.progress\.losses"):
         gi.phases.grokking_times(_curves()[["squared_weight_norm"]])
-    assert gi.phases.grokking_times(_curves()[["accuracy"]]).grokked.item() == 4900
+    assert gi.phases.grokking_times(_curves()[["accuracy"]]).grokked.item() == 5000
 
 
 @pytest.mark.parametrize("find", [gi.phases.grokking_times, gi.phases.detect])
-@pytest.mark.parametrize("sustained", [0, -1])
-def test_nothing_is_sustained_for_less_than_one_entry(find: Callable[..., xr.Dataset], sustained: int) -> None:
-    with pytest.raises(ValueError, match=f"sustained must be an integer of at least 1, got {sustained}"):
+@pytest.mark.parametrize("sustained", [0, -1, 2.5, True, "5"])
+def test_entries_in_a_row_are_a_count(find: Callable[..., xr.Dataset], sustained: object, unchecked: None) -> None:
+    with pytest.raises(ValueError, match=f"sustained must be an integer of at least 1, got {sustained!r}"):
         find(_curves(), sustained=sustained)
+
+
+@pytest.mark.parametrize("find", [gi.phases.grokking_times, gi.phases.detect])
+@pytest.mark.parametrize("name", ["memorized", "grokked"])
+@pytest.mark.parametrize("threshold", [95, np.nan, -1, "0.95", None])
+def test_a_threshold_is_an_accuracy(
+    find: Callable[..., xr.Dataset], name: str, threshold: object, unchecked: None
+) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be a number from 0 to 1, got {threshold!r}"):
+        find(_curves(), **{name: threshold})
+
+
+@pytest.mark.parametrize("threshold", [np.float32(0.95), np.array(0.95), torch.tensor(0.95)])
+def test_a_threshold_may_be_any_number(threshold: object, unchecked: None) -> None:
+    found = gi.phases.grokking_times(_curves(), grokked=threshold)
+    assert (found.grokked.item(), found.attrs["grokked_at"]) == (4900, pytest.approx(0.95))
 
 
 def test_grokking_times_agree_with_detect() -> None:
     metrics = gi.load_run("nanda2023").metrics
-    found, events = gi.phases.grokking_times(metrics, grokked=0.99), gi.phases.detect(metrics)
-    assert found.memorised.item() == _event(events, "memorised")
+    found, events = gi.phases.grokking_times(metrics), gi.phases.detect(metrics)
+    assert found.attrs == events.attrs == {"memorized_at": 0.99, "grokked_at": 0.99, "sustained": 5}
+    assert found.memorized.item() == _event(events, "memorized")
     assert found.grokked.item() == _event(events, "grokked")
     assert found.delay.item() == events.delay.item()
 
 
 def _slinging(*spikes: tuple[int, int, float, float], norm_before: float = 10.0) -> xr.Dataset:
-    """Curves that memorise at 300; a spike is its first and last epoch, its train loss, and the norm from then on."""
+    """Curves that memorize at 300; a spike is its first and last epoch, its train loss, and the norm from then on."""
     loss = np.where(EPOCHS < 300, 2.0, 1e-2)
     norm = np.full(len(EPOCHS), norm_before)
     for first, last, height, size in spikes:
@@ -217,7 +269,7 @@ def test_planted_slingshots_are_found_with_their_epochs_and_sizes() -> None:
     assert found.norm_growth.values.tolist() == pytest.approx([0.2, 0.5])
 
 
-def test_losses_before_memorising_are_not_what_a_spike_rises_above() -> None:
+def test_losses_before_memorizing_are_not_what_a_spike_rises_above() -> None:
     ds = _slinging((2000, 2100, 0.5, 12.0))
     ds.loss.loc[{"epoch": 0}] = 1e-5
     assert gi.phases.slingshots(ds).start.values.tolist() == [2000]
@@ -240,7 +292,7 @@ def test_a_run_without_slingshots_has_none() -> None:
         (2000, 2100, 0.5, 8.0),
         (0, 200, 50.0, 12.0),
     ],
-    ids=["low", "norm stays", "norm falls", "before memorising"],
+    ids=["low", "norm stays", "norm falls", "before memorizing"],
 )
 def test_a_spike_alone_or_growth_alone_is_no_slingshot(spike: tuple[int, int, float, float]) -> None:
     assert gi.phases.slingshots(_slinging(spike)).sizes["event"] == 0

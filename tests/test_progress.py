@@ -142,8 +142,8 @@ def test_all_keys_excluded_and_kept_give_back_the_logits_of_the_product(untraine
     assert progress.restricted_loss(every)(untrained).item() == pytest.approx(expected, abs=1e-12)
 
 
-def test_multiplication_keeps_its_zero() -> None:
-    """Waves of the discrete logarithm, and an answer for zero: restricting to the keys loses neither."""
+def test_the_zero_of_multiplication_is_no_frequency() -> None:
+    """Excluding the keys leaves its logits alone; restricting to them leaves it the mean logits of each class."""
     task = gi.tasks.operation("multiplication", 13)
     config = gi.TransformerConfig(d_model=4, n_heads=1, d_head=4, d_mlp=4)
     params = gi.models.init.initial_params(config, task, seed=0)
@@ -152,8 +152,10 @@ def test_multiplication_keeps_its_zero() -> None:
     by_product = 20 * rows.T @ rows
     by_product[0, 0] = 30.0
     object.__setattr__(snapshot, "logits", by_product[task.table])
-    whole = progress.losses(snapshot).sel(split="all").item()
-    assert progress.restricted_loss((1, 4))(snapshot).item() == pytest.approx(whole, abs=1e-12)
+    kept = by_product + by_product[0] * len(task.table.flatten()[task.table.flatten() == 0]) / 169
+    kept[0] -= by_product[0]
+    expected = _cross_entropy(snapshot, kept[task.table], "all")
+    assert progress.restricted_loss((1, 4))(snapshot).item() == pytest.approx(expected, abs=1e-12)
     without = progress.excluded_loss((1, 4), split="all")(snapshot).item()
     zeros = (task.table == 0).double().mean().item()
     at_zero = math.log(math.exp(30) + 12) - 30
@@ -243,6 +245,61 @@ def test_a_planted_model_has_all_its_answers_in_its_keys(planted: gi.Snapshot) -
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_an_unknown_form_is_refused() -> None:
-    with pytest.raises(ValueError, match="form must be one of 2D, 3D, got '4D'"):
-        progress.excluded_loss(KEYS, form="4D")
+def test_an_unknown_form_is_refused(planted: gi.Snapshot) -> None:
+    with pytest.raises(ValueError, match="form must be 2D or 3D, got '4D'"):
+        progress.excluded_loss(KEYS, form="4D")(planted)
+
+
+TASKS = {name: gi.tasks.operation(name, 11) for name in ("addition", "subtraction", "multiplication", "division")}
+TASKS["S_3"] = gi.tasks.from_group(gi.tasks.groups.symmetric(3))
+
+
+def _random(task: gi.tasks.Task, **about: object) -> gi.Snapshot:
+    config = gi.TransformerConfig(d_model=16, n_heads=2, d_head=8, d_mlp=24)
+    params = {name: 4 * p for name, p in gi.models.init.initial_params(config, task, seed=3).items()}
+    return gi.Snapshot(params=params, config=config, task=task, **about)
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("form", ["2D", "3D"])
+def test_the_bias_correction_gives_each_class_its_mean_over_all_pairs(name: str, form: progress.Form) -> None:
+    """The paper's code: center what is left over all pairs, and add the mean of the model's own logits."""
+    snapshot, task = _random(TASKS[name]), TASKS[name]
+    waves = [row[task.table].double() for row in snapshot.basis.rows([1, 2])]
+    left = torch.zeros_like(snapshot.logits)
+    for wave in waves if form == "2D" else ():
+        left += wave[:, :, None] * torch.einsum("ab,abc->c", wave, snapshot.logits) / wave.square().sum()
+    for k in (1, 2) if form == "3D" else ():
+        kernel = sum(row[task.table][:, :, None] * row for row in snapshot.basis.rows([k]))
+        left += kernel * (kernel * snapshot.logits).sum() / kernel.square().sum()
+    left += snapshot.logits.mean(dim=(0, 1)) - left.mean(dim=(0, 1))
+    expected = _cross_entropy(snapshot, left, "all")
+    measure = progress.restricted_loss if form == "2D" else progress.trig_loss
+    assert measure((1, 2))(snapshot).item() == pytest.approx(expected, abs=1e-11)
+    if form == "2D":
+        right = (left.argmax(-1) == task.table).double().mean().item()
+        assert progress.restricted_accuracy((1, 2))(snapshot).item() == pytest.approx(right, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_excluded_loss_and_variance_explained_are_a_plain_loop_for_every_task(name: str) -> None:
+    snapshot, task = _random(TASKS[name]), TASKS[name]
+    snapshot = _random(task, is_train=gi.tasks.uniform_split(task, 0.4, seed=0))
+    left, explained = snapshot.logits.clone(), 0.0
+    centered = snapshot.logits - snapshot.logits.mean(dim=(0, 1))
+    for row in snapshot.basis.rows([1, 2]):
+        wave = row[task.table]
+        left -= wave[:, :, None] * torch.einsum("ab,abc->c", wave, snapshot.logits) / wave.square().sum()
+    for k in (1, 2):
+        kernel = sum(row[task.table][:, :, None] * row for row in snapshot.basis.rows([k]))
+        explained += ((kernel * centered).sum() ** 2 / kernel.square().sum() / centered.square().sum()).item()
+    assert progress.excluded_loss((1, 2))(snapshot).item() == pytest.approx(_cross_entropy(snapshot, left, "train"))
+    assert gi.logits.variance_explained(snapshot, (1, 2)) == pytest.approx(explained, abs=1e-12)
+
+
+@pytest.mark.parametrize("measure", [progress.losses, progress.accuracies])
+def test_without_the_training_pairs_there_is_the_loss_over_all_pairs(measure: gi.Measure) -> None:
+    known = _random(TASKS["addition"], is_train=gi.tasks.uniform_split(TASKS["addition"], 0.4, seed=0))
+    found = measure(_random(TASKS["addition"]))
+    assert found.split.values.tolist() == ["all"]
+    assert found.item() == measure(known).sel(split="all").item()

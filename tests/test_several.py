@@ -67,8 +67,8 @@ def test_one_model_is_trained_on_several_operations_and_grokking_is_looked_for_i
     assert ds.accuracy.dims == ("epoch", "operation", "split")
     train = ds.loss.sel(split="train")
     assert bool((train.isel(epoch=-1) < train.isel(epoch=0)).all())
-    events = gi.phases.detect(ds.sel(operation="subtraction"), memorised=0.99, sustained=1)
-    assert events.event_epoch.sel(event="memorised").item() <= 100
+    events = gi.phases.detect(ds.sel(operation="subtraction"), memorized=0.99, sustained=1)
+    assert events.event_epoch.sel(event="memorized").item() <= 100
     assert gi.load_run(tmp_path / "run").task.name == "addition, subtraction mod 5"
 
 
@@ -105,7 +105,7 @@ def test_each_operation_has_a_time_of_grokking_a_mark_at_it_and_a_panel() -> Non
         times = gi.phases.grokking_times(ds.sel(operation=name), grokked=0.95)
         assert times.grokked.item() == first
         marked = gi.plots.overview(ds.sel(operation=name), times=times)
-        assert f"grokked, epoch {first}" in [note.text for note in marked.layout.annotations]
+        assert f"grokked (≥ 0.95), epoch {first}" in [note.text for note in marked.layout.annotations]
     fig = gi.plots.sweep_curves(ds, log_x=True)
     assert [note.text for note in fig.layout.annotations[:2]] == [
         "<b>Operation addition</b>",

@@ -140,7 +140,7 @@ def test_grokking_times_go_into_a_curve() -> None:
         ({"groups": "fraction"}, r"groups must be one of seed, got 'fraction'\."),
         ({"confidence": 1.0}, r"confidence must be a number above 0 and below 1, got 1\.0\."),
         ({"is_censored": xr.DataArray([True], dims="seed")}, r"the same dimensions, got {'seed': 2} and {'seed': 1}\."),
-        ({"times": xr.DataArray([1.0, -5.0], dims="seed")}, r"times must not be negative, got -5\."),
+        ({"times": xr.DataArray([1.0, -5.0], dims="seed")}, r"times must be finite and not negative, got -5 to 1\."),
         ({"times": xr.DataArray([np.nan, np.nan], dims="seed")}, r"a number for at least one run, got none\."),
     ],
 )
@@ -161,3 +161,41 @@ def test_without_lifelines_a_line_says_how_to_install_it(monkeypatch) -> None:
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"need lifelines; pip install 'grokinterp\[stats\]'\."):
         kaplan_meier(*runs([1, 2], [0, 1]))
+
+
+def test_runs_are_matched_by_their_coordinates_and_not_by_their_places() -> None:
+    times = xr.DataArray([10.0, 20.0, 30.0, 40.0], dims="seed", coords={"seed": [0, 1, 2, 3]})
+    censored = xr.DataArray([True, False, False, False], dims="seed", coords={"seed": [3, 0, 1, 2]})
+    found, wanted = (kaplan_meier(times, x) for x in (censored, censored.sortby("seed")))
+    xr.testing.assert_identical(found, wanted)
+    assert found.survival.sel(group="all", epoch=10).item() == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("coords", [{}, {"seed": [0, 1, 2, 4]}])
+def test_runs_with_other_coordinates_are_refused(coords: dict) -> None:
+    times = xr.DataArray([10.0, 20.0, 30.0, 40.0], dims="seed", coords={"seed": [0, 1, 2, 3]})
+    censored = xr.DataArray([True, False, False, False], dims="seed", coords=coords)
+    with pytest.raises(ValueError, match=r"the same coordinates along seed, got \[0, 1, 2, 3\] and "):
+        kaplan_meier(times, censored)
+
+
+@pytest.mark.parametrize("unknown", [math.nan, 0.5, 2.0])
+def test_whether_a_run_is_censored_has_to_be_known(unknown: float) -> None:
+    times, censored = runs([10.0, 20.0, 30.0], [0, 0, 1])
+    censored = censored.astype(float)
+    censored[1] = unknown
+    with pytest.raises(ValueError, match="is_censored must be True or False, or 1 or 0, for each run; "):
+        kaplan_meier(times, censored)
+    times[1] = math.nan  # without a run there is nothing to know
+    assert kaplan_meier(times, censored).runs.item() == 2
+
+
+@pytest.mark.parametrize("confidence", [math.nan, 95, "0.95", True])
+def test_a_confidence_is_a_fraction(confidence: object, unchecked: None) -> None:
+    with pytest.raises(ValueError, match="confidence must be "):
+        kaplan_meier(*runs([10, 20], [0, 1]), confidence=confidence)
+
+
+def test_infinite_times_are_refused() -> None:
+    with pytest.raises(ValueError, match="times must be finite and not negative, got 10 to inf"):
+        kaplan_meier(*runs([10, math.inf], [0, 1]))

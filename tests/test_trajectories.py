@@ -1,5 +1,6 @@
 """Measures over training time: the combinator, its cache and its restarts."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -98,6 +99,22 @@ def test_an_interrupted_trajectory_goes_on(run: gi.Run, monkeypatch: pytest.Monk
     visited = _count_forwards(monkeypatch)
     gi.trajectory(run, [gi.progress.losses], progress=False)
     assert visited == [4, 8, 12]
+
+
+@pytest.mark.parametrize(("operation", "is_used"), [("addition", True), ("multiplication", False), ("division", False)])
+def test_caches_of_restricted_losses_as_they_were_are_used_for_addition_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, is_used: bool
+) -> None:
+    config = gi.config.change(CONFIG, {"task.operation": operation})
+    run = gi.train(config, tmp_path / "run", progress=False)
+    gi.trajectory(run, [gi.progress.restricted_loss((1,))], progress=False)
+    [file] = run.layout.analysis.glob("restricted_loss*.nc")
+    stored = xr.load_dataarray(file, engine="h5netcdf")
+    origin = json.loads(stored.attrs["made_by"])
+    stored.assign_attrs(made_by=json.dumps(origin | {"numbers": 1})).to_netcdf(file, engine="h5netcdf")
+    visited = _count_forwards(monkeypatch)
+    gi.trajectory(run, [gi.progress.restricted_loss((1,))], progress=False)
+    assert (visited == []) == is_used
 
 
 def test_a_cache_of_other_numbers_is_not_used(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,22 +65,20 @@ def skip_mlp_mean(evidence: Evidence) -> xr.DataArray:
 
 def heads_zeroed(evidence: Evidence) -> xr.DataArray:
     """The loss with every head zeroed."""
-    return _loss(evidence, ablate(head(*range(evidence.require_transformer().n_heads)), fill="zero"))
+    return _loss(evidence, ablate(head(*range(evidence.require_transformer(one_layer=True).n_heads)), fill="zero"))
 
 
 def skip_attention_zeroed(evidence: Evidence) -> xr.DataArray:
     """The loss when the embedding of '=' does not go past the attention."""
-    evidence.require_transformer()
+    evidence.require_transformer(one_layer=True, sequences=("a b =", "a op b ="))
     return _loss(evidence, ablate(skip("attention"), fill="zero"))
 
 
 def linear_attention(evidence: Evidence) -> xr.DataArray:
     """The loss with the softmax of the attention replaced by its tangent."""
-    layer = evidence.require_transformer().n_layers - 1
-    pattern = f"blocks.{layer}.attn.hook_pattern"
-    edit = Intervention(
-        name="linear attention", edits={pattern: lambda _, x: attention.linear_pattern(x)}, null=_nothing_to_draw
-    )
+    evidence.require_transformer(one_layer=True, sequences=("a b =",))
+    edits = {"blocks.0.attn.hook_pattern": lambda _, x: attention.linear_pattern(x)}
+    edit = Intervention(name="linear attention", edits=edits, null=_nothing_to_draw)
     return _loss(evidence, edit)
 
 

@@ -5,7 +5,6 @@ import xarray as xr
 
 from grokinterp import attention, fourier, labels, logits, neurons, progress
 from grokinterp.claims.subjects import Evidence, NotAvailableError
-from grokinterp.losses import cross_entropy_per_pair
 from grokinterp.snapshots import Measure, Snapshot
 
 
@@ -74,11 +73,7 @@ def readout_fve(evidence: Evidence) -> xr.DataArray:
 
 def loss(evidence: Evidence) -> xr.DataArray:
     """The loss by split, or over all pairs alone where the training pairs are not known."""
-    snapshot = evidence.snapshot
-    if snapshot.is_train is not None:
-        return progress.losses(snapshot)
-    value = cross_entropy_per_pair(snapshot.logits, snapshot.task.table).mean().item()
-    return labels.array([value], ("split",), name="loss", units="nats", long_name="loss", coords={"split": ["all"]})
+    return progress.losses(evidence.snapshot)
 
 
 def logit_fve(evidence: Evidence) -> xr.DataArray:

@@ -153,14 +153,14 @@ def seeds_of(runs: Mapping[str, Run], *, epoch: int, every: int = 200) -> dict[s
 
 
 def across(axis: str) -> xr.Dataset:
-    """When small runs memorised and grokked, along one axis: p = 59 and the preset `quick`, not the paper's size.
+    """When small runs memorized and grokked, along one axis: p = 59 and the preset `quick`, not the paper's size.
 
     Args:
         axis: `fraction`, `weight_decay` or `p`.
 
     Returns:
-        Dataset of `grokked` and `memorised` over (value, seed): epochs, NaN where a run had not come to it by the
-        attribute `horizon`.
+        Dataset of `grokked` and `memorized` over (value, seed): epochs, NaN where a run had not come to it by the
+        attribute `horizon`; their `rule` is the one by which they were recorded.
 
     Raises:
         ValueError: If there is no such axis.
@@ -170,7 +170,7 @@ def across(axis: str) -> xr.Dataset:
     rows = [row for row in data["runs"] if row["axis"] == axis]
     values, numbers = sorted({row["value"] for row in rows}), sorted({row["seed"] for row in rows})
     result = {}
-    for event in ("grokked", "memorised"):
+    for event in ("grokked", "memorized"):
         epochs = np.full((len(values), len(numbers)), np.nan)
         for row in rows:
             if row[event] is not None:
@@ -183,6 +183,7 @@ def across(axis: str) -> xr.Dataset:
             long_name=f"{event} at epoch",
             coords={"value": values, "seed": numbers},
             horizon=data["horizon"],
+            rule=data["rules"][event],
         )
     ds = xr.Dataset(result)
     ds["value"].attrs["long_name"] = AXES[axis]

@@ -2,7 +2,7 @@
 
 import xarray as xr
 
-from grokinterp import labels
+from grokinterp import labels, phases
 from grokinterp.claims import records
 from grokinterp.claims.subjects import Evidence, NotAvailableError
 
@@ -21,11 +21,19 @@ def n_keys(evidence: Evidence) -> xr.DataArray:
     )
 
 
-def memorised(evidence: Evidence) -> xr.DataArray:
-    """When the runs of the paper's recipe had learned their training pairs, to 200 epochs, by seed; dims (seed,)."""
+def memorized(evidence: Evidence) -> xr.DataArray:
+    """When the runs of the paper's recipe had memorized, by the rule of `gi.phases`, to 200 epochs; dims (seed,)."""
     _require_paper(evidence)
-    has = records.seeds()["train_accuracy"] > 0.99
-    return has.idxmax("epoch").astype(float).where(has.any("epoch"))
+    ds = records.seeds()
+    has = ds["train_accuracy"].transpose("seed", "epoch").values >= phases.MEMORIZED
+    return labels.array(
+        [phases.first_sustained(ds.epoch.values, row, phases.SUSTAINED) for row in has],
+        ("seed",),
+        name="memorized",
+        units="epoch",
+        long_name="memorized",
+        coords={"seed": ds["seed"].values},
+    )
 
 
 def share_grokked(evidence: Evidence, axis: str) -> xr.DataArray:

@@ -1,15 +1,16 @@
 """What a claim is checked on: a snapshot, and the run that it is of where there is one."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import xarray as xr
 
 from grokinterp import arguments, fourier, logits, presets, progress
 from grokinterp.models import lens
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models.config import Sequence, TransformerConfig
 from grokinterp.runs.run import Run, load_run
 from grokinterp.snapshots import Measure, Snapshot, as_snapshot, kept
 from grokinterp.trajectories import known_epochs, trajectory
@@ -82,16 +83,29 @@ class Evidence:
         """
         return self.require_run().metrics.sel(epoch=slice(None, self.until))
 
-    def require_transformer(self) -> TransformerConfig:
+    def require_transformer(
+        self, *, one_layer: bool = False, sequences: Collection[Sequence] = get_args(Sequence)
+    ) -> TransformerConfig:
         """The config of a transformer.
 
+        Args:
+            one_layer: Whether what is asked about exists in models of one layer only.
+            sequences: What a model may read for it to exist.
+
         Raises:
-            NotAvailableError: If the model is an MLP.
+            NotAvailableError: If the model is an MLP, or a transformer of a different shape.
         """
         if not isinstance(self.snapshot.config, TransformerConfig):
             msg = "this is about attention or the residual stream, and needs a transformer."
             raise NotAvailableError(msg)
-        return self.snapshot.config
+        config = self.snapshot.config
+        if (one_layer and config.n_layers > 1) or config.sequence not in sequences:
+            msg = (
+                f"this needs {'one layer' if one_layer else 'a model'} that reads {' or '.join(map(repr, sequences))}, "
+                f"got n_layers={config.n_layers}, sequence={config.sequence!r}."
+            )
+            raise NotAvailableError(msg)
+        return config
 
     def require_run(self) -> Run:
         """The run.

@@ -92,22 +92,22 @@ def weights_peak_epoch(evidence: Evidence) -> xr.DataArray:
 
 def excluded_minimum(evidence: Evidence) -> xr.DataArray:
     """The smallest excluded loss, 2-D, before it rises."""
-    return _while_memorising(evidence).min(keep_attrs=True)
+    return _while_memorizing(evidence).min(keep_attrs=True)
 
 
 def excluded_minimum_epoch(evidence: Evidence) -> xr.DataArray:
     """When the excluded loss is smallest before it rises."""
-    return _epoch(_while_memorising(evidence).idxmin("epoch").item())
+    return _epoch(_while_memorizing(evidence).idxmin("epoch").item())
 
 
 def excluded_maximum(evidence: Evidence) -> xr.DataArray:
     """The largest excluded loss, 2-D, after it has risen."""
-    return _after_memorising(evidence).max(keep_attrs=True)
+    return _after_memorizing(evidence).max(keep_attrs=True)
 
 
 def excluded_maximum_epoch(evidence: Evidence) -> xr.DataArray:
     """When the excluded loss is largest after it has risen."""
-    return _epoch(_after_memorising(evidence).idxmax("epoch").item())
+    return _epoch(_after_memorizing(evidence).idxmax("epoch").item())
 
 
 def test_loss_peak(evidence: Evidence) -> xr.DataArray:
@@ -133,17 +133,17 @@ def test_loss_below_millionth(evidence: Evidence) -> xr.DataArray:
 
 
 def test_accuracy_above_half(evidence: Evidence) -> xr.DataArray:
-    """When the test accuracy, as logged, is first above .5."""
+    """When the test accuracy, as logged, is first above .5: the figure's own event, of a single entry."""
     return _first(evidence.metrics.accuracy.sel(split="test") > 0.5)
 
 
 def test_accuracy_above_99(evidence: Evidence) -> xr.DataArray:
-    """When the test accuracy, as logged, is first above .99."""
+    """When the test accuracy, as logged, is first above .99: the figure's own event, of a single entry."""
     return _first(evidence.metrics.accuracy.sel(split="test") > 0.99)
 
 
 def restricted_accuracy_above_99(evidence: Evidence) -> xr.DataArray:
-    """When the restricted accuracy is first above .99."""
+    """When the restricted accuracy is first above .99: the figure's own event, of a single entry."""
     return _first(evidence.curves.restricted_accuracy > 0.99)
 
 
@@ -178,16 +178,16 @@ def none(_: Evidence) -> xr.DataArray:
     raise NotAvailableError(msg)
 
 
-def _while_memorising(evidence: Evidence) -> xr.DataArray:
-    """Up to the epoch at which half of the test pairs are right; all of it where that has not come."""
-    generalising = evidence.curves.accuracy.sel(split="test") >= 0.5
-    until = generalising.epoch.values[generalising.values.argmax()] if generalising.any() else None
-    return excluded_loss_2D(evidence).sel(epoch=slice(0, until))
+def _while_memorizing(evidence: Evidence) -> xr.DataArray:
+    """Up to the epoch at which the model generalizes by the rule of `gi.phases`; all of it where that has not come."""
+    test = evidence.curves.accuracy.sel(split="test")
+    until = phases.first_sustained(test.epoch.values, test.values >= phases.GENERALIZING, phases.SUSTAINED)
+    return excluded_loss_2D(evidence).sel(epoch=slice(0, None if np.isnan(until) else until))
 
 
-def _after_memorising(evidence: Evidence) -> xr.DataArray:
+def _after_memorizing(evidence: Evidence) -> xr.DataArray:
     """From the minimum on; the loss of the first epochs, of a model that knows nothing, may be above all others."""
-    start = _while_memorising(evidence).idxmin("epoch").item()
+    start = _while_memorizing(evidence).idxmin("epoch").item()
     return excluded_loss_2D(evidence).sel(epoch=slice(start, None))
 
 

@@ -55,7 +55,7 @@ def _outcome(run: Any) -> str:
         times = grokking_times(metrics)
     except ValueError:
         return f"{accuracy}, too few entries to tell whether it has grokked"
-    rule = f"test accuracy at least {times.attrs['grokked_at']} for {times.attrs['sustained']} entries"
+    rule = times.grokked.attrs["rule"]
     return f"{accuracy}, " + ("not grokked" if times.is_censored else f"grokked at {times.grokked:.0f}") + f" ({rule})"
 
 

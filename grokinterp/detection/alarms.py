@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from grokinterp import arguments, labels
-from grokinterp.detection.detectors import DETECTORS, first_sustained, signals
+from grokinterp.detection.detectors import DETECTORS, RULE, last_sustained, signals
 from grokinterp.detection.record import trials, winner
 from grokinterp.runs.run import AnyRun
 
@@ -15,26 +15,26 @@ from grokinterp.runs.run import AnyRun
 SUSTAINED: Final = 2
 
 
-def first_alarm(signal: xr.DataArray, has_memorised: xr.DataArray, *, threshold: float, rises: bool) -> float:
-    """The first epoch after memorisation from which a signal is beyond its threshold for two checkpoints in a row.
+def first_alarm(signal: xr.DataArray, has_memorized: xr.DataArray, *, threshold: float, rises: bool) -> float:
+    """The first epoch after memorization from which a signal is beyond its threshold for two checkpoints in a row.
 
     The alarm is that of the second of them, when it could first be raised.
 
     Args:
         signal: Over `epoch`.
-        has_memorised: Over `epoch`.
+        has_memorized: Over `epoch`.
         threshold: Beyond which it speaks of grokking.
         rises: Whether that is above.
 
     Returns:
-        The epoch of the alarm; infinite if there is none.
+        The epoch of the alarm; NaN if there is none.
+
+    Raises:
+        ValueError: If the threshold is not a finite number.
     """
-    threshold = arguments.number(threshold, "threshold")
-    rises = arguments.flag(rises, "rises")
+    threshold, rises = arguments.number(threshold, "threshold"), arguments.flag(rises, "rises")
     beyond = signal.values > threshold if rises else signal.values < threshold
-    epochs = signal.epoch.values
-    start = first_sustained(epochs, beyond & has_memorised.values, SUSTAINED)
-    return start if np.isinf(start) else float(epochs[np.searchsorted(epochs, start) + SUSTAINED - 1])
+    return last_sustained(signal.epoch.values, beyond & has_memorized.values, SUSTAINED)
 
 
 def early_detection(run: AnyRun, detector: str | None = None, *, progress: bool = True) -> xr.Dataset:
@@ -51,12 +51,12 @@ def early_detection(run: AnyRun, detector: str | None = None, *, progress: bool 
         progress: Whether to show a progress bar.
 
     Returns:
-        Dataset with `signal` over `epoch`, and the numbers `alarm_epoch` (NaN: none), `memorised_epoch`, `threshold`,
+        Dataset with `signal` over `epoch`, and the numbers `alarm_epoch` (NaN: none), `memorized_epoch`, `threshold`,
         and over `statistic` (value, low, high) the record: `detection_rate`, `false_alarm_rate`, `median_lead` in
         epochs; attribute `detector`.
 
     Raises:
-        ValueError: If there is no such detector, or the task is one that it cannot read.
+        ValueError: If there is no such detector, it has no record, or the task is one that it cannot read.
 
     Examples:
         >>> import grokinterp as gi
@@ -64,22 +64,23 @@ def early_detection(run: AnyRun, detector: str | None = None, *, progress: bool 
         >>> bool(found.detection_rate.sel(statistic="value") > found.false_alarm_rate.sel(statistic="value"))
         True
     """
-    name = winner() if detector is None else arguments.one_of(detector, DETECTORS, "detector")
+    # A detector with neither a threshold nor a record can raise no alarm.
+    known = [name for name in DETECTORS if name in trials()]
+    name = arguments.one_of(winner() if detector is None else detector, known, "a detector with a record")
     ds = signals(run, [name], progress=progress)
     trial, rises = trials()[name], DETECTORS[name].rises
-    alarm = first_alarm(ds[name], ds.has_memorised, threshold=trial.threshold, rises=rises)
-    after = ds.epoch.values[ds.has_memorised.values]
-    alarm_epoch = alarm if np.isfinite(alarm) else np.nan
-    memorised = float(after[0]) if len(after) else np.nan
+    alarm_epoch = first_alarm(ds[name], ds.has_memorized, threshold=trial.threshold, rises=rises)
+    after = ds.epoch.values[ds.has_memorized.values]
+    memorized = float(after[0]) if len(after) else np.nan
     numbers = {
         "alarm_epoch": labels.array(alarm_epoch, name="alarm", units="epoch", long_name="epoch of the alarm"),
-        "memorised_epoch": labels.array(memorised, name="memorised", units="epoch", long_name="first after memorising"),
+        "memorized_epoch": labels.array(memorized, name="memorized", units="epoch", long_name=f"first after {RULE}"),
         "threshold": labels.array(trial.threshold, name="threshold", units="", long_name="threshold"),
         "detection_rate": _record(trial.detection_rate, "", "share of grokking runs that were detected in time"),
         "false_alarm_rate": _record(trial.false_alarm_rate, "", "share of controls with an alarm"),
         "median_lead": _record(trial.median_lead, "epoch", "median lead before a test accuracy of one half"),
     }
-    rule = f"{'above' if rises else 'below'} the threshold after memorisation, {SUSTAINED} checkpoints in a row"
+    rule = f"{'above' if rises else 'below'} the threshold after memorization, {SUSTAINED} checkpoints in a row"
     return xr.Dataset({"signal": ds[name], **numbers}, attrs={**ds.attrs, "detector": name, "rule": rule})
 
 

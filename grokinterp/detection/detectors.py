@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import xarray as xr
 
-from grokinterp import arguments, labels
+from grokinterp import arguments, labels, phases
 from grokinterp.detection import measures
 from grokinterp.models.config import TransformerConfig
 from grokinterp.monitors import MONITORS
@@ -18,6 +18,11 @@ from grokinterp.snapshots import Measure
 from grokinterp.trajectories import trajectory
 
 
+# The benchmark's own, with which all thresholds were set. It is shorter than `phases.SUSTAINED`, to be early.
+SUSTAINED: Final = 3
+RULE: Final = phases.rules(sustained=SUSTAINED)["memorized"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Detector:
     """A signal, and its side.
@@ -25,7 +30,7 @@ class Detector:
     Attributes:
         name: Of the signal.
         measure: Taken at every checkpoint; it reads no test answer.
-        signal: From the measure over epochs, and which of these come after memorisation, to the signal over epochs.
+        signal: From the measure over epochs, and which of these come after memorization, to the signal over epochs.
         rises: Whether high values speak of grokking, else low ones.
         meaning: The signal in words.
     """
@@ -41,10 +46,10 @@ def _as_it_is(values: xr.DataArray, _: np.ndarray) -> np.ndarray:
     return values.values
 
 
-def _fall(values: xr.DataArray, has_memorised: np.ndarray) -> np.ndarray:
-    """How much of the largest sum of squared weights since memorisation is gone, 0 to 1."""
+def _fall(values: xr.DataArray, has_memorized: np.ndarray) -> np.ndarray:
+    """How much of the largest sum of squared weights since memorization is gone, 0 to 1."""
     total = values.sum("parameter").values
-    largest = np.maximum.accumulate(np.where(has_memorised, total, 0.0))
+    largest = np.maximum.accumulate(np.where(has_memorized, total, 0.0))
     return 1 - total / np.where(largest > 0, largest, total)
 
 
@@ -100,7 +105,7 @@ _ALL: Final = (
         measure=weight_norm,
         signal=_fall,
         rises=True,
-        meaning="share of the squared weights that is gone since their maximum after memorisation",
+        meaning="share of the squared weights that is gone since their maximum after memorization",
     ),
     Detector(
         name="alignment",
@@ -129,8 +134,8 @@ def signals(run: AnyRun, names: Sequence[str] = tuple(DETECTORS), *, progress: b
         progress: Whether to show a progress bar.
 
     Returns:
-        Dataset over `epoch`: a variable per detector, and `has_memorised`, True from where train accuracy stays at
-        99 % or above.
+        Dataset over `epoch`: a variable per detector, and `has_memorized`, True from where it is known that train
+        accuracy is at `phases.MEMORIZED` or above for three logged entries in a row.
 
     Raises:
         ValueError: If there is no such detector, or the model or the task is one that early detection cannot read.
@@ -151,11 +156,11 @@ def signals(run: AnyRun, names: Sequence[str] = tuple(DETECTORS), *, progress: b
     taken = list(dict.fromkeys(detector.measure.name for detector in chosen))
     by_name = {detector.measure.name: detector.measure for detector in chosen}
     ds = trajectory(run, [by_name[name] for name in taken], progress=progress)
-    has_memorised = ds.epoch.values >= memorised_epoch(run)
+    has_memorized = ds.epoch.values >= memorized_epoch(run)
     coords = {"epoch": ds.epoch.values}
     variables = {
         detector.name: labels.array(
-            detector.signal(ds[detector.measure.name], has_memorised),
+            detector.signal(ds[detector.measure.name], has_memorized),
             ("epoch",),
             name=detector.name,
             units="",
@@ -165,27 +170,30 @@ def signals(run: AnyRun, names: Sequence[str] = tuple(DETECTORS), *, progress: b
         for detector in chosen
     }
     memory = labels.array(
-        has_memorised, ("epoch",), name="memory", units="", long_name="whether it has memorised", coords=coords
+        has_memorized,
+        ("epoch",),
+        name="memory",
+        units="",
+        long_name="whether it has memorized",
+        coords=coords,
+        rule=RULE,
     )
-    return xr.Dataset({**variables, "has_memorised": memory}, attrs=ds.attrs)
+    return xr.Dataset({**variables, "has_memorized": memory}, attrs=ds.attrs)
 
 
-def memorised_epoch(run: AnyRun, *, share: float = 0.99, sustained: int = 3) -> float:
-    """When it is known that train accuracy stays at `share` or above: the last of the first such entries in a row."""
+def memorized_epoch(run: AnyRun) -> float:
+    """When it is known that a run has memorized by `RULE`: the last of the entries in a row; NaN if it has not."""
     metrics = load_run(run).metrics
-    epochs = metrics.epoch.values
-    start = first_sustained(epochs, metrics.accuracy.sel(split="train").values >= share, sustained)
-    return start if np.isinf(start) else float(epochs[np.searchsorted(epochs, start) + sustained - 1])
+    has = metrics.accuracy.sel(split="train").values >= phases.MEMORIZED
+    return last_sustained(metrics.epoch.values, has, SUSTAINED)
 
 
-def first_sustained(epochs: np.ndarray, holds: np.ndarray, sustained: int) -> float:
-    """The first epoch from which something holds for some entries in a row; infinite if there is none.
+def last_sustained(epochs: np.ndarray, holds: np.ndarray, sustained: int) -> float:
+    """When it is first known that something holds for some entries in a row, the last of these; NaN if there is none.
 
     Examples:
-        >>> first_sustained(np.arange(6), np.array([True, False, True, True, True, False]), 3)
-        2.0
+        >>> last_sustained(np.arange(6), np.array([True, False, True, True, True, False]), 3)
+        4.0
     """
-    if len(holds) < sustained:
-        return float("inf")
-    runs = np.lib.stride_tricks.sliding_window_view(holds, sustained).all(axis=1)
-    return float(epochs[runs.argmax()]) if runs.any() else float("inf")
+    start = phases.first_sustained(epochs, holds, sustained)
+    return start if np.isnan(start) else float(epochs[np.searchsorted(epochs, start) + sustained - 1])

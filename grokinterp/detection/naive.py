@@ -10,7 +10,7 @@ def naive_score(metrics: xr.Dataset, *, window: int = 10) -> xr.DataArray:
     """((test[0] - test[-1]) / test[0]) * (mean test / mean train) / (std(train) + 1e-8) over a window of losses.
 
     It reads the test loss, so that it is not early by construction; it has the dimension of one over a loss; and once a
-    run has memorised, std(train) is next to nothing and any fall of the test loss, however small, makes it explode.
+    run has memorized, std(train) is next to nothing and any fall of the test loss, however small, makes it explode.
     Its users take 0.1 for the threshold.
 
     Args:

@@ -10,7 +10,7 @@ from torch import Tensor
 from grokinterp import arguments
 from grokinterp.basis import Basis, task_basis
 from grokinterp.interventions import sites
-from grokinterp.interventions.component import Component, Part, draw_others
+from grokinterp.interventions.component import Component, Part, draw_others, mean_over_pairs
 from grokinterp.interventions.names import call
 from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import Task
@@ -26,8 +26,8 @@ def frequency(*keys: int, at: At = "logits", terms: Terms = "sum") -> Component:
     """What is of some frequencies, or irreps, in the embedding, the neurons or the logits.
 
     In the embedding these are the waves over tokens. In neurons and logits, functions of (a, b), they are by default
-    the waves of the product: cos and sin(w_k(a+b)). The fill `mean` leaves the background: the constant, and, for
-    multiplication, what zero has of its own.
+    the waves of the product: cos and sin(w_k(a+b)). There the fill `mean` leaves the mean over all pairs; in the
+    embedding, the constant and, for multiplication, the row of zero.
 
     Args:
         *keys: Which, as numbers of the basis' blocks.
@@ -59,7 +59,7 @@ def frequency(*keys: int, at: At = "logits", terms: Terms = "sum") -> Component:
         msg = "terms='all' is of functions of a and b, at the neurons or the logits, got at='W_E'; leave it out."
         raise ValueError(msg)
     keywords = {"at": at} if terms == "sum" else {"at": at, "terms": terms}
-    part, background = _over_tokens(wanted) if at == "W_E" else _PARTS[terms](wanted)
+    part, background = _over_tokens(wanted) if at == "W_E" else (_PARTS[terms](wanted), mean_over_pairs)
     return Component(
         name=call("frequency", *wanted, **keywords),
         site=_SITES[at],
@@ -88,24 +88,21 @@ def _over_tokens(keys: list[int]) -> tuple[Part, Part]:
     return project(keys), project([0])
 
 
-def _of_the_product(keys: list[int]) -> tuple[Part, Part]:
-    """The part of x [a, b, ...] that depends on (a, b) through the product, in the keys' blocks and the background."""
+def _of_the_product(keys: list[int]) -> Part:
+    """The part of x [a, b, ...] that depends on (a, b) through the product, in the keys' blocks."""
 
-    def project(blocks: list[int]) -> Part:
-        def part(snapshot: Snapshot, x: Tensor) -> Tensor:
-            _bases(snapshot.task)  # refuses a part of a table, over whose pairs the waves are not orthogonal
-            products = snapshot.task.table.flatten()
-            waves = snapshot.basis.rows(blocks)[:, products].to(x.dtype)
-            coefficients = waves / products.bincount()[products] @ x.flatten(2).flatten(0, 1)
-            return (waves.T @ coefficients).reshape(x.shape)
+    def part(snapshot: Snapshot, x: Tensor) -> Tensor:
+        _bases(snapshot.task)  # refuses a part of a table, over whose pairs the waves are not orthogonal
+        products = snapshot.task.table.flatten()
+        waves = snapshot.basis.rows(keys)[:, products].to(x.dtype)
+        coefficients = waves / products.bincount()[products] @ x.flatten(2).flatten(0, 1)
+        return (waves.T @ coefficients).reshape(x.shape)
 
-        return part
-
-    return project(keys), project([0])
+    return part
 
 
-def _of_both_operands(keys: list[int]) -> tuple[Part, Part]:
-    """The part of x [a, b, ...] in {const, k} x {const, k} of any key k, and that in const const."""
+def _of_both_operands(keys: list[int]) -> Part:
+    """The part of x [a, b, ...] in {const, k} x {const, k} of any key k, without const const."""
 
     def project(blocks: list[int]) -> Part:
         """The part in the products of two rows whose blocks are the same, or one of them the background."""
@@ -122,7 +119,7 @@ def _of_both_operands(keys: list[int]) -> tuple[Part, Part]:
         return part
 
     constant, with_constant = project([0]), project([0, *keys])
-    return lambda snapshot, x: with_constant(snapshot, x) - constant(snapshot, x), constant
+    return lambda snapshot, x: with_constant(snapshot, x) - constant(snapshot, x)
 
 
 _PARTS: Final = {"sum": _of_the_product, "all": _of_both_operands}

@@ -6,18 +6,14 @@ from typing import Any, get_args
 
 import torch
 import xarray as xr
-from jaxtyping import Float64
-from torch import Tensor
 
-from grokinterp import arguments, labels
+from grokinterp import arguments, labels, progress
 from grokinterp.interventions.component import Component
 from grokinterp.interventions.frequencies import At, frequency
 from grokinterp.interventions.intervention import Intervention
 from grokinterp.interventions.names import call
 from grokinterp.interventions.operations import ablate
-from grokinterp.labels import SPLITS, Split
-from grokinterp.losses import cross_entropy_per_pair
-from grokinterp.snapshots import Measure, Snapshot, measure
+from grokinterp.snapshots import Measure, Snapshot
 
 
 Operation = Callable[[Component], Intervention]
@@ -74,7 +70,7 @@ def losses(intervention: Intervention) -> Measure:
         >>> losses(without_keys)(gi.testing.planted_snapshot(7, keys=(1, 3))).sel(split="test").item()  # log 7
         1.945910149...
     """
-    return under(intervention, _loss)
+    return under(intervention, progress.losses)
 
 
 def accuracies(intervention: Intervention) -> Measure:
@@ -93,7 +89,7 @@ def accuracies(intervention: Intervention) -> Measure:
         >>> accuracies(turned)(gi.testing.planted_snapshot(7, keys=(1, 3))).sel(split="all").item() < 0.5
         True
     """
-    return under(intervention, _accuracy)
+    return under(intervention, progress.accuracies)
 
 
 def effects(keys: Iterable[int] | None = None, *, at: At = "logits", operation: Operation = ablate) -> Measure:
@@ -126,14 +122,14 @@ def effects(keys: Iterable[int] | None = None, *, at: At = "logits", operation: 
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         blocks = list(snapshot.basis.blocks) if wanted is None else wanted
-        by_frequency = [_loss(operation(frequency(k, at=at))(snapshot)) for k in blocks]
+        by_frequency = [progress.losses(operation(frequency(k, at=at))(snapshot)) for k in blocks]
         return labels.array(
             torch.tensor([loss.values.tolist() for loss in by_frequency], dtype=torch.float64),
             ("frequency", "split"),
             name="loss",
             units="nats",
             long_name="loss under the operation on one frequency",
-            coords={"frequency": blocks, "split": _splits(snapshot)},
+            coords={"frequency": blocks, "split": snapshot.splits},
         )
 
     on_each = operation(replace(frequency(1, at=at), name=call("frequency", "k", at=at)))
@@ -151,27 +147,3 @@ def kept_if_described(
         # A trajectory keeps what functions of this library give; this one is in part a user's.
         compute.__module__ = "__main__"
     return Measure(name=name, compute=compute, arguments={"intervention": intervention.name, **others})
-
-
-def _splits(snapshot: Snapshot) -> tuple[Split, ...]:
-    return ("all",) if snapshot.is_train is None else SPLITS
-
-
-def _by_split(
-    snapshot: Snapshot, per_pair: Float64[Tensor, "a b"], *, name: str, units: str, long_name: str
-) -> xr.DataArray:
-    splits = _splits(snapshot)
-    means = [per_pair[snapshot.mask(split)].mean().item() for split in splits]
-    return labels.array(means, ("split",), name=name, units=units, long_name=long_name, coords={"split": splits})
-
-
-@measure("loss")
-def _loss(snapshot: Snapshot) -> xr.DataArray:
-    per_pair = cross_entropy_per_pair(snapshot.logits, snapshot.task.table)
-    return _by_split(snapshot, per_pair, name="loss", units="nats", long_name="loss under the intervention")
-
-
-@measure("accuracy")
-def _accuracy(snapshot: Snapshot) -> xr.DataArray:
-    is_right = (snapshot.logits.argmax(dim=-1) == snapshot.task.table).double()
-    return _by_split(snapshot, is_right, name="accuracy", units="", long_name="accuracy under the intervention")

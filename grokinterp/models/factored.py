@@ -60,7 +60,7 @@ def factored_activations(
     weight = {name.rsplit(".", 1)[-1]: tensor for name, tensor in params.items()}
     heads = config.n_heads
     W_O = rearrange(weight["W_O"], "head k d -> (head k) d")
-    equals = weight["W_E"][-1] + weight["W_pos"][2]
+    equals = weight["W_E"][-1] + weight["W_pos"][-1]
 
     # A row per token and a row per position: scores of all heads, then values of all heads.
     read = torch.cat([_score_directions(weight, equals, config), rearrange(weight["W_V"], "head d k -> d (head k)")], 1)
@@ -69,7 +69,7 @@ def factored_activations(
     rows = (
         F.embedding(a, token_rows) + position_rows[0],
         F.embedding(b, token_rows) + position_rows[1],
-        (token_rows[-1] + position_rows[2]).expand(len(a), -1),
+        (token_rows[-1] + position_rows[-1]).expand(len(a), -1),
     )
     pattern = torch.stack([row[:, :heads] for row in rows], dim=-1).softmax(dim=-1)
     from_a, from_b, from_equals = (

@@ -105,6 +105,17 @@ def positive(values: Any) -> np.ndarray:
     return np.where(numbers > 0, numbers, np.nan)
 
 
+def with_rule(title: str, data: xr.DataArray) -> str:
+    """A title of epochs with the rule they were found by, as its attribute `rule` has it.
+
+    Examples:
+        >>> with_rule("epoch", xr.DataArray(10.0, attrs={"rule": "test accuracy ≥ 0.99"}))
+        'epoch<br>(test accuracy ≥ 0.99)'
+    """
+    rule = data.attrs.get("rule")
+    return f"{title}<br>({rule})" if rule else title
+
+
 def named_keys(ds: xr.Dataset) -> list[int] | None:
     """The key frequencies that a Dataset's measures were given, None if no measure was given any."""
     for name in sorted(ds.data_vars, key=lambda name: (name not in _HAS_KEYS, str(name))):

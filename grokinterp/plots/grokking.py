@@ -8,11 +8,11 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from grokinterp.plots import theme
-from grokinterp.plots.data import need
+from grokinterp.plots.data import need, with_rule
 
 
-# Train accuracy says when a run has memorised, test accuracy when it has grokked.
-_COLOURS: Final = {"memorised": theme.SPLIT["train"], "grokked": theme.SPLIT["test"]}
+# Train accuracy says when a run has memorized, test accuracy when it has grokked.
+_COLOURS: Final = {"memorized": theme.SPLIT["train"], "grokked": theme.SPLIT["test"]}
 # How far above the last epoch runs stand that did not come to it, as a factor.
 _ABOVE: Final = 1.4
 
@@ -26,7 +26,7 @@ def grokking_epochs(ds: xr.Dataset) -> go.Figure:
     Args:
         ds: `grokked` over (`value`, `seed`): the epochs that `gi.phases.detect` finds in each run, NaN where a run
             had not grokked by the last epoch, which is the attribute `horizon`. The long name of the coordinate
-            `value` says what was set. `memorised`, of the same kind, is drawn too where it is there.
+            `value` says what was set. `memorized`, of the same kind, is drawn too where it is there.
 
     Returns:
         A figure of one panel, on a logarithmic axis of epochs. Values are as far apart as they are; where that would
@@ -57,6 +57,8 @@ def grokking_epochs(ds: xr.Dataset) -> go.Figure:
     fig.update_xaxes(title_text=theme.title(setting), tickvals=x, ticktext=texts(setting.values), showgrid=False)
     epochs = np.concatenate([data.values.ravel() for data in drawn.values()])
     title = drawn["grokked"].attrs.get("units", "epoch")
+    for data in drawn.values():
+        title = with_rule(title, data)
     fig.update_yaxes(title_text=title, **axis_of_epochs(epochs[epochs > 0], horizon))
     fig.update_layout(legend=theme.LEGEND_ABOVE | {"x": 1, "y": 1})
     return theme.apply(fig, height=420)

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from grokinterp import arguments
+from grokinterp.phases import GROKKED
 from grokinterp.plots import theme
 from grokinterp.plots.curves import add_line, add_split
 from grokinterp.plots.data import need, over_epochs
@@ -22,8 +23,9 @@ def overview(metrics: xr.Dataset, *, times: xr.Dataset | None = None, log_x: boo
     Args:
         metrics: `loss` and `accuracy` over (epoch, split), and `squared_weight_norm` or `weight_norm`: the metrics of
             a run, or a trajectory.
-        times: What `gi.phases.grokking_times` gives: the accuracy has a line where the run had memorised, the test
-            accuracy one where it had grokked and one at the threshold. Without it the threshold is 0.95.
+        times: What `gi.phases.grokking_times` gives: the accuracy has a line where the run had memorized, the test
+            accuracy one where it had grokked and one at the threshold. Without it the threshold is
+            `gi.phases.GROKKED`.
         log_x: Whether epochs are on a logarithmic axis; epoch 0 has no place on it.
 
     Returns:
@@ -56,12 +58,13 @@ def overview(metrics: xr.Dataset, *, times: xr.Dataset | None = None, log_x: boo
     fig.update_yaxes(title_text=theme.title(norm), rangemode="tozero", row=2, col=1)
     fig.update_yaxes(title_text="test accuracy", **_close_up(accuracy.sel(split="test").values), row=2, col=2)
     fig.update_xaxes(title_text=theme.title(loss["epoch"]), row=2)
-    threshold = 0.95 if times is None else float(times.attrs["grokked_at"])
+    threshold = GROKKED if times is None else float(times.attrs["grokked_at"])
     fig.add_hline(y=threshold, line=_QUIET, annotation={"text": f"{threshold:g}", "font": _SMALL}, **theme.place(3, 2))
-    for name, where in (("memorised", theme.place(0, 2)), ("grokked", theme.place(3, 2))):
+    for name, where in (("memorized", theme.place(0, 2)), ("grokked", theme.place(3, 2))):
         if times is not None and not np.isnan(times[name]):
             at = float(times[name])
-            _add_event(fig, f"{name}, epoch {at:,.0f}", at, loss["epoch"].values, log_x=log_x, **where)
+            text = f"{name} (≥ {times.attrs[f'{name}_at']:g}), epoch {at:,.0f}"
+            _add_event(fig, text, at, loss["epoch"].values, log_x=log_x, **where)
     if log_x:
         fig.update_xaxes(theme.log_axis())
     fig.update_layout(hovermode="x unified", legend=theme.LEGEND_ABOVE | {"x": 1, "y": 1})

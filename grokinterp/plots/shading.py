@@ -13,7 +13,7 @@ def add_phases(fig: go.Figure, phases: xr.Dataset, last_epoch: float) -> go.Figu
 
     Args:
         fig: Its horizontal axes are epochs; is changed.
-        phases: `phase_start` and `phase_end` over `phase`, of `gi.phases.detect`.
+        phases: `phase_start`, `phase_end` and, if there, `phase_rule` over `phase`, as `gi.phases.detect` gives them.
         last_epoch: The end of a phase that has begun and not ended.
 
     Returns:
@@ -34,6 +34,8 @@ def add_phases(fig: go.Figure, phases: xr.Dataset, last_epoch: float) -> go.Figu
             continue
         colour = theme.PHASE.get(str(name), theme.GRID)
         until = f" to {end:,.0f}" if not math.isnan(end) else " on"
+        if "phase_rule" in phases and not math.isnan(end):
+            until += f" ({phases['phase_rule'].sel(phase=name).item()})"
         end = last_epoch if math.isnan(end) else end
         fig.add_vrect(x0=start, x1=end, fillcolor=colour, line_width=0, layer="below", row="all", col="all")
         swatch = {"symbol": "square", "size": 12, "color": colour, "line": {"width": 1, "color": "#AFB8C1"}}

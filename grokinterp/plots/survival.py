@@ -6,7 +6,7 @@ import xarray as xr
 
 from grokinterp.plots import theme
 from grokinterp.plots.bands import add_band
-from grokinterp.plots.data import need, small
+from grokinterp.plots.data import need, small, with_rule
 
 
 def survival(ds: xr.Dataset) -> go.Figure:
@@ -60,7 +60,7 @@ def survival(ds: xr.Dataset) -> go.Figure:
                 hovertemplate=f"{group}, last watched at epoch %{{x:,.0f}}: %{{y:.0%}} left<extra></extra>",
             )
     fig.update_xaxes(title_text=theme.title(data["epoch"]), rangemode="tozero")
-    fig.update_yaxes(title_text=theme.title(data), range=[-0.03, 1.03], tickformat=".0%")
+    fig.update_yaxes(title_text=with_rule(theme.title(data), data), range=[-0.03, 1.03], tickformat=".0%")
     fig.update_layout(legend={"title": {"text": theme.name(data["group"]), "font": {"size": 11}}, "y": 1.0})
     return theme.apply(fig, height=400)
 

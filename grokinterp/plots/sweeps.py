@@ -9,7 +9,7 @@ import xarray as xr
 
 from grokinterp import arguments
 from grokinterp.plots import theme
-from grokinterp.plots.data import need, small
+from grokinterp.plots.data import need, small, with_rule
 from grokinterp.plots.grokking import axis_of_epochs, places, side_by_side, texts
 
 
@@ -72,7 +72,7 @@ def grokking_time(ds: xr.Dataset, *, axis: str | None = None) -> go.Figure:
     limits["range"] = [limits["range"][0], math.log10(top * 1.05)]
     if any(_is_beyond(trace) for trace in fig.data):
         limits |= {"tickvals": [*limits["tickvals"], top], "ticktext": [*limits["ticktext"], f"after {end:,.0f}"]}
-    fig.update_yaxes(title_text=grokked.attrs.get("units", "epoch"), **limits)
+    fig.update_yaxes(title_text=with_rule(grokked.attrs.get("units", "epoch"), grokked), **limits)
     fig.update_layout(legend={"y": 1.0, "tracegroupgap": 0})
     return theme.apply(fig, height=440)
 
@@ -113,7 +113,8 @@ def grokking_map(ds: xr.Dataset) -> go.Figure:
         median[cell] = _median(runs)
         said = f"{median[cell]:,.0f}" if np.isfinite(median[cell]) else f"> {horizon:,.0f}"
         text[cell] = f"{said}<br>{np.isfinite(runs).sum()} of {len(runs)}" if len(runs) else ""
-    fig = theme.panels([f"Median epoch of grokking by {theme.name(ds[across])} and {theme.name(ds[up])}"], columns=1)
+    title = f"Median epoch of grokking by {theme.name(ds[across])} and {theme.name(ds[up])}"
+    fig = theme.panels([with_rule(title, grokked)], columns=1)
     x, y = texts(ds[across].values), texts(ds[up].values)
     read = f"{theme.name(ds[across])} %{{x}}, {theme.name(ds[up])} %{{y}}: %{{text}}<extra></extra>"
     is_known = np.isfinite(median)

@@ -135,8 +135,8 @@ def _progress(found: Evidence) -> Iterator[Entry]:
     yield (
         "Figure 7: progress measures",
         lambda: plots.progress(curves.rename(excluded_loss_2D="excluded_loss"), phases=_phases(curves)),
-        "The four panels: excluded loss, restricted loss, Gini coefficients, squared weights; shaded are the phases by "
-        "rule.",
+        "The four panels: excluded loss, restricted loss, Gini coefficients, squared weights; shaded are the phases, "
+        "with the rule that ends each.",
     )
     compared = (
         ("Figure 7: excluded loss", "excluded_loss_2D_full", ("excluded_loss_2D", "train_loss", "test_loss"), ""),

@@ -9,9 +9,9 @@ import xarray as xr
 
 
 WHAT_ENDS: Final[Mapping[str, str]] = {
-    "memorization": "the model fits its training pairs and does not generalise",
-    "circuit formation": "the circuit of the key frequencies grows beside what was memorised",
-    "cleanup": "what was memorized is removed, and generalization becomes visible",
+    "memorization": "the model fits its training pairs and does not generalize",
+    "circuit formation": "the circuit of the key frequencies grows beside what was memorized",
+    "cleanup": "weight decay takes away what was memorized, and generalization becomes visible",
 }
 NO_ATTENTION: Final = "An MLP has no attention: its patterns are left out."
 
@@ -45,32 +45,29 @@ def outcome(metrics: xr.Dataset, events: xr.Dataset, *, planned: int) -> list[st
 
 
 def _grokking(events: xr.Dataset, last: int) -> list[str]:
-    memorised, generalising, grokked = (
-        float(events["event_epoch"].sel(event=name)) for name in ("memorised", "generalising", "grokked")
-    )
-    if math.isnan(memorised):
-        return [f"It had not memorised its training pairs by epoch {last:,}."]
-    begun = f"It had memorised its training pairs at epoch {memorised:,.0f}"
+    names = ("memorized", "generalizing", "grokked")
+    memorized, generalizing, grokked = (float(events["event_epoch"].sel(event=name)) for name in names)
+    rule = {name: events["rule"].sel(event=name).item() for name in names}
+    if math.isnan(memorized):
+        return [f"It had not memorized its training pairs by epoch {last:,} ({rule['memorized']})."]
+    begun = f"It had memorized its training pairs at epoch {memorized:,.0f} ({rule['memorized']})"
     if not math.isnan(grokked):
-        delay = grokked - memorised
+        delay = grokked - memorized
+        at = f"at epoch {grokked:,.0f} ({rule['grokked']})"
         if delay <= 0:
-            return [
-                f"{begun} and answered the test pairs no later, at epoch {grokked:,.0f}: it did not grok but learned."
-            ]
-        return [f"{begun} and grokked at epoch {grokked:,.0f}, {delay:,.0f} epochs later."]
-    if not math.isnan(generalising):
-        return [
-            f"{begun}, answers more than half of the test pairs since epoch {generalising:,.0f}, "
-            "and has not grokked yet."
-        ]
-    return [f"{begun} and has not grokked by epoch {last:,}: it may later, or never."]
+            return [f"{begun} and answered the test pairs no later, {at}: it did not grok but learned."]
+        return [f"{begun} and grokked {at}, {delay:,.0f} epochs later."]
+    not_yet = f"has not grokked by epoch {last:,} ({rule['grokked']})"
+    if not math.isnan(generalizing):
+        return [f"{begun}, generalizes since epoch {generalizing:,.0f} ({rule['generalizing']}), and {not_yet}."]
+    return [f"{begun} and {not_yet}: it may later, or never."]
 
 
 def phases(found: xr.Dataset) -> list[str]:
     """When each phase of training began and ended.
 
     Args:
-        found: `phase_start` and `phase_end` over `phase`, as `gi.phases.detect` gives them.
+        found: `phase_start`, `phase_end` and `phase_rule` over `phase`, as `gi.phases.detect` gives them.
 
     Returns:
         A sentence per phase, in order.
@@ -78,8 +75,9 @@ def phases(found: xr.Dataset) -> list[str]:
     Examples:
         >>> edges = {"phase": ["memorization", "cleanup"]}
         >>> start = xr.DataArray([0.0, np.nan], dims="phase", coords=edges)
-        >>> phases(xr.Dataset({"phase_start": start, "phase_end": start + 70}))[1]
-        'Cleanup has not been reached.'
+        >>> ends = {"phase_end": start + 70, "phase_rule": ("phase", ["minimum of the excluded loss", "settled"])}
+        >>> phases(xr.Dataset({"phase_start": start, **ends}))
+        ['Memorization lasts from epoch 0 to 70 (minimum of the excluded loss): ...', 'Cleanup has not been reached.']
     """
     sentences = []
     for name in map(str, found["phase"].values):
@@ -90,7 +88,8 @@ def phases(found: xr.Dataset) -> list[str]:
         elif math.isnan(end):
             sentences.append(f"{name.capitalize()} began at epoch {start:,.0f} and has not ended{meaning}.")
         else:
-            sentences.append(f"{name.capitalize()} lasts from epoch {start:,.0f} to {end:,.0f}{meaning}.")
+            rule = found["phase_rule"].sel(phase=name).item()
+            sentences.append(f"{name.capitalize()} lasts from epoch {start:,.0f} to {end:,.0f} ({rule}){meaning}.")
     return sentences
 
 

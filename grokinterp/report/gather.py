@@ -27,11 +27,12 @@ class Numbers:
 
     Attributes:
         metrics: As logged while training.
-        events: `gi.phases.detect` of the metrics, which are denser than checkpoints.
+        events: `gi.phases.detect` of the metrics, which are denser than checkpoints; its phases are not used.
         curves: Measures that are lines over many checkpoints.
         pictures: Measures that fill a picture at each of a few checkpoints; empty for an MLP on a task without a group.
         neurons: The activations of a few neurons at these; empty where the task has no group.
-        phases: `gi.phases.detect` of the curves, with the excluded loss; of the metrics where there is none.
+        phases: `gi.phases.detect` with the excluded loss of all frequencies, as in the dossier, at every epoch whose
+            measures can be had without more work than for the curves; of the metrics if the model has no keys.
         keys: Key frequencies of the last checkpoint by rule; empty where the task has no group.
         irreps: Names of the task's irreps by number; empty where its group is cyclic, or it has none.
     """
@@ -64,9 +65,16 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
         measures += [fourier.gini, fourier.spectrum, logits.fve(), progress.excluded_loss_by_frequency()]
     if keys:
         measures += [progress.restricted_loss(keys), progress.excluded_loss(keys)]
-    curves = trajectory(run, measures, epochs=thin(known_epochs(run, measures), CURVE_EPOCHS), progress=progress_bar)
+        measures.append(progress.excluded_loss().named("excluded_loss_2D"))
+    # What is kept of checkpoints that are gone costs nothing.
+    kept = set(known_epochs(run, measures)).difference(run.epochs)
+    curves = trajectory(run, measures, epochs=sorted(kept.union(thin(run.epochs, CURVE_EPOCHS))), progress=progress_bar)
     curves.attrs["key_frequencies"] = list(keys)
-    found = phases.detect(curves) if keys else events
+    found = events
+    if keys:
+        found = phases.detect(curves.drop_vars("excluded_loss").rename(excluded_loss_2D="excluded_loss"))
+        curves = curves.drop_vars("excluded_loss_2D")
+    curves = curves.sel(epoch=thin(curves.epoch.values.tolist(), CURVE_EPOCHS))
 
     stops = slider_epochs(run.epochs, found["phase_end"].values.tolist())
     drawn = [attention.pattern] if has_attention(run) else []

@@ -132,13 +132,13 @@ def render_template(file: str, /, **values: object) -> str:
 
 def tiles(run: Run, numbers: Numbers) -> dict[str, str]:
     """The few numbers at the head of the page, by what they are."""
-    epochs = numbers.events["event_epoch"]
+    events = numbers.events
     chosen = numbers.keys.get("logits", ())
-    found = {
-        "memorised at epoch": float(epochs.sel(event="memorised")),
-        "grokked at epoch": float(epochs.sel(event="grokked")),
-    }
-    result = {name: f"{epoch:,.0f}" if epoch == epoch else "not reached" for name, epoch in found.items()}
+    result = {}
+    for event, split in (("memorized", "train"), ("grokked", "test")):
+        epoch = float(events["event_epoch"].sel(event=event))
+        name = f"{event} at epoch ({split} accuracy ≥ {events.attrs[f'{event}_at']:g})"
+        result[name] = f"{epoch:,.0f}" if epoch == epoch else "not reached"
     result["test accuracy"] = findings.number(float(numbers.metrics["accuracy"].sel(split="test").values[-1]))
     result["test loss (nats)"] = findings.number(float(numbers.metrics["loss"].sel(split="test").values[-1]))
     if numbers.keys:

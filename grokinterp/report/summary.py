@@ -14,7 +14,7 @@ def summary(run: AnyRun, *, progress: bool = True) -> list[str]:
         progress: Whether to show a progress bar.
 
     Returns:
-        A sentence or two each: what was trained, when it memorised and grokked, its phases, its keys by each
+        A sentence or two each: what was trained, when it memorized and grokked, its phases, its keys by each
         rule, what they explain of the logits, and how many neurons each has; and what is left out, and why.
 
     Raises:

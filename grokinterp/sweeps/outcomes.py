@@ -20,16 +20,26 @@ SPLITS: Final = ("train", "test")
 _ABOUT: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
     "loss": ("nats", "loss", ("split",)),
     "accuracy": ("", "accuracy", ("split",)),
-    "memorised_epoch": ("epoch", "epoch of memorisation", ()),
+    "memorized_epoch": ("epoch", "epoch of memorization", ()),
     "grokked_epoch": ("epoch", "epoch of grokking", ()),
-    "delay": ("epoch", "memorised to grokked", ()),
-    "ratio": ("", "grokked over memorised", ()),
+    "delay": ("epoch", "memorized to grokked", ()),
+    "ratio": ("", "grokked over memorized", ()),
     "is_grokked": ("", "share of runs that grokked", ()),
     "is_censored": ("", "share of runs that have not grokked by their horizon", ()),
     "time": ("epoch", "epoch of grokking, or the last at which it could be seen", ()),
     "last_epoch": ("epoch", "epochs trained", ()),
     "squared_weight_norm": ("weight^2", "sum of squared weights", ()),
     "seconds": ("s", "time trained", ()),
+}
+
+
+# The event whose rule decides each.
+_RULED: Final[Mapping[str, str]] = {
+    "memorized_epoch": "memorized",
+    "grokked_epoch": "grokked",
+    "is_grokked": "grokked",
+    "is_censored": "grokked",
+    "time": "grokked",
 }
 
 
@@ -77,32 +87,33 @@ def places_of(runs: Iterable[Run | str | Path]) -> list[Place]:
     return [Place(run, run.config) for run in handles]
 
 
-def outcomes(places: Sequence[Place], **rules: Any) -> xr.Dataset:
+def outcomes(places: Sequence[Place], **thresholds: Any) -> xr.Dataset:
     """What each run came to: the variables of `collect` over `run`, whose coordinate is the directory's name.
 
     Args:
         places: The runs.
-        **rules: Of `phases.grokking_times`: `memorised`, `grokked` and `sustained`.
+        **thresholds: `memorized`, `grokked` and `sustained`, as in `phases.grokking_times`.
+
+    Raises:
+        ValueError: If a threshold is none.
     """
-    ends = [_end(place.run.metrics, **rules) if place.run.is_finished else {} for place in places]
+    words = phases.rules(**thresholds)
+    ends = [_end(place.run.metrics, **thresholds) if place.run.is_finished else {} for place in places]
     missing = {(): np.nan, ("split",): [np.nan, np.nan]}
     coords = {"run": [place.name for place in places], "split": SPLITS}
     found = {}
     for name, (units, long_name, own) in _ABOUT.items():
         values = np.array([end.get(name, missing[own]) for end in ends], dtype=float)
         dims = ("run", *own)
-        rule = next((end["rules"][name] for end in ends if name in end.get("rules", ())), None)
-        attrs = {} if rule is None else {"rule": rule}
+        attrs = {"rule": words[_RULED[name]]} if name in _RULED else {}
         of_dims = {dim: coords[dim] for dim in dims}
         found[name] = labels.array(values, dims, name=name, units=units, long_name=long_name, coords=of_dims, **attrs)
     return xr.Dataset(found)
 
 
-def _end(metrics: xr.Dataset, *, memorised: float = 0.99, grokked: float = 0.95, sustained: int = 5) -> dict[str, Any]:
-    """What a finished run came to, by variable, and by what rules."""
+def _end(metrics: xr.Dataset, **thresholds: Any) -> dict[str, Any]:
+    """What a finished run came to, by variable."""
     last = metrics.isel(epoch=-1)
-    shares = {"share": "accuracy", "memorised": memorised, "grokked": grokked, "sustained": sustained}
-    rules = {event: phases.RULES[event].format(**shares) for event in ("memorised", "grokked")}
     end = {
         "loss": last.loss.sel(split=list(SPLITS)).values,
         "accuracy": last.accuracy.sel(split=list(SPLITS)).values,
@@ -111,18 +122,13 @@ def _end(metrics: xr.Dataset, *, memorised: float = 0.99, grokked: float = 0.95,
         "last_epoch": last.epoch.item(),
         "squared_weight_norm": last.squared_weight_norm.item(),
         "seconds": last.seconds.item(),
-        "rules": {
-            "memorised_epoch": rules["memorised"],
-            "grokked_epoch": rules["grokked"],
-            "is_grokked": rules["grokked"],
-        },
     }
-    if metrics.sizes["epoch"] < sustained:
+    if metrics.sizes["epoch"] < thresholds.get("sustained", phases.SUSTAINED):
         # Nothing could have been seen in it: it was watched for no time at all.
         return end
-    times = phases.grokking_times(metrics, memorised=memorised, grokked=grokked, sustained=sustained)
+    times = phases.grokking_times(metrics, **thresholds)
     return end | {
-        "memorised_epoch": times.memorised.item(),
+        "memorized_epoch": times.memorized.item(),
         "grokked_epoch": times.grokked.item(),
         "delay": times.delay.item(),
         "ratio": times.ratio.item(),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from grokinterp import arguments, labels
+from grokinterp import labels, phases
 from grokinterp.runs.run import Run
 from grokinterp.sweeps.axes import axes_of, dimension_of, fields_of, is_told_by, word
 from grokinterp.sweeps.outcomes import SPLITS, Place, outcomes, places_in, places_of
@@ -18,7 +18,13 @@ from grokinterp.sweeps.running import Sweep
 Source = str | Path | Sweep | Iterable[Run | str | Path]
 
 
-def collect(source: Source, *, memorised: float = 0.99, grokked: float = 0.95, sustained: int = 5) -> xr.Dataset:
+def collect(
+    source: Source,
+    *,
+    memorized: float = phases.MEMORIZED,
+    grokked: float = phases.GROKKED,
+    sustained: int = phases.SUSTAINED,
+) -> xr.Dataset:
     """What each run of a sweep came to, over every swept axis and the seed.
 
     An axis is a field that differs between the configs. Its dimension has the last part of the field's name
@@ -29,14 +35,14 @@ def collect(source: Source, *, memorised: float = 0.99, grokked: float = 0.95, s
 
     Args:
         source: A sweep's root, what `sweep` gave, or runs or their directories.
-        memorised: Train accuracy, 0 to 1, as in `phases.grokking_times`.
+        memorized: Train accuracy, 0 to 1, as in `phases.grokking_times`.
         grokked: Test accuracy, 0 to 1.
-        sustained: Entries of the metrics for which they have to hold.
+        sustained: Entries of the metrics for which they have to hold, at least 1.
 
     Returns:
         Dataset of float64, NaN where there is no finished run. Over (axes, seed, split: train, test), of the last
         epoch: `loss` (nats) and `accuracy`. Over (axes, seed), as `phases.grokking_times` has them:
-        `memorised_epoch` and `grokked_epoch` (epoch; NaN too where that was not seen, with the `rule` in attrs),
+        `memorized_epoch` and `grokked_epoch` (epoch; NaN too where that was not seen; attrs have the `rule`),
         `delay` and `ratio` of them, `is_grokked` and `is_censored` (1 or 0, one the other's opposite), and `time`,
         the epoch of grokking or else the last at which it could be seen (NaN too where a run has fewer entries than
         `sustained`): `survival.kaplan_meier` takes these two. Besides, `last_epoch`, `squared_weight_norm`
@@ -45,7 +51,8 @@ def collect(source: Source, *, memorised: float = 0.99, grokked: float = 0.95, s
 
     Raises:
         RunError: If there is no run, or one cannot be read.
-        ValueError: If two runs have one config, a threshold is not from 0 to 1, or `sustained` is below 1.
+        ValueError: If two runs have one config, a threshold is no number from 0 to 1, or `sustained` is not a positive
+            integer.
 
     Examples:
         >>> import tempfile, grokinterp as gi
@@ -56,10 +63,8 @@ def collect(source: Source, *, memorised: float = 0.99, grokked: float = 0.95, s
         >>> found.is_grokked.sum("seed").sel(lr=1e-3).item()
         0.0
     """
-    memorised, grokked = arguments.fraction(memorised, "memorised"), arguments.fraction(grokked, "grokked")
-    sustained = arguments.integer(sustained, "sustained", minimum=1)
     places = _places(source)
-    table = outcomes(places, memorised=memorised, grokked=grokked, sustained=sustained)
+    table = outcomes(places, memorized=memorized, grokked=grokked, sustained=sustained)
     return _over_axes(table, places, source)
 
 

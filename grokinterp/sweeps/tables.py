@@ -23,7 +23,7 @@ _STATUSES: Final = ("finished", "failed", "unfinished")
 _SHOWN: Final = {
     "test_loss": "test loss",
     "test_accuracy": "test accuracy",
-    "memorised_epoch": "memorised",
+    "memorized_epoch": "memorized",
     "grokked_epoch": "grokked",
     "delay": "delay",
     "seconds": "seconds",
@@ -35,7 +35,7 @@ def write_summary(root: str | Path, failed: Mapping[Path, str] | None = None, *,
 
     A record has the `run`'s directory, its `status` (finished, failed or unfinished), its values on the swept
     `axes`, and the numbers of `collect`, null (empty in the CSV) where there is none or it is infinite: train_loss,
-    test_loss, train_accuracy, test_accuracy, memorised_epoch, grokked_epoch, delay, ratio, is_grokked, is_censored,
+    test_loss, train_accuracy, test_accuracy, memorized_epoch, grokked_epoch, delay, ratio, is_grokked, is_censored,
     time, last_epoch, squared_weight_norm and seconds; and the `error` of a run that failed. The error of an earlier
     summary stays until its run is finished or tried again.
 
@@ -130,20 +130,20 @@ def _csv(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def in_words(summary: Mapping[str, Any]) -> str:
-    """A summary as a table for a terminal: a line for each run.
+    """A summary as a table for a terminal: a line for each run, and one for each rule by which epochs were found.
 
     Args:
         summary: As summary.json has it.
     """
     axes = list(summary["runs"][0]["axes"])
     rows = [[*(axis.rpartition(".")[2] for axis in axes), *_SHOWN.values()]]
+    rules = [f"{_SHOWN[name]}: {rule}" for name, rule in summary["rules"].items() if name in _SHOWN]
     for record in summary["runs"]:
         numbers = [_short(record[name]) for name in _SHOWN] if record["status"] == "finished" else [record["status"]]
         rows.append([*(word(record["axes"][axis]) for axis in axes), *numbers])
     widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows
-    )
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+    return "\n".join([*lines, *rules])
 
 
 def _short(number: float | int | None) -> str:

@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
+from grokinterp.phases import GROKKED, SUSTAINED
+
 
 # A test accuracy that has risen by more than this is on no plateau.
 _RISES: Final = 0.02
@@ -16,8 +18,8 @@ def float32_warning(
     *,
     dtype: str,
     share: float = 0.5,
-    grokked: float = 0.95,
-    sustained: int = 5,
+    grokked: float = GROKKED,
+    sustained: int = SUSTAINED,
 ) -> str | None:
     """A line of warning where float32 is likely what holds a run on its plateau; else None.
 

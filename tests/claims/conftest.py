@@ -20,7 +20,7 @@ def tiny_mlp(tmp_path_factory: pytest.TempPathFactory) -> gi.Run:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> gi.Run:
-    """P = 7 for 30 epochs: it memorises nothing, and has all that a run has."""
+    """P = 7 for 30 epochs: it memorizes nothing, and has all that a run has."""
     config = gi.RunConfig(
         task=gi.TaskConfig(p=7),
         split=gi.SplitConfig(fraction=0.5),

@@ -98,7 +98,7 @@ def test_small_runs_across_settings_are_there(axis: str) -> None:
     assert ds.sizes["seed"] == 3
     assert ds.sizes["value"] >= 4
     assert ds.grokked.attrs["horizon"] == 3000
-    assert (ds.grokked.fillna(np.inf) > ds.memorised.fillna(0)).all()
+    assert (ds.grokked.fillna(np.inf) > ds.memorized.fillna(0)).all()
 
 
 def test_an_unknown_axis_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 import grokinterp as gi
 from grokinterp.claims import ablations, spread, verdicts
 from grokinterp.claims.spread import Tolerance, distance, key_of, spread_over
+from grokinterp.models.config import Sequence
 
 
 def claim(**changes: object) -> gi.claims.Claim:
@@ -274,6 +276,31 @@ def test_claims_of_attention_are_not_available_of_an_mlp(tiny_mlp: gi.Run, input
         assert "needs a transformer" in results[id].why
         assert "\n" not in results[id].why
     assert results["loss.all"].ours is not None
+
+
+@pytest.mark.parametrize("n_layers", [1, 2])
+@pytest.mark.parametrize("sequence", ["a b", "a b =", "a op b ="])
+def test_claims_are_checked_whatever_is_read_and_say_what_they_need(
+    tmp_path: Path, sequence: Sequence, n_layers: int
+) -> None:
+    small = gi.TransformerConfig(d_model=8, n_heads=2, d_head=4, d_mlp=16, sequence=sequence, n_layers=n_layers)
+    config = gi.RunConfig(task=gi.TaskConfig(p=7), model=small, split=gi.SplitConfig(fraction=0.5), epochs=2)
+    results = {
+        result.claim.id: result for result in gi.claims.check(gi.train(config, tmp_path / "run", progress=False))
+    }
+    assert not any("\n" in result.why for result in results.values())
+    for id in ("loss.all", "ablation.skip_mlp.zero", "attention.fve.head0"):
+        assert results[id].ours is not None, id
+    needs = {
+        "attention.to_equals.head0": "=" in sequence,
+        "ablation.skip_attention.zero": n_layers == 1 and "=" in sequence,
+        "ablation.heads.zero": n_layers == 1,
+        "attention.linear_loss": n_layers == 1 and sequence == "a b =",
+        "attention.score.head0": n_layers == 1 and sequence == "a b =",
+    }
+    for id, is_available in needs.items():
+        assert (results[id].ours is not None) == is_available, id
+        assert is_available or "needs" in results[id].why
 
 
 def test_a_claim_of_an_ablation_is_the_loss_of_the_edited_mlp(tiny_mlp: gi.Run) -> None:

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 import grokinterp as gi
-from grokinterp.detection import first_alarm, naive_score, trials
-from grokinterp.detection.detectors import first_sustained
+from grokinterp.detection import alarms, first_alarm, naive_score, trials
+from grokinterp.detection.detectors import last_sustained
 from grokinterp.detection.record import Trial, resampled_median, wilson, winner
 
 
@@ -28,7 +28,7 @@ def curves(train: list[float], test: list[float]) -> xr.Dataset:
     return xr.Dataset({"loss": loss})
 
 
-def test_an_alarm_comes_at_the_second_checkpoint_in_a_row_after_memorisation() -> None:
+def test_an_alarm_comes_at_the_second_checkpoint_in_a_row_after_memorization() -> None:
     signal = over_epochs([9, 9, 9, 0, 9, 0, 9, 9, 9, 0])
     memory = over_epochs([False] * 2 + [True] * 8)
     assert first_alarm(signal, memory, threshold=5.0, rises=True) == 70
@@ -38,17 +38,23 @@ def test_an_alarm_comes_at_the_second_checkpoint_in_a_row_after_memorisation() -
 
 def test_there_may_be_no_alarm() -> None:
     always = over_epochs([True] * 10)
-    assert first_alarm(over_epochs([0, 9] * 5), always, threshold=5.0, rises=True) == math.inf
-    assert first_alarm(over_epochs([9] * 10), over_epochs([False] * 10), threshold=5.0, rises=True) == math.inf
+    assert math.isnan(first_alarm(over_epochs([0, 9] * 5), always, threshold=5.0, rises=True))
+    assert math.isnan(first_alarm(over_epochs([9] * 10), over_epochs([False] * 10), threshold=5.0, rises=True))
     # A value at the threshold is not beyond it.
-    assert first_alarm(over_epochs([5] * 10), always, threshold=5.0, rises=True) == math.inf
+    assert math.isnan(first_alarm(over_epochs([5] * 10), always, threshold=5.0, rises=True))
 
 
-def test_something_sustained_begins_where_it_first_holds() -> None:
+@pytest.mark.parametrize("threshold", [math.nan, math.inf, "5", True])
+def test_the_threshold_of_an_alarm_is_a_number(threshold: object, unchecked: None) -> None:
+    with pytest.raises(ValueError, match="threshold must be a finite number, got "):
+        first_alarm(over_epochs([9] * 10), over_epochs([True] * 10), threshold=threshold, rises=True)
+
+
+def test_something_sustained_is_known_at_its_last_entry() -> None:
     holds = np.array([True, True, False, True, True, True])
-    assert first_sustained(np.arange(6), holds, 3) == 3
-    assert first_sustained(np.arange(6), holds, 4) == math.inf
-    assert first_sustained(np.arange(2), holds[:2], 3) == math.inf
+    assert last_sustained(np.arange(6), holds, 3) == 5
+    assert math.isnan(last_sustained(np.arange(6), holds, 4))
+    assert math.isnan(last_sustained(np.arange(2), holds[:2], 3))
 
 
 def test_the_naive_score_is_its_formula() -> None:
@@ -118,16 +124,24 @@ def test_early_detection_says_when_and_how_far_to_trust_it() -> None:
     trial = trials()[found.attrs["detector"]]
     assert found.threshold.item() == trial.threshold
     assert found.detection_rate.values.tolist() == list(trial.detection_rate)
-    assert found.memorised_epoch.item() == 300  # the first checkpoint after epoch 140
-    # It groks at 10,660; the alarm is at a checkpoint before.
+    assert found.memorized_epoch.item() == 300  # the first checkpoint after epoch 140
+    assert found.memorized_epoch.attrs["long_name"] == "first after train accuracy ≥ 0.99 for 3 entries in a row"
+    # Its test accuracy passes one half at 10,660; the alarm is at a checkpoint before.
     assert 300 < found.alarm_epoch.item() < 10_660
 
 
-def test_the_alarm_of_a_run_that_never_memorised_is_nan(tmp_path) -> None:
+def test_the_alarm_of_a_run_that_never_memorized_is_nan(tmp_path) -> None:
     config = gi.RunConfig(task=gi.TaskConfig(p=7), model=gi.TransformerConfig(d_model=8, d_mlp=16), epochs=3)
     found = gi.early_detection(gi.train(config, tmp_path, progress=False), "alignment", progress=False)
     assert np.isnan(found.alarm_epoch.item())
-    assert np.isnan(found.memorised_epoch.item())
+    assert np.isnan(found.memorized_epoch.item())
+
+
+def test_a_detector_without_a_record_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {name: trial for name, trial in trials().items() if name != "alignment"}
+    monkeypatch.setattr(alarms, "trials", lambda: known)
+    with pytest.raises(ValueError, match=r"^a detector with a record must be one of embedding Gini, .*got 'alignment'"):
+        gi.early_detection(gi.load_run("nanda2023"), "alignment", progress=False)
 
 
 def test_an_unknown_detector_is_refused() -> None:
@@ -135,7 +149,7 @@ def test_an_unknown_detector_is_refused() -> None:
         gi.detection.signals(gi.load_run("nanda2023"), ["gini"], progress=False)
 
 
-def test_weights_that_have_decayed_since_memorisation_are_told() -> None:
+def test_weights_that_have_decayed_since_memorization_are_told() -> None:
     run = gi.load_run("nanda2023")
     ds = gi.detection.signals(run, ["weight decay"], progress=False)
     total = gi.trajectory(run, [gi.progress.weight_norm], progress=False).weight_norm.sum("parameter")

@@ -203,10 +203,10 @@ def test_grokking_epochs_needs_grokked(ds):
         plots.grokking_epochs(ds.drop_vars("grokked"))
 
 
-def test_memorised_is_drawn_too_in_the_colour_of_train(ds):
-    ds["memorised"] = (ds.grokked.dims, np.full((3, 3), 150.0), {"long_name": "memorised"})
+def test_memorized_is_drawn_too_in_the_colour_of_train(ds):
+    ds["memorized"] = (ds.grokked.dims, np.full((3, 3), 150.0), {"long_name": "memorized"})
     fig = plots.grokking_epochs(ds)
-    assert [trace.name for trace in fig.data[:3]] == ["memorised, median", "memorised", "grokked, median"]
+    assert [trace.name for trace in fig.data[:3]] == ["memorized, median", "memorized", "grokked, median"]
     assert fig.data[1].marker.color == theme.SPLIT["train"]
     assert fig.layout.yaxis.ticktext[0] == "100"
 

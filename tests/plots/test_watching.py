@@ -92,7 +92,7 @@ def test_overview_has_four_panels_with_the_curves_of_the_metrics(ds, metrics):
     np.testing.assert_allclose(lines(fig, 4)["test"].y, ds.accuracy.sel(split="test"), rtol=1e-6)
     assert fig.layout.yaxis2.type == "log"
     (threshold,) = fig.layout.shapes
-    assert (threshold.y0, threshold.yref) == (0.95, "y4")
+    assert (threshold.y0, threshold.yref) == (0.99, "y4")
 
 
 def test_overview_takes_the_norm_of_a_trajectory_too(ds):
@@ -103,15 +103,15 @@ def test_overview_takes_the_norm_of_a_trajectory_too(ds):
 
 
 @pytest.mark.parametrize("log_x", [False, True])
-def test_overview_marks_when_the_run_memorised_and_grokked(ds, log_x):
-    times = xr.Dataset({"memorised": 10.0, "grokked": 20.0}, attrs={"grokked_at": 0.9})
+def test_overview_marks_when_the_run_memorized_and_grokked(ds, log_x):
+    times = xr.Dataset({"memorized": 10.0, "grokked": 20.0}, attrs={"memorized_at": 0.8, "grokked_at": 0.9})
     fig = plots.overview(ds, times=times, log_x=log_x)
-    threshold, memorised, grokked = fig.layout.shapes
+    threshold, memorized, grokked = fig.layout.shapes
     assert threshold.y0 == 0.9
-    assert (memorised.x0, memorised.xref, grokked.x0, grokked.xref) == (10, "x", 20, "x4")
+    assert (memorized.x0, memorized.xref, grokked.x0, grokked.xref) == (10, "x", 20, "x4")
     notes = {note.text: note for note in fig.layout.annotations}
-    assert notes["memorised, epoch 10"].x == (1 if log_x else 10)
-    assert notes["grokked, epoch 20"].xanchor == "right"
+    assert notes["memorized (≥ 0.8), epoch 10"].x == (1 if log_x else 10)
+    assert notes["grokked (≥ 0.9), epoch 20"].xanchor == "right"
     assert fig.layout.xaxis.type == ("log" if log_x else None)
     assert list(fig.layout.xaxis.range) == pytest.approx([1, np.log10(20)] if log_x else [0, 20])
     never = plots.overview(ds, times=times.assign(grokked=np.nan), log_x=log_x)

@@ -24,7 +24,7 @@ def text(results: list[gi.claims.Result]) -> str:
 
 
 @pytest.fixture(scope="module")
-def generalised(tmp_path_factory: pytest.TempPathFactory) -> gi.Run:
+def generalized(tmp_path_factory: pytest.TempPathFactory) -> gi.Run:
     """A run of another setting that has key frequencies: p = 11 with nearly all pairs, which it learns at once."""
     config = gi.RunConfig(
         task=gi.TaskConfig(p=11),
@@ -113,10 +113,10 @@ def test_findings_tell_the_seed_from_its_rounding() -> None:
     assert counts.published == "44, 93, 145, 87, 64"
 
 
-def test_a_run_of_another_setting_is_drawn_and_not_judged(generalised: gi.Run, tmp_path: Path) -> None:
+def test_a_run_of_another_setting_is_drawn_and_not_judged(generalized: gi.Run, tmp_path: Path) -> None:
     page = tmp_path / "other.html"
-    results = dossier.reproduce(generalised, page)
-    assert gi.claims.evidence(generalised).keys
+    results = dossier.reproduce(generalized, page)
+    assert gi.claims.evidence(generalized).keys
     assert {result.verdict for result in results} <= {"other setting", "not available", "not established"}
     text = page.read_text(encoding="utf-8").replace(get_plotlyjs(), "")
     assert (

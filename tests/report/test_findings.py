@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from grokinterp import phases
 from grokinterp.report import findings
+
+
+TRAIN, HALF, TEST = (
+    f"{split} accuracy ≥ {share} for 5 entries in a row"
+    for split, share in (("train", 0.99), ("test", 0.5), ("test", 0.99))
+)
 
 
 def metrics(train: float, test: float, *, last: int = 1000) -> xr.Dataset:
@@ -15,10 +22,10 @@ def metrics(train: float, test: float, *, last: int = 1000) -> xr.Dataset:
     return xr.Dataset({"loss": loss, "accuracy": accuracy})
 
 
-def events(memorised: float = np.nan, generalising: float = np.nan, grokked: float = np.nan) -> xr.Dataset:
-    names = ["memorised", "generalising", "grokked"]
-    epochs = xr.DataArray([memorised, generalising, grokked], dims="event", coords={"event": names})
-    return xr.Dataset({"event_epoch": epochs})
+def events(memorized: float = np.nan, generalizing: float = np.nan, grokked: float = np.nan) -> xr.Dataset:
+    names = ["memorized", "generalizing", "grokked"]
+    epochs = xr.DataArray([memorized, generalizing, grokked], dims="event", coords={"event": names})
+    return xr.Dataset({"event_epoch": epochs, "rule": ("event", [phases.rules()[name] for name in names])})
 
 
 def outcome(found: xr.Dataset, *, planned: int = 1000) -> str:
@@ -34,11 +41,11 @@ def test_final_losses_and_accuracies_are_told():
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (events(), "had not memorised its training pairs by epoch 1,000."),
-        (events(100), "at epoch 100 and has not grokked by epoch 1,000: it may later, or never."),
-        (events(100, 600), "more than half of the test pairs since epoch 600, and has not grokked yet."),
-        (events(100, 600, 900), "at epoch 100 and grokked at epoch 900, 800 epochs later."),
-        (events(300, 250, 300), "at epoch 300: it did not grok but learned."),
+        (events(), f"had not memorized its training pairs by epoch 1,000 ({TRAIN})."),
+        (events(100), f"epoch 100 ({TRAIN}) and has not grokked by epoch 1,000 ({TEST}): it may later, or never."),
+        (events(100, 600), f"generalizes since epoch 600 ({HALF}), and has not grokked by epoch 1,000 ({TEST})."),
+        (events(100, 600, 900), f"at epoch 100 ({TRAIN}) and grokked at epoch 900 ({TEST}), 800 epochs later."),
+        (events(300, 250, 300), f"at epoch 300 ({TEST}): it did not grok but learned."),
     ],
 )
 def test_grokking_is_told_as_it_went(found, said):
@@ -55,8 +62,9 @@ def test_phases_are_told_with_what_they_are():
     names = {"phase": ["memorization", "circuit formation", "cleanup"]}
     start = xr.DataArray([0.0, 1400.0, np.nan], dims="phase", coords=names)
     end = xr.DataArray([1400.0, np.nan, np.nan], dims="phase", coords=names)
-    said = findings.phases(xr.Dataset({"phase_start": start, "phase_end": end}))
-    assert said[0].startswith("Memorization lasts from epoch 0 to 1,400: the model fits")
+    rules = ("phase", ["minimum of the excluded loss", HALF, "settled"])
+    said = findings.phases(xr.Dataset({"phase_start": start, "phase_end": end, "phase_rule": rules}))
+    assert said[0].startswith("Memorization lasts from epoch 0 to 1,400 (minimum of the excluded loss): the model fits")
     assert said[1].startswith("Circuit formation began at epoch 1,400 and has not ended: ")
     assert said[2] == "Cleanup has not been reached."
 

@@ -52,15 +52,15 @@ def long(tiny: RunConfig) -> RunConfig:
 
 @pytest.fixture
 def made_up() -> Callable[..., None]:
-    """Writes a finished run that memorised and grokked at given entries, one of which comes each 10 epochs."""
+    """Writes a finished run that memorized and grokked at given entries, one of which comes each 10 epochs."""
 
-    def write(path: Path, config: RunConfig, *, memorised: int, grokked: int, entries: int = 40) -> None:
+    def write(path: Path, config: RunConfig, *, memorized: int, grokked: int, entries: int = 40) -> None:
         layout = Layout(path)
         task = config.task.build()
         write_identity(layout.config, config, {})
         tensors.write_task(layout.task, task)
         for i in range(entries):
-            right = {"train": float(i >= memorised), "test": float(i >= grokked)}
+            right = {"train": float(i >= memorized), "test": float(i >= grokked)}
             metrics.append_metrics(
                 layout.metrics,
                 {

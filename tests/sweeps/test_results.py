@@ -29,7 +29,7 @@ def root(tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]) -> Path:
     for path, config in assign(tmp_path, configs).items():
         grokked = GROKKED[config.optim.weight_decay, config.seed]
         if grokked is not None:
-            made_up(path, config, memorised=4, grokked=grokked)
+            made_up(path, config, memorized=4, grokked=grokked)
     return tmp_path
 
 
@@ -45,7 +45,7 @@ def test_every_number_lies_at_its_axes_and_seed(root: Path) -> None:
         np.testing.assert_equal(here.grokked_epoch.item(), expected)
         np.testing.assert_equal(here.delay.item(), expected - 40.0)
         np.testing.assert_equal(here.is_grokked.item(), np.nan if grokked is None else float(grokked != 99))
-        np.testing.assert_equal(here.memorised_epoch.item(), np.nan if grokked is None else 40.0)
+        np.testing.assert_equal(here.memorized_epoch.item(), np.nan if grokked is None else 40.0)
         np.testing.assert_equal(here.last_epoch.item(), np.nan if grokked is None else 390.0)
         np.testing.assert_equal(here.squared_weight_norm.item(), np.nan if grokked is None else 61.0)
         np.testing.assert_equal(here.seconds.item(), np.nan if grokked is None else 19.5)
@@ -66,24 +66,32 @@ def test_the_rules_are_those_of_the_caller(root: Path) -> None:
     ds = gi.collect(root, sustained=30, grokked=0.5)
     # Seed 0 grokked at entry 12 of 40, so 28 of them are left.
     np.testing.assert_equal(ds.grokked_epoch.sel(weight_decay=3.0).values, [np.nan, 100.0])
-    assert ds.grokked_epoch.attrs["rule"] == "test accuracy reaches 0.5 and stays there for 30 entries"
-    assert ds.memorised_epoch.attrs["rule"] == "train accuracy reaches 0.99 and stays there for 30 entries"
+    for name in ("grokked_epoch", "is_grokked", "is_censored", "time"):
+        assert ds[name].attrs["rule"] == "test accuracy ≥ 0.5 for 30 entries in a row"
+    assert ds.memorized_epoch.attrs["rule"] == "train accuracy ≥ 0.99 for 30 entries in a row"
 
 
-@pytest.mark.parametrize("rules", [{}, {"memorised": 0.7, "grokked": 0.6, "sustained": 4}])
+@pytest.mark.parametrize("name", ["memorized", "grokked"])
+@pytest.mark.parametrize("threshold", [95, -1, float("nan"), "0.9", True])
+def test_a_threshold_is_a_fraction(root: Path, name: str, threshold: object, unchecked: None) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be a number from 0 to 1, got "):
+        gi.collect(root, **{name: threshold})
+
+
+@pytest.mark.parametrize("rules", [{}, {"memorized": 0.7, "grokked": 0.6, "sustained": 4}])
 def test_times_are_those_of_each_run_by_the_same_defaults(
     tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None], rules: dict
 ) -> None:
     for seed in range(2):
-        made_up(tmp_path / f"{seed}", replace(tiny, seed=seed), memorised=2, grokked=9, entries=20)
-    # Between .95 and .99 a run has grokked; the other has too, at its end, and nobody knows whether that lasts.
-    _set_test_accuracy(tmp_path / "0", [0.0] * 9 + [0.65] * 3 + [0.97] * 8)
-    _set_test_accuracy(tmp_path / "1", [0.0] * 16 + [0.97] * 4)
+        made_up(tmp_path / f"{seed}", replace(tiny, seed=seed), memorized=2, grokked=9, entries=20)
+    # One run has grokked; the other has too, at its end, and nobody knows whether that lasts.
+    _set_test_accuracy(tmp_path / "0", [0.0] * 9 + [0.65] * 3 + [0.995] * 8)
+    _set_test_accuracy(tmp_path / "1", [0.0] * 16 + [0.995] * 4)
     ds = gi.collect([tmp_path / "0", tmp_path / "1"], **rules)
     for seed in range(2):
         times = gi.phases.grokking_times(load_run(tmp_path / f"{seed}").metrics, **rules)
         here = ds.sel(seed=seed)
-        for ours, theirs in [("memorised_epoch", "memorised"), ("grokked_epoch", "grokked")]:
+        for ours, theirs in [("memorized_epoch", "memorized"), ("grokked_epoch", "grokked")]:
             np.testing.assert_equal(here[ours].item(), times[theirs].item())
         for name in ("delay", "ratio", "time", "is_censored"):
             np.testing.assert_equal(here[name].item(), float(times[name].item()))
@@ -104,6 +112,7 @@ def test_times_go_into_a_curve_of_survival(root: Path) -> None:
     ds = gi.collect(root)
     found = gi.survival.kaplan_meier(ds.time, ds.is_censored, groups="weight_decay")
     assert found.group.values.tolist() == [0.3, 1.0, 3.0]
+    assert found.survival.attrs["rule"] == "test accuracy ≥ 0.99 for 5 entries in a row"
     # The run that is not there counts nowhere; that which has not grokked is watched up to its horizon.
     assert found.runs.values.tolist() == [1, 2, 2]
     assert found.censored.values.tolist() == [1, 0, 0]
@@ -113,10 +122,10 @@ def test_times_go_into_a_curve_of_survival(root: Path) -> None:
 def test_a_run_too_short_to_tell_is_watched_for_no_time(
     tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]
 ) -> None:
-    made_up(tmp_path / "a", tiny, memorised=0, grokked=0, entries=4)
+    made_up(tmp_path / "a", tiny, memorized=0, grokked=0, entries=4)
     ds = gi.collect([tmp_path / "a"])
     assert (ds.is_grokked.item(), ds.is_censored.item(), ds.last_epoch.item()) == (0.0, 1.0, 30.0)
-    assert ds[["time", "grokked_epoch", "memorised_epoch", "delay", "ratio"]].to_array().isnull().all()
+    assert ds[["time", "grokked_epoch", "memorized_epoch", "delay", "ratio"]].to_array().isnull().all()
 
 
 def test_everything_has_its_units_and_name(root: Path) -> None:
@@ -158,7 +167,7 @@ def test_axes_of_words_keep_their_order_and_bring_what_changes_with_them(
         *gi.grid(tiny, {"optim.name": ["AdamW"], "optim.lr": [0.001], "optim.batch_size": [8, None]}),
     ]
     for i, config in enumerate(configs):
-        made_up(tmp_path / f"{i}", config, memorised=1, grokked=10 + i)
+        made_up(tmp_path / f"{i}", config, memorized=1, grokked=10 + i)
     ds = gi.collect(tmp_path / f"{i}" for i in range(4))
     assert ds.grokked_epoch.dims == ("optim_name", "batch_size", "seed")
     assert ds.optim_name.values.tolist() == ["SGD", "AdamW"]
@@ -187,7 +196,7 @@ def test_what_sweep_gave_is_collected_and_not_its_neighbours(tiny: RunConfig, tm
 
 def test_two_runs_of_one_config_are_refused(tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]) -> None:
     for name in "ab":
-        made_up(tmp_path / name, tiny, memorised=1, grokked=2)
+        made_up(tmp_path / name, tiny, memorized=1, grokked=2)
     with pytest.raises(ValueError, match=r"a and .*b have one config; collect one of them"):
         gi.collect([tmp_path / "a", tmp_path / "b"])
 

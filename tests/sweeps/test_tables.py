@@ -17,8 +17,8 @@ def summary(tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]) -> di
     """Of a run that grokked, one that did not, one that failed and one that is not there."""
     configs = gi.grid(tiny, {"optim.batch_size": [None, 8], "seed": [0, 1]})
     paths = [*assign(tmp_path, configs)]
-    made_up(paths[0], configs[0], memorised=4, grokked=10)
-    made_up(paths[1], configs[1], memorised=4, grokked=99)
+    made_up(paths[0], configs[0], memorized=4, grokked=10)
+    made_up(paths[1], configs[1], memorized=4, grokked=99)
     path = write_summary(tmp_path, {paths[2]: 'no space, "left"'})
     assert path == tmp_path / "summary.json"
     return json.loads(path.read_text())
@@ -27,7 +27,7 @@ def summary(tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]) -> di
 def test_the_summary_has_a_record_for_each_run(summary: dict) -> None:
     assert summary["counts"] == {"finished": 2, "failed": 1, "unfinished": 1}
     assert summary["axes"] == ["optim.batch_size", "seed"]
-    assert summary["rules"]["grokked_epoch"] == "test accuracy reaches 0.95 and stays there for 5 entries"
+    assert summary["rules"]["grokked_epoch"] == "test accuracy ≥ 0.99 for 5 entries in a row"
     first, second, third, fourth = summary["runs"]
     assert first == {
         "run": "optim.batch_size=none,seed=0",
@@ -37,7 +37,7 @@ def test_the_summary_has_a_record_for_each_run(summary: dict) -> None:
         "test_loss": 2.039,
         "train_accuracy": 1.0,
         "test_accuracy": 1.0,
-        "memorised_epoch": 40,
+        "memorized_epoch": 40,
         "grokked_epoch": 100,
         "delay": 60,
         "ratio": 2.5,
@@ -67,19 +67,21 @@ def test_the_csv_has_the_same_numbers(summary: dict, tmp_path: Path) -> None:
 
 def test_an_infinite_ratio_has_no_number(tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]) -> None:
     (path,) = assign(tmp_path, [tiny])
-    made_up(path, tiny, memorised=0, grokked=10)
+    made_up(path, tiny, memorized=0, grokked=10)
     assert gi.collect(tmp_path).ratio.item() == float("inf")
     (record,) = json.loads(write_summary(tmp_path).read_text())["runs"]
-    assert (record["memorised_epoch"], record["delay"], record["ratio"]) == (0, 100, None)
+    assert (record["memorized_epoch"], record["delay"], record["ratio"]) == (0, 100, None)
 
 
 def test_the_table_for_people(summary: dict) -> None:
     assert in_words(summary).splitlines() == [
-        "batch_size  seed   test loss  test accuracy  memorised  grokked  delay  seconds",
+        "batch_size  seed   test loss  test accuracy  memorized  grokked  delay  seconds",
         "      none     0        2.04              1         40      100     60     19.5",
         "      none     1        3.04              0         40        -      -     19.5",
         "         8     0      failed",
         "         8     1  unfinished",
+        "memorized: train accuracy ≥ 0.99 for 5 entries in a row",
+        "grokked: test accuracy ≥ 0.99 for 5 entries in a row",
     ]
 
 
@@ -89,7 +91,7 @@ def test_an_earlier_failure_stays_until_its_run_is_finished_or_tried_again(
     configs = gi.grid(tiny, {"seed": range(4)})
     paths = [*assign(tmp_path, configs)]
     write_summary(tmp_path, dict.fromkeys(paths, "no space"), tried=paths)
-    made_up(paths[0], configs[0], memorised=4, grokked=10)
+    made_up(paths[0], configs[0], memorized=4, grokked=10)
     # Another sweep on this root: of run 1, which fails otherwise, and of run 2, which is stopped before it is begun.
     write_summary(tmp_path, {paths[1]: "no memory"}, tried=paths[1:3])
     summary = json.loads((tmp_path / "summary.json").read_text())

@@ -23,7 +23,7 @@ def test_a_plateau_of_zero_losses_in_float32_is_warned_of() -> None:
     [
         (ZEROS, PLATEAU, "float64"),
         ([0.4, *ZEROS[1:]], PLATEAU, "float32"),
-        (ZEROS, [0.96] * 5, "float32"),
+        (ZEROS, [0.99] * 5, "float32"),
         (ZEROS, [0.1, 0.2, 0.3, 0.4, 0.5], "float32"),
         (ZEROS[1:], PLATEAU[1:], "float32"),
     ],
