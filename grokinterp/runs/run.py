@@ -94,7 +94,8 @@ class Run(Shown):
     @property
     def is_finished(self) -> bool:
         """Whether it reached the last epoch of its config, and has the checkpoint of that epoch."""
-        return self.layout.is_finished(self.config.epochs)
+        # Asked of runs that were never begun, too, which have no config.
+        return self.layout.finished.exists() and self.layout.is_finished(self.config.epochs)
 
     @property
     def state(self) -> str:

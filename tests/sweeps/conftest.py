@@ -57,6 +57,7 @@ def made_up() -> Callable[..., None]:
     def write(path: Path, config: RunConfig, *, memorized: int, grokked: int, entries: int = 40) -> None:
         layout = Layout(path)
         task = config.task.build()
+        layout.checkpoints.mkdir(parents=True)
         write_identity(layout.config, config, {})
         tensors.write_task(layout.task, task)
         for i in range(entries):
@@ -72,7 +73,6 @@ def made_up() -> Callable[..., None]:
                     "seconds": 0.5 * i,
                 },
             )
-        layout.checkpoints.mkdir()
         layout.checkpoint(config.epochs).touch()
         layout.finished.touch()
 

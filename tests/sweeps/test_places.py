@@ -59,6 +59,8 @@ def test_another_base_config_gets_other_directories(tiny: RunConfig, tmp_path: P
 
 
 def test_a_run_that_was_there_before_the_sweep_is_part_of_it(tiny: RunConfig, tmp_path: Path) -> None:
+    for name in ("my_run", "another"):
+        (tmp_path / name).mkdir()
     write_identity(tmp_path / "my_run" / "config.json", replace(tiny, seed=1), {})
     assert names(assign(tmp_path, gi.grid(tiny, {"seed": [0, 1]}))) == ["seed=0", "my_run"]
     # Also when the sweep has been begun.
@@ -68,6 +70,7 @@ def test_a_run_that_was_there_before_the_sweep_is_part_of_it(tiny: RunConfig, tm
 
 def test_a_directory_is_found_without_the_list(tiny: RunConfig, tmp_path: Path) -> None:
     (path,) = assign(tmp_path, [replace(tiny, seed=3)])
+    path.mkdir()
     write_identity(path / "config.json", replace(tiny, seed=3), {})
     (tmp_path / "sweep.json").unlink()
     assert path in assign(tmp_path, gi.grid(tiny, {"optim.lr": [tiny.optim.lr, 0.1], "seed": [3]}))
