@@ -138,7 +138,7 @@ KINDS: dict[str, Kind] = {
     "factor": number(2.0, -1, 0),
     "least": number(0.5, -1),
     "growth": number(0.5, -1),
-    **dict.fromkeys(("memorised", "generalising", "grokked", "settled"), SHARE),
+    **dict.fromkeys(("memorized", "generalizing", "grokked", "settled"), SHARE),
     "split": choice("train"),
     "form": choice("3D"),
     "rule": choice("W_E"),
@@ -273,7 +273,7 @@ BASE: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     "claims.spread_of": lambda place: {"runs": {"a": place.run}, "claims": [], "epoch": 3},
     "detection.early_detection": lambda place: {"run": place.run, "progress": False},
     "detection.first_alarm": lambda _: {
-        "signal": PER_EPOCH, "has_memorised": PER_EPOCH > 0, "threshold": 0.5, "rises": True,
+        "signal": PER_EPOCH, "has_memorized": PER_EPOCH > 0, "threshold": 0.5, "rises": True,
     },
     "detection.naive_score": lambda _: {"metrics": METRICS},
     "detection.signals": lambda place: {"run": place.run, "names": ["weight decay"], "progress": False},
