@@ -129,7 +129,7 @@ def _check_entry(name: str, entry: str, tensor: Tensor, like: Shapes) -> None:
         raise ValueError(msg)
 
 
-def _schedules(states: object) -> dict[str, Any]:
+def _schedules(states: Any) -> dict[str, Any]:
     """The states of plateaus, as `Plateau.state` gives them."""
     try:
         for state in dict(states).values():
