@@ -24,8 +24,11 @@ def main() -> None:
     run = gi.train(config, args.out or Path("runs") / args.preset)
 
     # The keys of the last checkpoint, fixed for the whole run: measures over time ask for one set of them.
-    keys = gi.fourier.key_frequencies(run.snapshot())
+    last = run.snapshot()
+    keys = gi.fourier.key_frequencies(last)
     print("key frequencies:", keys)
+    # A run that has not grokked may have none; all frequencies take their place.
+    keys = keys or last.basis.blocks
     ds = gi.trajectory(
         run,
         [

@@ -29,13 +29,14 @@ from .config import Schedule as Schedule
 from .config import SplitConfig as SplitConfig
 from .config import TaskConfig as TaskConfig
 from .detection import early_detection as early_detection
+from .measures import Measure as Measure
+from .measures import measure as measure
 from .models.config import MLPConfig as MLPConfig
 from .models.config import TransformerConfig as TransformerConfig
 from .runs.foreign import load_model as load_model
 from .runs.layout import RunError as RunError
 from .runs.run import Run as Run
 from .runs.run import load_run as load_run
-from .snapshots import Measure as Measure
 from .snapshots import Snapshot as Snapshot
 from .snapshots import snapshot as snapshot
 from .sweeps import collect as collect

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from grokinterp import labels
 from grokinterp.basis import coefficients, power
-from grokinterp.snapshots import Snapshot, as_snapshot, kept, measure
+from grokinterp.measures import measure
+from grokinterp.snapshots import Snapshot, as_snapshot, kept
 
 
 # A share of less attention than this is no share: its logarithm would be that of rounding.

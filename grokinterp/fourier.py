@@ -11,7 +11,8 @@ from torch import Tensor
 from grokinterp import arguments, labels, neurons
 from grokinterp import logits as logits_
 from grokinterp.basis import Basis, coefficients, power, project
-from grokinterp.snapshots import Measure, Snapshot, as_snapshot, measure
+from grokinterp.measures import Measure, measure
+from grokinterp.snapshots import Snapshot, as_snapshot
 
 
 Rule = Literal["logits", "neurons", "W_E", "W_L"]

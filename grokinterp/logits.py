@@ -16,7 +16,8 @@ from torch import Tensor
 from grokinterp import arguments, labels
 from grokinterp.basis import coefficients as coefficients_in
 from grokinterp.basis import project, task_basis
-from grokinterp.snapshots import Measure, Snapshot, as_snapshot, kept, measure
+from grokinterp.measures import Measure, measure
+from grokinterp.snapshots import Snapshot, as_snapshot, kept
 
 
 Centering = Literal["class", "mean", "none"]

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from grokinterp import arguments, labels
 from grokinterp.basis import Basis, project, task_basis
-from grokinterp.snapshots import Measure, Snapshot, as_snapshot, kept, measure
+from grokinterp.measures import Measure, measure
+from grokinterp.snapshots import Snapshot, as_snapshot, kept
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

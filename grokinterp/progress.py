@@ -16,7 +16,8 @@ from grokinterp import arguments, labels
 from grokinterp.labels import SPLITS, Split
 from grokinterp.logits import project_products, wave_logits
 from grokinterp.losses import accuracy, cross_entropy_per_pair
-from grokinterp.snapshots import Measure, Snapshot, kept, measure
+from grokinterp.measures import Measure, measure
+from grokinterp.snapshots import Snapshot, kept
 
 
 Form = Literal["2D", "3D"]

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from grokinterp import arguments, labels
 from grokinterp.losses import cross_entropy_per_pair
-from grokinterp.snapshots import Measure, Snapshot
+from grokinterp.measures import Measure
+from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import OPERATIONS, Operation
 
 

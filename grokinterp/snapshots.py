@@ -1,21 +1,19 @@
 """A model at one epoch with its task and split, and what analyses read of it: computed once, then kept."""
 
-import json
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property, lru_cache, wraps
 from typing import Any, Final, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
 import torch
-import xarray as xr
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from grokinterp import arguments
 from grokinterp.basis import Basis, task_basis
-from grokinterp.labels import DIMENSIONS, SPLITS, Split, quantity
+from grokinterp.labels import SPLITS, Split
 from grokinterp.losses import accuracy
 from grokinterp.models import forward, lens
 from grokinterp.models.config import ModelConfig, Sequence, TransformerConfig
@@ -329,72 +327,6 @@ def warn_of_chance(snapshot: Snapshot, remedy: str) -> None:
             f"{', '.join(snapshot.assumed)}; if that is wrong, {remedy}."
         )
         warnings.warn(msg, stacklevel=3)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Measure:
-    """A quantity of one snapshot, with the name and the arguments that make it.
-
-    Attributes:
-        name: Of the quantity, and of the variable it gives.
-        compute: What gives it.
-        arguments: JSON values; recorded in the result's attributes and in caches.
-        renamed_from: The name that the quantity had at first, where `named` gave it another.
-
-    Raises:
-        ValueError: If the name is not an identifier, or is the name of a dimension, whose place it would take in a
-            Dataset.
-    """
-
-    name: str
-    compute: Callable[[Snapshot], object] = field(repr=False)
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    renamed_from: str | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.isidentifier() or self.name in DIMENSIONS:
-            msg = (
-                "the name of a measure must be a word of letters, digits and underscores that is not the name of a "
-                f"dimension such as epoch or split, got {arguments.shown(self.name)}."
-            )
-            raise ValueError(msg)
-
-    def __call__(self, model: object) -> xr.DataArray:
-        """The quantity of a snapshot, or of a TransformerLens model."""
-        result = quantity(self.compute(as_snapshot(model)), self.name).rename(self.name)
-        # Lists go in as JSON text: netCDF would give them back as arrays. And no name may be that of a method such as
-        # `keys`, for which numpy would take the array to be a dictionary.
-        attrs = {key: json.dumps(x) if isinstance(x, list) else x for key, x in self.arguments.items() if x is not None}
-        return result.assign_attrs(attrs)
-
-    def named(self, name: str) -> "Measure":
-        """The same quantity under another name, for a second one of its kind in a trajectory.
-
-        Raises:
-            ValueError: If the name is not an identifier, or is the name of a dimension.
-        """
-        return replace(self, name=name, renamed_from=self.renamed_from or self.name)
-
-
-def measure(name: str) -> Callable[[Callable[[Snapshot], object]], Measure]:
-    """Make a function of a snapshot a measure without arguments.
-
-    The function returns a DataArray, or a single number: Python's, or a tensor or array without dimensions.
-
-    Examples:
-        >>> @measure("n_pairs")
-        ... def n_pairs(snapshot):
-        ...     return snapshot.task.table.numel()
-        >>> n_pairs.name
-        'n_pairs'
-    """
-
-    def make(compute: Callable[[Snapshot], object]) -> Measure:
-        made = Measure(name=name, compute=compute)
-        object.__setattr__(made, "__doc__", compute.__doc__)
-        return made
-
-    return make
 
 
 def kept(function: Callable[[Snapshot], R]) -> Callable[[Snapshot], R]:

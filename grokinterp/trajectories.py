@@ -9,11 +9,10 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from grokinterp import arguments
-from grokinterp.measures import AnyMeasure, as_measures
+from grokinterp.measures import AnyMeasure, Measure, as_measures
 from grokinterp.runs.kept import KeptMeasure, digest_of
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import AnyRun, Run, load_run
-from grokinterp.snapshots import Measure
 
 
 # Seconds of work that a killed trajectory can lose.

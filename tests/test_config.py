@@ -330,7 +330,7 @@ def test_several_operations_can_be_named_in_a_config():
     assert torch.equal(config.build().table, several(("division", "addition", "multiplication"), 7).table)
     with pytest.raises(ValueError, match=r"a custom task is whole as it is handed over, got also=\('addition',\)"):
         TaskConfig(operation="custom", also=("addition",))
-    with pytest.raises(ValueError, match="several operations are two or more different ones of"):
+    with pytest.raises(ValueError, match="names must be two or more different operations of"):
         TaskConfig(operation="addition", also=("addition",)).build()
 
 

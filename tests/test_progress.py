@@ -246,7 +246,7 @@ def test_a_planted_model_has_all_its_answers_in_its_keys(planted: gi.Snapshot) -
 
 @pytest.mark.usefixtures("unchecked")
 def test_an_unknown_form_is_refused(planted: gi.Snapshot) -> None:
-    with pytest.raises(ValueError, match="form must be 2D or 3D, got '4D'"):
+    with pytest.raises(ValueError, match="form must be one of 2D, 3D, got '4D'"):
         progress.excluded_loss(KEYS, form="4D")(planted)
 
 

@@ -181,8 +181,12 @@ OF_FUNCTION |= {
 OF_FUNCTION["logits.project_products.blocks"] = OF_FUNCTION["basis.project.blocks"]
 # What an error calls a parameter, where that is not its name.
 CALLED = {"blocks": "keys", "tasks.operation.name": "operation"}
-# Checked by torch, in the middle of a training step.
-NOT_READ = {"losses.cross_entropy.label_smoothing"}
+# Checked by torch, in the middle of a training step; and given by functions that have read them.
+NOT_READ = {
+    "losses.cross_entropy.label_smoothing",
+    "phases.first_sustained.epochs",
+    "phases.first_sustained.sustained",
+}
 # Valid calls that take long or cannot be compared, and read their arguments as others do.
 NOT_COMPARED = {
     *("report.write", "report.summary", "training.many.train_many", "snapshots.Run.fork", "detection.early_detection"),
@@ -335,7 +339,7 @@ BASE: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     },
     **{f"snapshots.Run.{name}": lambda place: {"self": place.run} for name in ("model", "params", "snapshot")},
     "snapshots.Snapshot.mask": lambda _: {"self": SNAPSHOT, "split": "train"},
-    "snapshots.snapshot": lambda place: {"model": live_model()},
+    "snapshots.snapshot": lambda place: {"model": live_model(), "task": gi.tasks.operation("addition", 7)},
     "survival.kaplan_meier": lambda _: {
         "times": xr.DataArray([1.0, 2.0], dims="p"), "is_censored": xr.DataArray([False, True], dims="p"),
     },
@@ -477,4 +481,4 @@ def test_a_measure_has_a_name_that_a_dataset_can_have(name):
     with pytest.raises(ValueError, match=message):
         gi.Measure(name=name, compute=gi.progress.losses.compute)
     with pytest.raises(ValueError, match=message):
-        gi.snapshots.measure(name)(gi.progress.losses.compute)
+        gi.measure(name)(gi.progress.losses.compute)

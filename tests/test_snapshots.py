@@ -10,10 +10,11 @@ import grokinterp as gi
 from grokinterp import labels
 from grokinterp.basis import fourier_basis
 from grokinterp.fourier import key_frequencies
+from grokinterp.measures import Measure
 from grokinterp.models import forward, lens
 from grokinterp.models.config import MLPConfig, TransformerConfig
 from grokinterp.models.init import initial_params
-from grokinterp.snapshots import Measure, Snapshot, as_snapshot, snapshot
+from grokinterp.snapshots import Snapshot, as_snapshot, snapshot
 from grokinterp.tasks import all_pairs, from_table, operation, uniform_split
 from grokinterp.testing import planted_snapshot
 

@@ -5,7 +5,8 @@ import xarray as xr
 
 from grokinterp import attention, fourier, labels, logits, neurons, progress
 from grokinterp.claims.subjects import Evidence, NotAvailableError
-from grokinterp.snapshots import Measure, Snapshot
+from grokinterp.measures import Measure
+from grokinterp.snapshots import Snapshot
 
 
 # A singular value below this part of the largest does not count for the rank of W_L.

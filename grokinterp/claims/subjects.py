@@ -9,10 +9,11 @@ from typing import Any, get_args
 import xarray as xr
 
 from grokinterp import arguments, fourier, logits, presets, progress
+from grokinterp.measures import Measure
 from grokinterp.models import lens
 from grokinterp.models.config import Sequence, TransformerConfig
 from grokinterp.runs.run import Run, load_run
-from grokinterp.snapshots import Measure, Snapshot, as_snapshot, kept
+from grokinterp.snapshots import Snapshot, as_snapshot, kept
 from grokinterp.trajectories import known_epochs, trajectory
 
 

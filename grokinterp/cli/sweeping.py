@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, NoReturn
 import tyro
 
 from grokinterp import presets
+from grokinterp.arguments import integer
 from grokinterp.cli.parsing import parse, unknown_flag, unknown_word
 from grokinterp.config import RunConfig, to_dict
 from grokinterp.runs.identity import flat
@@ -48,6 +49,8 @@ class Sweep:
         """
         from grokinterp import sweeps
 
+        if self.workers is not None:
+            integer(self.workers, "--workers", minimum=1)
         if self.workers is not None and self.scheduler is not None:
             msg = "--workers are processes of this machine, --scheduler has its own workers; leave one of them out."
             raise ValueError(msg)

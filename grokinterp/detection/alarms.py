@@ -66,7 +66,7 @@ def early_detection(run: AnyRun, detector: str | None = None, *, progress: bool 
     """
     # A detector with neither a threshold nor a record can raise no alarm.
     known = [name for name in DETECTORS if name in trials()]
-    name = arguments.one_of(winner() if detector is None else detector, known, "a detector with a record")
+    name = arguments.one_of(winner() if detector is None else detector, known, "detector")
     ds = signals(run, [name], progress=progress)
     trial, rises = trials()[name], DETECTORS[name].rises
     alarm_epoch = first_alarm(ds[name], ds.has_memorized, threshold=trial.threshold, rises=rises)

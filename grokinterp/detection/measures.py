@@ -18,7 +18,8 @@ from grokinterp import labels
 from grokinterp.fourier import frequency_norms, gini_coefficient
 from grokinterp.logits import product_shares, project_products
 from grokinterp.losses import cross_entropy
-from grokinterp.snapshots import Snapshot, kept, measure
+from grokinterp.measures import measure
+from grokinterp.snapshots import Snapshot, kept
 from grokinterp.tasks import operation
 
 

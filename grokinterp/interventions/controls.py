@@ -10,7 +10,8 @@ from grokinterp.interventions.intervention import Intervention, Side
 from grokinterp.interventions.measures import kept_if_described
 from grokinterp.labels import SPLITS, Split
 from grokinterp.losses import cross_entropy
-from grokinterp.snapshots import Measure, Snapshot
+from grokinterp.measures import Measure
+from grokinterp.snapshots import Snapshot
 
 
 STATISTICS: Final = ("loss", "null_mean", "null_low", "null_high", "p", "draws")

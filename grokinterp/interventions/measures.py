@@ -13,7 +13,8 @@ from grokinterp.interventions.frequencies import At, frequency
 from grokinterp.interventions.intervention import Intervention
 from grokinterp.interventions.names import call
 from grokinterp.interventions.operations import ablate
-from grokinterp.snapshots import Measure, Snapshot
+from grokinterp.measures import Measure
+from grokinterp.snapshots import Snapshot
 
 
 Operation = Callable[[Component], Intervention]

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from grokinterp import attention, progress
+from grokinterp.measures import Measure
 from grokinterp.monitors import activations as activations
 from grokinterp.monitors import collapse as collapse
 from grokinterp.monitors import gradients as gradients
@@ -27,7 +28,6 @@ from grokinterp.monitors.weights import matrix as matrix
 from grokinterp.monitors.weights import spectral_entropy as spectral_entropy
 from grokinterp.monitors.weights import stable_rank as stable_rank
 from grokinterp.monitors.weights import weight_sparsity as weight_sparsity
-from grokinterp.snapshots import Measure
 
 
 _ALL: Final = (

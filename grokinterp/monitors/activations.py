@@ -6,8 +6,9 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from grokinterp import labels
+from grokinterp.measures import measure
 from grokinterp.models import forward
-from grokinterp.snapshots import Snapshot, kept, measure
+from grokinterp.snapshots import Snapshot, kept
 from grokinterp.tasks import all_pairs
 
 

@@ -6,8 +6,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from grokinterp import labels, losses
+from grokinterp.measures import measure
 from grokinterp.monitors.gradients import train_logits
-from grokinterp.snapshots import Snapshot, kept, measure
+from grokinterp.snapshots import Snapshot, kept
 
 
 @measure("softmax_collapse")

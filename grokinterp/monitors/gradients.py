@@ -11,11 +11,12 @@ from torch import Tensor
 
 from grokinterp import labels
 from grokinterp.losses import cross_entropy
+from grokinterp.measures import measure
 from grokinterp.models import forward
 from grokinterp.models.config import TransformerConfig
 from grokinterp.models.factored import factored_logits
 from grokinterp.models.init import Params
-from grokinterp.snapshots import Snapshot, kept, measure
+from grokinterp.snapshots import Snapshot, kept
 from grokinterp.tasks import all_pairs
 
 

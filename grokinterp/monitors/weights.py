@@ -8,7 +8,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from grokinterp import arguments, labels
-from grokinterp.snapshots import Measure, Snapshot, kept, measure
+from grokinterp.measures import Measure, measure
+from grokinterp.snapshots import Snapshot, kept
 
 
 # Axes of a weight by the last part of its name.

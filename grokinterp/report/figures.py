@@ -8,10 +8,10 @@ import xarray as xr
 
 from grokinterp import attention, claims, fourier, interventions, logits, neurons, phases, plots
 from grokinterp.claims import Evidence
+from grokinterp.measures import Measure
 from grokinterp.models.config import TransformerConfig
 from grokinterp.report.gather import circle_keys
 from grokinterp.report.page import draw_picture
-from grokinterp.snapshots import Measure
 
 
 @dataclass(frozen=True, kw_only=True)

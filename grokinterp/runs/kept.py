@@ -15,10 +15,10 @@ from filelock import FileLock, Timeout
 
 from grokinterp.config import RunConfig, from_dict, to_dict
 from grokinterp.labels import DIMENSIONS
-from grokinterp.measures import AnyMeasure
+from grokinterp.measures import AnyMeasure, Measure
 from grokinterp.runs.layout import RunError, write_atomically
 from grokinterp.runs.run import Run, is_bundled
-from grokinterp.snapshots import Measure, Snapshot
+from grokinterp.snapshots import Snapshot
 
 
 # Raised with every change that the changelog marks **numbers**: what was kept before is not used any more.

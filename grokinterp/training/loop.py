@@ -9,12 +9,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from grokinterp.config import RunConfig, as_run_config, check_device
+from grokinterp.measures import Measure
 from grokinterp.models.init import Params
 from grokinterp.runs.kept import KeptMeasure, digest, is_cacheable
 from grokinterp.runs.layout import Layout
 from grokinterp.runs.opening import Start, claim, look, only_trainer
 from grokinterp.runs.run import Run, load_run
-from grokinterp.snapshots import Measure, Snapshot
+from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import Task
 from grokinterp.training.beginning import Order, task_of, training_set_of
 from grokinterp.training.memory import keep_freed_memory

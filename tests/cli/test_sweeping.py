@@ -36,7 +36,8 @@ def test_any_field_may_have_several_values(tmp_path: Path, capsys: pytest.Captur
     said = capsys.readouterr()
     lines = said.out.splitlines()
     assert lines[0].split()[:2] == ["weight_decay", "seed"]
-    assert len(lines) == 6
+    assert lines[5].startswith("memorized: train accuracy")
+    assert len(lines) == 8
     assert lines[-1] == str(tmp_path / "summary.json")
     assert said.err == ""
 
@@ -92,7 +93,7 @@ def test_a_failed_run_is_named_and_the_exit_code_says_so(tmp_path: Path, capsys:
         (["quick", "--out", "x", "--eposch"], "there is no flag --eposch; did you mean --epochs?"),
         (["quick", "--out", "x", "--seed", "4..0"], "a range must go upwards"),
         (["quick", "--out", "x", "--workers", "two"], "two"),
-        (["quick", "--out", "x", "--workers", "0"], "workers must be at least 1, got 0"),
+        (["quick", "--out", "x", "--workers", "0"], "--workers must be an integer of at least 1, got 0"),
         (["quick", "3", "--out", "x"], "3"),
         (["quick", "--out", "x", "--workers", "2", "--scheduler", "tcp://a:1"], "leave one of them out"),
     ],

@@ -236,7 +236,7 @@ def test_a_folder_that_is_held_too_long_is_named(run: gi.Run, monkeypatch: pytes
 
 
 def test_a_cache_that_cannot_be_written_is_named(run: gi.Run) -> None:
-    _file(run).mkdir(parents=True)
+    run.layout.analysis.write_text("a file where the folder should be")
     with pytest.raises(gi.RunError, match=r"analysis could not be written: .*; mend that, then try again"):
         _losses(run, 0)
 

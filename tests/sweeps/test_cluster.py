@@ -106,7 +106,7 @@ def test_a_scheduler_that_is_gone_ends_the_sweep_and_loses_nothing(
     monkeypatch.setattr(running, "train_one", gated_train_one)
     configs = gi.grid(long, {"seed": range(4)})
     root = tmp_path / "sweep"
-    gone = rf"the dask scheduler at {re.escape(scheduler[1])} is gone; 1 of 4 runs are finished, and nothing is lost"
+    gone = rf"the dask scheduler at {re.escape(scheduler[1])} is gone; 1 of 4 runs are finished\. Sweep"
     with dask_executor(scheduler[1]) as executor, ThreadPoolExecutor(1) as other:
         result = other.submit(sweep, configs, root, executor, progress=False)
         wait_for("the run that passes the gate", lambda: [*root.glob("*/FINISHED")])

@@ -118,8 +118,8 @@ def test_a_broken_summary_is_written_anew(tiny: RunConfig, tmp_path: Path, text:
 
 def test_an_earlier_error_that_is_no_text_is_written_as_text(tiny: RunConfig, tmp_path: Path) -> None:
     assign(tmp_path, [tiny])
-    (tmp_path / "summary.json").write_text('{"runs": [{"run": "seed=0", "status": "failed", "error": NaN}]}')
-    assert json.loads(write_summary(tmp_path).read_text())["runs"][0]["error"] == "nan"
+    (tmp_path / "summary.json").write_text('{"runs": [{"run": "seed=0", "status": "failed", "error": 5}]}')
+    assert json.loads(write_summary(tmp_path).read_text())["runs"][0]["error"] == "5"
 
 
 def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:

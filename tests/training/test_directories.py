@@ -153,7 +153,7 @@ def test_the_stored_split_is_trained_on_and_not_one_drawn_anew(tiny: RunConfig, 
     ("device", "message"),
     [
         ("cuda:99", "device 'cuda:99' was asked for, but torch finds .* use device='cpu'"),
-        ("meta", "device 'meta' was asked for, but torch finds 0"),
+        ("meta", "device must be cpu, cuda, cuda:N or mps, got 'meta'"),
         ("gpu", "device must be cpu, cuda, cuda:N or mps, got 'gpu'"),
         ("", "device must be cpu, cuda, cuda:N or mps, got ''"),
     ],
