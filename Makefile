@@ -4,6 +4,8 @@ VENV4 := .venv-tl4
 PYTHON ?= python3
 PY := $(VENV)/bin/python
 RUN := runs/quick
+# One test process per core, each with one thread: they would wait for each other's otherwise.
+PYTEST := -m pytest -q -n logical --dist worksteal
 # What a model is read and written by; the rest does not depend on the version of TransformerLens.
 TESTS4 := tests/models tests/test_snapshots.py tests/test_fourier.py tests/test_logits.py tests/test_neurons.py \
 	tests/test_progress.py tests/test_attention.py tests/test_trajectories.py tests/runs/test_run.py tests/interventions \
@@ -30,10 +32,10 @@ types: $(VENV)/.installed-test
 	$(VENV)/bin/basedpyright --pythonpath $(PY) --level error
 
 pytest: $(VENV)/.installed-test
-	$(PY) -m pytest -q
+	OMP_NUM_THREADS=1 $(PY) $(PYTEST)
 
 test-transformer-lens-4: $(VENV4)/.installed
-	$(VENV4)/bin/python -m pytest -q $(TESTS4)
+	OMP_NUM_THREADS=1 $(VENV4)/bin/python $(PYTEST) $(TESTS4)
 
 bench: $(VENV)/.installed-test
 	$(PY) -m benchmarks.bench

@@ -276,7 +276,7 @@ def test_a_table_is_lists_arrays_or_tensors_of_integers(table):
 
 
 BAD_TABLES = [
-    torch.rand(2, 2),
+    torch.full((2, 2), 0.5),
     np.ones((2, 2)),
     [[0.0, 1.0]],
     torch.ones(2, 2, dtype=torch.bool),
