@@ -168,10 +168,12 @@ def test_a_file_of_weights_is_read_as_what_the_flags_say(tmp_path: Path, capsys:
         (["nanda2023", "--task", "addition"], "--task is for a file of weights, and nanda2023 is a run; leave it out"),
         (["nanda2023", "--act-fn", "gelu"], "--act-fn is for a file of weights"),
         (["CHECKPOINT", "--epoch", "3"], r"--epoch is for a run, and "),
-        (["CHECKPOINT", "--task", "sum"], "invalid choice 'sum' for argument '--task'"),
+        (["CHECKPOINT", "--task", "mul"], "got 'mul'; did you mean 'multiplication'?"),
     ],
 )
-def test_keys_refuses_flags_that_do_not_fit(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_refuses_flags_that_do_not_fit(
+    args: list[str], message: str, capsys: pytest.CaptureFixture[str], unchecked: None
+) -> None:
     checkpoint = str(gi.load_run("nanda2023").layout.checkpoint(40_000))
     assert message in _refused(["keys", *(checkpoint if arg == "CHECKPOINT" else arg for arg in args)], capsys)
 

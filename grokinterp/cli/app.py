@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, get_args, get_origin
+from typing import Annotated, Literal, NoReturn
 
 import tyro
 
 from grokinterp import presets
 from grokinterp.cli.looking import Keys, Runs
-from grokinterp.cli.parsing import parse, unknown_word, warnings_in_one_line
+from grokinterp.cli.parsing import parse, unknown_flag, unknown_word, warnings_in_one_line
 from grokinterp.cli.sweeping import Sweep, parse_sweep
 from grokinterp.config import RunConfig, from_dict, to_dict
 from grokinterp.runs.layout import Layout, RunError
@@ -215,6 +215,8 @@ def _parse(args: list[str]) -> Callable[[], None]:
         return parse(COMMANDS[name], rest, f"grokinterp {name}").run
     if name in ("", "-h", "--help"):
         _help(COMMANDS, prog="grokinterp", description=__doc__ or "")
+    if name.startswith("-"):
+        raise unknown_flag(name, ("--version", "--help"), "grokinterp")
     raise unknown_word(name, COMMANDS, "the first word must be a command", "grokinterp")
 
 
@@ -264,28 +266,7 @@ def _parse_train(args: list[str]) -> Callable[[], None]:
 
     ready.__doc__ = Train.__doc__
     # The preset has decided which kind of model it is.
-    settings = {"config": (tyro.conf.AvoidSubcommands,), "registry": _config_flags()}
-    return parse(ready, rest, f"grokinterp train {name}", **settings).run
-
-
-def _config_flags() -> tyro.constructors.ConstructorRegistry:
-    """Flags that leave a wrong choice to the config, which names the nearest one."""
-    registry = tyro.constructors.ConstructorRegistry()
-
-    @registry.primitive_rule
-    def _(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[str] | None:
-        if get_origin(info.type) is not Literal:
-            return None
-        choices: tuple[str, ...] = get_args(info.type)
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar=f"{{{','.join(choices)}}}",
-            instance_from_str=lambda words: words[0],
-            is_instance=lambda value: value in choices,
-            str_from_instance=lambda value: [value],
-        )
-
-    return registry
+    return parse(ready, rest, f"grokinterp train {name}", config=(tyro.conf.AvoidSubcommands,)).run
 
 
 def _read_config(path: Path) -> RunConfig:

@@ -6,7 +6,8 @@ import itertools
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import tyro
 
@@ -27,6 +28,7 @@ def parse(command: Callable[..., Any], args: list[str], prog: str, **settings: A
         SystemExit: After the help page.
     """
     page = io.StringIO()
+    settings["registry"] = _registry()
     try:
         with contextlib.redirect_stderr(page):
             return tyro.cli(command, args=args, prog=prog, **settings)
@@ -73,6 +75,28 @@ def warnings_in_one_line() -> Iterator[None]:
         warnings.formatwarning = shown_before
 
 
+def _registry() -> tyro.constructors.ConstructorRegistry:
+    """Flags that leave a wrong choice to the reader of the value, whose error suggests the nearest one."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def _(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[str] | None:
+        parts = [part for part in get_args(info.type) if part is not NoneType]
+        kind = parts[0] if get_origin(info.type) in (Union, UnionType) and len(parts) == 1 else info.type
+        if get_origin(kind) is not Literal:
+            return None
+        choices: tuple[str, ...] = get_args(kind)
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=f"{{{','.join(choices)}}}",
+            instance_from_str=lambda words: words[0],
+            is_instance=lambda value: value in choices or (value is None and kind is not info.type),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return registry
+
+
 def _flags(command: Callable[..., Any], prog: str, **settings: Any) -> list[str]:
     """The flags on a command's help page."""
     page = io.StringIO()
@@ -90,4 +114,5 @@ def _first_words(box: str) -> str:
     """What tyro's box around an error begins with, as one line."""
     said = itertools.takewhile(lambda line: "───" not in line, box.splitlines()[1:])
     text = " ".join(" ".join(line.strip("│ ") for line in said).split())
-    return f"{text.partition(' Got errors')[0].rstrip('.')}."
+    text = re.sub(r"^Error parsing (config\S*: )?", "", text.partition(" Got errors")[0])
+    return text if text.endswith("?") else f"{text.rstrip('.')}."

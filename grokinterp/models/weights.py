@@ -69,6 +69,10 @@ def read_weights(
     """
     weights = {name: p for name, p in weights.items() if not name.endswith(("attn.mask", "attn.IGNORE"))}
     check_numbers(weights)
+    for name, p in weights.items():
+        if any(size > 1 and not step for size, step in zip(p.shape, p.stride(), strict=True)):
+            msg = f"{name} repeats one slice along an axis (stride 0), got {tuple(p.shape)}; pass the trained weights."
+            raise ValueError(msg)
     params = {name: p.detach().cpu().clone().contiguous() for name, p in weights.items()}
     is_mlp = params.keys() >= _OF_MLP.keys() and not any("attn." in x or x.startswith("pos_embed") for x in params)
     for name, n_axes in (_OF_MLP if is_mlp else _OF_TRANSFORMER).items():

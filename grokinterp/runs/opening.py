@@ -122,9 +122,14 @@ def look(layout: Layout, config: RunConfig, task: Task, new: Start | None) -> St
     if point is None and any(entry["epoch"] for entry in entries):
         msg = f"{layout.root} has metrics, but lacks the checkpoints and the {layout.resume.name} to train on from."
         raise RunError(msg)
+    fork = read_fork(layout.config)
+    # Epoch 0 is always logged; a fork may have nothing to log for some epochs.
+    if point is not None and point.epoch and fork is None and not entries:
+        msg = f"{layout.metrics} lacks the epochs before {point.epoch}, which training would go on from; restore it."
+        raise RunError(msg)
     start = Start(
         training_set=tensors.read_training_set(layout.split, task),
-        forked_from=read_fork(layout.config),
+        forked_from=fork,
         point=point,
         params=None if point is None else tensors.read_params(layout.checkpoint(point.epoch), like, point.epoch),
         entries=tuple(entry for entry in entries if point is not None and entry["epoch"] < point.epoch),

@@ -93,7 +93,7 @@ def sweep(
         workers = None if executor is None else arguments.integer(executor, "executor", minimum=1)
         with InProcess() if workers is None else processes(workers) as own:
             return sweep(configs, root, own, progress=progress)
-    root = Path(root)
+    root = Path(root).absolute()  # so that a change of the working directory does not split the sweep
     places = assign(root, configs)
     work = _Work(root=root, places=places, executor=executor)
     try:

@@ -50,7 +50,7 @@ def write_summary(root: str | Path, failed: Mapping[Path, str] | None = None, *,
     Raises:
         RunError: If there is no run, one cannot be read, or the files cannot be written.
     """
-    root = Path(root)
+    root = Path(root).absolute()
     with disk_errors(root), one_at_a_time(root):
         errors = _earlier_errors(root, {path.name for path in tried})
         errors |= {path.name: error for path, error in (failed or {}).items()}

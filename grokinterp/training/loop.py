@@ -12,9 +12,9 @@ from grokinterp.config import RunConfig, as_run_config, check_device
 from grokinterp.measures import Measure
 from grokinterp.models.init import Params
 from grokinterp.runs.kept import KeptMeasure, digest, is_cacheable
-from grokinterp.runs.layout import Layout
+from grokinterp.runs.layout import Layout, RunError
 from grokinterp.runs.opening import Start, claim, look, only_trainer
-from grokinterp.runs.run import Run, load_run
+from grokinterp.runs.run import Run, is_bundled, load_run
 from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import Task
 from grokinterp.training.beginning import Order, task_of, training_set_of
@@ -94,6 +94,9 @@ def prepared(
     _check_monitors(monitors)
     device = check_device(as_run_config(config).device)
     layout = Layout(Path(path).absolute())
+    if is_bundled(Run(layout.root)):
+        msg = f"{layout.root} is part of the installed package; train into another directory."
+        raise RunError(msg)
     task = task_of(config, task, layout)
     if start is None and not layout.config.exists():
         start = Start(training_set=training_set_of(config, task, is_train=is_train, order=order))

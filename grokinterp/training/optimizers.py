@@ -187,6 +187,20 @@ class Optimizer:
             groups = part.optimizer.state_dict()["param_groups"]
             part.optimizer.load_state_dict({"state": loaded, "param_groups": groups})
 
+    def check_whole(self, state: OptimizerState) -> None:
+        """Check that a `state` has all that this optimizer remembers, and nothing that another one does.
+
+        Raises:
+            ValueError: If a parameter's entry is missing or is another optimizer's.
+        """
+        for part in self._parts:
+            for name in part.tensors:
+                found = {key for key in state.get(name, {}) if not key.startswith("grokfast")}
+                if found != set(part.keys):
+                    kind, has = type(part.optimizer).__name__, ", ".join(sorted(found)) or "nothing"
+                    msg = f"the state of {name!r} must be {', '.join(part.keys) or 'empty'} of {kind}, got {has}."
+                    raise ValueError(msg)
+
     def _entries(self, part: _Part, name: str, entry: dict[str, Tensor]) -> list[dict[str, Tensor]]:
         """What torch remembers of each tensor that it updates of a parameter."""
         missing = [key for key in part.keys if key not in entry]

@@ -12,6 +12,7 @@ from grokinterp.config import RunConfig
 from grokinterp.losses import accuracy, cross_entropy, softmax_collapse, zero_losses
 from grokinterp.models.init import Params, initial_params
 from grokinterp.runs import metrics, tensors
+from grokinterp.runs.identity import Fork
 from grokinterp.runs.layout import Layout, RunError
 from grokinterp.runs.opening import Start, disk_errors, gone
 from grokinterp.runs.resume import ResumePoint, write_resume
@@ -59,7 +60,7 @@ class Trainer:
         params = {name: p.clone() for name, p in (start.params or initial).items()}
         self.learner = Learner(config, task, start.training_set, params, initial=initial, device=device)
         if point is not None:
-            self._resume(point, is_new=start.identity is None)
+            self._resume(point, fork, is_new=start.identity is None)
         self.is_train = start.training_set.is_train.flatten().to(device)
         self.device = device
         self.epoch, self.seconds = (0, 0.0) if point is None else (point.epoch, point.seconds)
@@ -67,8 +68,11 @@ class Trainer:
         # By which the directory is told from another one that was put in its place.
         self._root = layout.root.stat()
 
-    def _resume(self, point: ResumePoint, *, is_new: bool) -> None:
+    def _resume(self, point: ResumePoint, fork: Fork | None, *, is_new: bool) -> None:
         try:
+            if point.step and (fork is None or point.epoch > fork.epoch):
+                # A fork may start with another optimizer, or with fewer frozen parameters, than its parent.
+                self.learner.optimizer.check_whole(point.optimizer)
             self.learner.resume(point)
         except (KeyError, ValueError) as error:
             if is_new:

@@ -357,3 +357,23 @@ def test_a_sweep_in_a_thread_needs_no_signals(tiny: RunConfig, tmp_path: Path) -
     thread.start()
     thread.join(timeout=300)
     assert Layout(tmp_path / "seed=0").finished.exists()
+
+
+def test_another_working_directory_does_not_split_a_sweep(
+    tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    advance = Trainer.advance
+
+    def moving(trainer: Trainer) -> None:
+        os.chdir(tmp_path / "there")
+        advance(trainer)
+
+    monkeypatch.setattr(Trainer, "advance", moving)
+    done = swept(gi.grid(tiny, {"seed": [0, 1]}), Path("sweep"))
+    assert done.root == tmp_path / "here" / "sweep"
+    assert len(done.runs) == 2
+    assert (done.root / "summary.json").exists()
+    assert not any((tmp_path / "there").iterdir())

@@ -245,8 +245,26 @@ REFUSALS = {
     "moment missing": (
         lambda layout: change_state(layout, lambda state, _: state.pop("unembed.W_U/exp_avg")),
         {},
-        "does not fit the run's config: the optimizer's state of 'unembed.W_U' .* lacks 'exp_avg'",
+        "does not fit the run's config: the state of 'unembed.W_U' must be step, exp_avg, .* got exp_avg_sq, step",
     ),
+    "optimizer's state missing": (
+        lambda layout: change_state(layout, lambda state, _: state.clear()),
+        {},
+        "the state of 'embed.W_E' must be step, exp_avg, exp_avg_sq of AdamW, got nothing",
+    ),
+    "one parameter's state missing": (
+        lambda layout: change_state(layout, lambda state, _: [state.pop(k) for k in [*state] if "W_U" in k]),
+        {},
+        "the state of 'unembed.W_U' must be step, exp_avg, exp_avg_sq of AdamW, got nothing",
+    ),
+    "another optimizer's state": (
+        lambda layout: change_state(
+            layout, lambda state, _: state.update({"unembed.W_U/momentum_buffer": state["unembed.W_U/exp_avg"]})
+        ),
+        {},
+        "the state of 'unembed.W_U' must be step, exp_avg, exp_avg_sq of AdamW, got exp_avg, exp_avg_sq, momentum",
+    ),
+    "metrics missing": (lambda layout: layout.metrics.unlink(), {}, r"metrics\.jsonl lacks the epochs before 24"),
     "fewer epochs, and the last checkpoint missing": (
         lambda layout: layout.checkpoint(24).unlink(),
         {"epochs": 8},
@@ -365,3 +383,11 @@ def test_another_working_directory_changes_nothing(
     assert run.snapshot().epoch == 24
     assert list((tmp_path / "there").iterdir()) == []
     assert {path.name for path in (tmp_path / "here").iterdir()} == {"parent", "run"}
+
+
+def test_a_bundled_run_is_not_trained_into(tmp_path: Path) -> None:
+    run = gi.load_run("nanda2023")
+    before = everything(run.path)
+    with pytest.raises(RunError, match=r"nanda2023 is part of the installed package; train into another directory\."):
+        train(run.config, run.path, progress=False)
+    assert everything(run.path) == before
