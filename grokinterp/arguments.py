@@ -266,7 +266,7 @@ def nearest(word: object, choices: Sequence[str], *, cutoff: float = 0.4) -> str
 def shown(value: object) -> str:
     """A value as errors show it: its repr on one line, shortened."""
     text = " ".join(repr(value).split())
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
 
 
 def _message(what: str, wanted: str, value: object) -> str:

@@ -64,6 +64,8 @@ def trajectory(
     _refuse_twice([measure.name for measure in measures if isinstance(measure, Measure)])
     stores = [KeptMeasure(run, measure, cache=cache) for measure in measures]
     wanted = _known(run, stores) if epochs is None else arguments.integers(epochs, "epochs", minimum=0)
+    if epochs is None and run.config.epochs not in wanted:
+        run.layout.check_finished(run.config.epochs)
     if not wanted:
         msg = f"{run.path} has no checkpoint yet; train it first."
         raise RunError(msg)

@@ -101,6 +101,8 @@ class Run(Shown):
         """Whether it is finished, training or stopped, and at which epoch: `stopped at epoch 20 of 30`."""
         word = "finished" if self.is_finished else "training" if is_held(self.layout.lock) else "stopped"
         epoch, total = max(self.epochs, default=0), self.config.epochs
+        if word == "stopped" and self.layout.finished.exists():
+            return f"finished, but the checkpoint of epoch {total} is missing"
         return f"{word} at epoch {epoch}" + ("" if word == "finished" else f" of {total}")
 
     def _facts(self) -> dict[str, object]:

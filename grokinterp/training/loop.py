@@ -94,6 +94,9 @@ def prepared(
     _check_monitors(monitors)
     device = check_device(as_run_config(config).device)
     layout = Layout(Path(path).absolute())
+    if layout.root.exists() and not layout.root.is_dir():
+        msg = f"{layout.root} must be a run directory or a new path, but it is a file; choose another path."
+        raise RunError(msg)
     if is_bundled(Run(layout.root)):
         msg = f"{layout.root} is part of the installed package; train into another directory."
         raise RunError(msg)

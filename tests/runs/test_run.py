@@ -162,6 +162,16 @@ def test_a_finished_run_without_its_last_checkpoint_says_so(run: Run) -> None:
         run.snapshot()
 
 
+def test_a_finished_run_without_its_last_checkpoint_is_not_measured_without_it(run: Run) -> None:
+    last = run.config.epochs
+    run.layout.checkpoint(last).unlink()
+    assert run.state == f"finished, but the checkpoint of epoch {last} is missing"
+    with pytest.raises(RunError, match=f"lacks the checkpoint of its last epoch {last}"):
+        gi.trajectory(run, [gi.progress.losses], cache=False, progress=False)
+    kept = gi.trajectory(run, [gi.progress.losses], epochs=run.epochs, cache=False, progress=False)
+    assert last not in kept.epoch
+
+
 def test_an_unfinished_run_is_read_at_its_last_checkpoint(run: Run) -> None:
     run.layout.finished.unlink()
     run.layout.checkpoint(30).unlink()

@@ -391,3 +391,10 @@ def test_a_bundled_run_is_not_trained_into(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"nanda2023 is part of the installed package; train into another directory\."):
         train(run.config, run.path, progress=False)
     assert everything(run.path) == before
+
+
+def test_a_file_is_not_trained_into(tiny: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("notes")
+    with pytest.raises(RunError, match=r"run must be a run directory or a new path, but it is a file; choose another"):
+        train(tiny, tmp_path / "run", progress=False)
+    assert (tmp_path / "run").read_text() == "notes"
