@@ -24,6 +24,7 @@ from grokinterp.models.weights import addition_of, check_numbers, for_task
 from grokinterp.reprs import Shown
 from grokinterp.tasks import Task, all_pairs
 from grokinterp.tasks.operations import as_task
+from grokinterp.tasks.split import AnySplit, as_split
 
 
 R = TypeVar("R")
@@ -47,7 +48,7 @@ class Snapshot(Shown):
 
     Raises:
         ValueError: If the parameters are not finite numbers of the shapes that config and task ask for, or the split is
-            none of the task's pairs.
+            not True or False at each of the task's pairs, or leaves a part empty.
     """
 
     params: Params
@@ -69,13 +70,8 @@ class Snapshot(Shown):
         object.__setattr__(self, "params", params)
         if is_short:
             object.__setattr__(self, "assumed", (*self.assumed, f"weights cast from {dtype} to float32"))
-        if self.is_train is not None and self.is_train.dtype != torch.bool:
-            # Numbers would pick rows, and not pairs.
-            msg = f"is_train must be True or False at each pair, got dtype {self.is_train.dtype}; pass is_train.bool()."
-            raise ValueError(msg)
-        if self.is_train is not None and self.is_train.shape != self.task.shape:
-            msg = f"is_train must have the task's shape {self.task.shape}, got {tuple(self.is_train.shape)}."
-            raise ValueError(msg)
+        if self.is_train is not None:
+            object.__setattr__(self, "is_train", as_split(self.is_train, self.task))
 
     def _facts(self) -> dict[str, object]:
         sizes = ("n_layers", "d_model", "n_heads", "d_mlp", "act_fn")
@@ -259,7 +255,7 @@ def snapshot(
     model: object,
     *,
     task: Task | None = None,
-    is_train: Bool[Tensor, "a b"] | None = None,
+    is_train: AnySplit | None = None,
     epoch: int | None = None,
     sequence: Sequence | None = None,
 ) -> Snapshot:
@@ -300,7 +296,7 @@ def snapshot(
         params=params,
         config=for_task(params, config, task),
         task=task,
-        is_train=is_train,
+        is_train=None if is_train is None else as_split(is_train, task),
         epoch=known.get("epoch") if epoch is None else epoch,
         assumed=(f"the task is {task.name}", *_read(config)) if is_assumed else (),
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from grokinterp import arguments
@@ -19,6 +18,7 @@ from grokinterp.runs.layout import RunError
 from grokinterp.runs.tensors import read_tensors
 from grokinterp.snapshots import Snapshot, warn_of_chance
 from grokinterp.tasks import Task
+from grokinterp.tasks.split import AnySplit, as_split
 
 
 _EXPECTED: Final = ("loss", "train_loss", "test_loss", "accuracy", "train_accuracy", "test_accuracy")
@@ -29,7 +29,7 @@ def load_model(
     path: str | Path,
     *,
     task: Task | None = None,
-    is_train: Bool[Tensor, "a b"] | None = None,
+    is_train: AnySplit | None = None,
     act_fn: ActFn = "relu",
     sequence: Sequence = "a b =",
     expect: Mapping[str, float] | None = None,
@@ -77,7 +77,8 @@ def load_model(
         of_task = (f"the task is {task.name}",)
     config = for_task(params, config, task)
     assumed = (*of_task, *_assumed(config))
-    snapshot = Snapshot(params=params, config=config, task=task, is_train=is_train, assumed=assumed)
+    known = None if is_train is None else as_split(is_train, task)
+    snapshot = Snapshot(params=params, config=config, task=task, is_train=known, assumed=assumed)
     if expect:
         _check_expected(snapshot, expect, path)
     else:

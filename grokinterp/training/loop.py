@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from jaxtyping import Bool
 from safetensors.torch import save
-from torch import Tensor
 
 from grokinterp.config import RunConfig, as_run_config, check_device
 from grokinterp.measures import Measure
@@ -17,6 +15,7 @@ from grokinterp.runs.opening import Start, claim, look, only_trainer
 from grokinterp.runs.run import Run, load_run
 from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import Task
+from grokinterp.tasks.split import AnySplit
 from grokinterp.training.beginning import Order, task_of, training_set_of
 from grokinterp.training.memory import keep_freed_memory
 from grokinterp.training.trainer import Trainer
@@ -27,7 +26,7 @@ def train(
     path: str | Path,
     *,
     task: Task | None = None,
-    is_train: Bool[Tensor, "a b"] | None = None,
+    is_train: AnySplit | None = None,
     order: Order | None = None,
     monitors: Sequence[Measure] = (),
     progress: bool = True,
@@ -82,7 +81,7 @@ def prepared(
     path: str | Path,
     *,
     task: Task | None = None,
-    is_train: Bool[Tensor, "a b"] | None = None,
+    is_train: AnySplit | None = None,
     order: Order | None = None,
     monitors: Sequence[Measure] = (),
     start: Start | None = None,
