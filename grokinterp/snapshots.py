@@ -267,7 +267,7 @@ def snapshot(
 
     Args:
         model: A `HookedTransformer` or `TransformerBridge`, or what `run.model()` gives of an MLP. Its weights are
-            copied.
+            copied. A Snapshot is returned as it is.
         task: What it was trained on; default: what the model knows, else addition modulo the number of operands'
             tokens.
         is_train: True at the pairs it was trained on, where losses by split are wanted; default: what the model knows,
@@ -281,8 +281,16 @@ def snapshot(
 
     Raises:
         TypeError: If it is no TransformerLens model.
-        ValueError: If the model is of a kind that this library does not read, or does not fit the task.
+        ValueError: If the model is of a kind that this library does not read, or does not fit the task; or if it is a
+            Snapshot and another argument is given.
     """
+    if isinstance(model, Snapshot):
+        if any(given is not None for given in (task, is_train, epoch, sequence)):
+            msg = (
+                "a Snapshot has its task, split and epoch already; change them with dataclasses.replace(snapshot, ...)."
+            )
+            raise ValueError(msg)
+        return model
     known = getattr(model, "__dict__", {}).get(_KNOWN, {})
     if sequence is not None:
         sequence = arguments.one_of(sequence, get_args(Sequence), "sequence")
@@ -311,7 +319,7 @@ def _read(config: ModelConfig) -> tuple[str, ...]:
 
 def as_snapshot(model: object) -> Snapshot:
     """A snapshot as it is, or one of a TransformerLens model: the door of every analysis."""
-    return model if isinstance(model, Snapshot) else snapshot(model)
+    return snapshot(model)
 
 
 def warn_of_chance(snapshot: Snapshot, remedy: str) -> None:

@@ -68,6 +68,7 @@ def load_model(
         >>> found.assumed[1:]
         ("act_fn is 'relu'", "sequence is 'a b ='", 'no normalization', 'positions added to the embeddings')
     """
+    wanted = {} if expect is None else arguments.mapping(expect, "expect", "{'accuracy': 1.0}")
     path = Path(path)
     weights = read_tensors(path)[0] if path.suffix == ".safetensors" else _read_pt(path)
     params, config = read_weights(weights, act_fn, sequence)
@@ -79,8 +80,8 @@ def load_model(
     assumed = (*of_task, *_assumed(config))
     known = None if is_train is None else as_split(is_train, task)
     snapshot = Snapshot(params=params, config=config, task=task, is_train=known, assumed=assumed)
-    if expect:
-        _check_expected(snapshot, expect, path)
+    if wanted:
+        _check_expected(snapshot, wanted, path)
     else:
         warn_of_chance(snapshot, _REMEDY)
     return snapshot
@@ -99,7 +100,8 @@ def _assumed(config: ModelConfig) -> tuple[str, ...]:
 def _check_expected(snapshot: Snapshot, expect: Mapping[str, float], path: Path) -> None:
     for name, value in expect.items():
         split, _, quantity = arguments.one_of(name, _EXPECTED, "a name in expect").rpartition("_")
-        wanted = arguments.number(value, f"expect[{name!r}]", minimum=0)
+        maximum = 1 if quantity == "accuracy" else None
+        wanted = arguments.number(value, f"expect[{name!r}]", minimum=0, maximum=maximum)
         mask = snapshot.mask(split or "all")
         measure, tolerance = (cross_entropy, max(0.05 * wanted, 1e-5)) if quantity == "loss" else (accuracy, 0.005)
         found = measure(snapshot.logits[mask], snapshot.task.table[mask]).item()

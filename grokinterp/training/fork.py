@@ -78,7 +78,8 @@ def fork(
     run = load_run(run)
     epoch = arguments.integer(epoch, "epoch", minimum=0)
     fresh_optimizer, progress = arguments.flag(fresh_optimizer, "fresh_optimizer"), arguments.flag(progress, "progress")
-    config = _changed(run, dict(changes or {}), is_train)
+    named = {} if changes is None else arguments.mapping(changes, "changes", "{'optim.weight_decay': 0.0}")
+    config = _changed(run, named, is_train)
     if config.epochs <= epoch:
         msg = f"a fork of epoch {epoch} needs a last epoch after it, got epochs={config.epochs}; change epochs too."
         raise ValueError(msg)
