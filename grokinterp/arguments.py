@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, SupportsFloat, cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -247,6 +248,53 @@ def some_of(values: object, choices: Iterable[Any], what: str) -> tuple[Any, ...
     if not listed:
         raise ValueError(_message(what, f"one or more of {', '.join(map(str, known))}", values))
     return tuple(one_of(value, known, what) for value in listed)
+
+
+def tensor(value: object, what: str, *, ndim: int | None = None) -> Tensor:
+    """Finite real numbers as a detached tensor on the CPU, of their own dtype.
+
+    Args:
+        value: A tensor, an array, nested lists, or a number.
+        what: The argument's name, for the error.
+        ndim: How many dimensions it must have.
+
+    Raises:
+        ValueError: If it is anything else, or has a number that is NaN or infinite.
+
+    Examples:
+        >>> tensor([1, 2], "x", ndim=1)
+        tensor([1, 2])
+    """
+    try:
+        found = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+    except (TypeError, ValueError):  # text, objects or rows of unequal length
+        found = torch.tensor(float("nan"))
+    is_numbers = found.dtype != torch.bool and not found.is_complex() and bool(found.isfinite().all())
+    if not is_numbers or (ndim is not None and found.ndim != ndim):
+        shape = "" if ndim is None else f" with {ndim} dimension{'s' * (ndim != 1)}"
+        raise ValueError(_message(what, f"a tensor or an array of finite numbers{shape}", value))
+    return found
+
+
+def mapping(value: object, what: str, example: str) -> dict[str, Any]:
+    """Values by name.
+
+    Args:
+        value: A mapping whose keys are text.
+        what: The argument's name, for the error.
+        example: A valid one, for the error.
+
+    Raises:
+        ValueError: If it is anything else.
+
+    Examples:
+        >>> mapping(0.99, "expect", "{'accuracy': 1.0}")
+        Traceback (most recent call last):
+        ValueError: expect must be a mapping from names to values such as {'accuracy': 1.0}, got 0.99.
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueError(_message(what, f"a mapping from names to values such as {example}", value))
+    return dict(cast("Mapping[str, Any]", value))
 
 
 def nearest(word: object, choices: Sequence[str], *, cutoff: float = 0.4) -> str | None:

@@ -1,8 +1,9 @@
 """Spectra of the embedding W_E and of the neuron-logit map W_L, and the key frequencies."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
+import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float, Float64
@@ -20,6 +21,7 @@ Rule = Literal["logits", "neurons", "W_E", "W_L"]
 # What a rule takes as key where no threshold is given; each is described in `key_frequencies`.
 THRESHOLDS: Final[dict[Rule, float]] = {"logits": 0.01, "neurons": 0.0, "W_E": 0.25, "W_L": 0.25}
 MATRICES: Final = ("W_E", "W_L")
+Vector = Float[Tensor, " n"] | Float[np.ndarray, " n"] | Sequence[float]
 
 
 def component_norms(x: Float[Tensor, "rest n"], basis: Basis) -> Float64[Tensor, " component"]:
@@ -36,7 +38,7 @@ def frequency_norms(x: Float[Tensor, "rest n"], basis: Basis) -> Float64[Tensor,
     return power(x, basis).sum(dim=0)[1:].sqrt()
 
 
-def gini_coefficient(x: Float[Tensor, " n"]) -> float:
+def gini_coefficient(x: Vector) -> float:
     """How unequally a vector's absolute values are spread: 0 if all are equal, 1 - 1/n if one holds everything.
 
     That of zeros, which are equal too, is 0.
@@ -48,7 +50,7 @@ def gini_coefficient(x: Float[Tensor, " n"]) -> float:
         >>> gini_coefficient(torch.ones(4)), gini_coefficient(torch.tensor([0.0, 0.0, 0.0, 9.0]))
         (0.0, 0.75)
     """
-    ordered = x.double().abs().sort().values
+    ordered = arguments.tensor(x, "x", ndim=1).double().abs().sort().values
     n = len(ordered)
     if not ordered.any():
         return 0.0
@@ -56,14 +58,14 @@ def gini_coefficient(x: Float[Tensor, " n"]) -> float:
     return float(1 - 2 * (ordered / ordered.sum() * weights).sum())
 
 
-def participation(x: Float[Tensor, " n"]) -> float:
+def participation(x: Vector) -> float:
     """The inverse participation ratio sum x^4 / (sum x^2)^2: 1/n if all are equal, 1 if one holds everything.
 
     Examples:
         >>> participation(torch.ones(4)), participation(torch.tensor([0.0, 0.0, 0.0, 9.0]))
         (0.25, 1.0)
     """
-    squared = x.double() ** 2
+    squared = arguments.tensor(x, "x", ndim=1).double() ** 2
     return float(squared.square().sum() / squared.sum().square().clamp(min=torch.finfo(torch.float64).tiny))
 
 

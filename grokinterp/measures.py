@@ -121,6 +121,9 @@ def _as_measure(measure: Any) -> AnyMeasure:
         signature = inspect.signature(measure)
     except ValueError:  # some built-in functions have none
         signature = inspect.Signature([inspect.Parameter("snapshot", inspect.Parameter.POSITIONAL_ONLY)])
+    if getattr(function, "__qualname__", "") == "measure.<locals>.make":
+        msg = '@gi.measure("x") must decorate a function of a snapshot; pass that function in its place.'
+        raise TypeError(msg)
     if signature.return_annotation in (Measure, "Measure"):
         needed = [p.name for p in signature.parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
         package, _, module = function.__module__.partition(".")

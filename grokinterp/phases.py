@@ -91,7 +91,9 @@ def detect(
 
     Raises:
         KeyError: If `loss` is missing.
-        ValueError: If a threshold is no number from 0 to 1, or `sustained` is not a positive integer.
+        TypeError: If the curves are not a Dataset.
+        ValueError: If a threshold is no number from 0 to 1, `sustained` is not a positive integer, epochs do not
+            rise, an accuracy is not from 0 to 1, or a split lacks numbers.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 5.2, name the three phases, with boundaries set by hand.
@@ -102,7 +104,7 @@ def detect(
         >>> found.event_epoch.sel(event="memorized").item() < 300
         True
     """
-    _require_loss(ds)
+    _check_curves(ds)
     epochs = ds.epoch.values
     name, train, test = _shares(ds)
     first, curve = _first_curve(ds)
@@ -171,8 +173,7 @@ def grokking_times(
 
     Raises:
         KeyError: If there is neither accuracy nor loss.
-        ValueError: If a threshold is no number from 0 to 1, `sustained` is not a positive integer, or there are fewer
-            entries than that.
+        ValueError: As `detect`, or if there are fewer than `sustained` entries.
 
     Examples:
         >>> import grokinterp as gi
@@ -180,8 +181,7 @@ def grokking_times(
         >>> found.is_censored.item(), found.delay.item() == found.grokked.item() - found.memorized.item()
         (False, True)
     """
-    if "accuracy" not in ds:
-        _require_loss(ds)
+    _check_curves(ds, stand_in="accuracy")
     epochs = ds.epoch.values
     name, train, test = _shares(ds)
     at = _limits(memorized=memorized, grokked=grokked, sustained=sustained)
@@ -201,7 +201,7 @@ def grokking_times(
         "grokked": (found, "epoch", "grokked"),
         "time": (time, "epoch", "epoch of grokking, or the last at which it could be seen"),
         "horizon": (horizon, "epoch", "last epoch at which grokking could be seen"),
-        "resolution": (_largest_gap(epochs, until=time), "epoch", "largest gap between entries"),
+        "resolution": (float(np.diff(epochs[epochs <= time]).max(initial=0)), "epoch", "largest gap between entries"),
         "delay": (found - first, "epoch", "memorized to grokked"),
         "ratio": (ratio, "", "grokked over memorized"),
     }
@@ -249,8 +249,7 @@ def slingshots(
 
     Raises:
         KeyError: If `loss` or the unembedding's norm is missing.
-        ValueError: If `memorized` is not a number from 0 to 1, `factor` or `sustained` is not positive, or `least` or
-            `growth` is negative.
+        ValueError: As `detect`, or if `factor` is not positive, or `least` or `growth` is negative.
 
     Source:
         Thilak et al. 2022, arXiv:2206.04817: with Adam and no weight decay, late in training, the norm of the last
@@ -269,7 +268,7 @@ def slingshots(
     """
     factor = arguments.number(factor, "factor", above=0)
     least, growth = arguments.number(least, "least", minimum=0), arguments.number(growth, "growth", minimum=0)
-    _require_loss(ds)
+    _check_curves(ds)
     if "weight_norm" not in ds or "unembed.W_U" not in ds.weight_norm.parameter:
         msg = "slingshots need the 'weight_norm' of unembed.W_U: add gi.progress.weight_norm to the trajectory."
         raise KeyError(msg)
@@ -311,10 +310,27 @@ def _attrs(at: dict[str, Any]) -> dict[str, Any]:
     return {"memorized_at": at["memorized"], "grokked_at": at["grokked"], "sustained": at["sustained"]}
 
 
-def _require_loss(ds: xr.Dataset) -> None:
-    if "loss" not in ds:
+def _check_curves(ds: object, *, stand_in: str = "loss") -> None:
+    """Check what every rule reads: the loss, or what may stand in for it, by split over rising epochs."""
+    if not isinstance(ds, xr.Dataset):
+        msg = f"phases need a Dataset of curves, got {arguments.shown(ds)}; pass run.metrics or a trajectory."
+        raise TypeError(msg)
+    if "loss" not in ds and stand_in not in ds:
         msg = "phases need 'loss': add gi.progress.losses to the trajectory."
         raise KeyError(msg)
+    for name in [name for name in ("accuracy", "loss") if name in ds]:
+        curves, splits = ds[name], ds.split.values.tolist() if "split" in ds else []
+        if set(curves.dims) != {"epoch", "split"} or not {"train", "test"} <= set(splits):
+            msg = f"phases need {name!r} over epoch and splits train and test, got {dict(curves.sizes)} of {splits}."
+        elif not curves.size or curves.isnull().all("epoch").any():
+            msg = f"phases need at least one number of {name!r} in each split, got {curves.sizes['epoch']} entries."
+        elif name == "accuracy" and ((curves < 0) | (curves > 1)).any():
+            msg = f"accuracies must be from 0 to 1, got {curves.min():g} to {curves.max():g}; divide percents by 100."
+        elif not (np.diff(ds.epoch.values) > 0).all():
+            msg = 'epochs must rise from entry to entry, each of them once; sort them with ds.sortby("epoch").'
+        else:
+            continue
+        raise ValueError(msg)
 
 
 def _shares(ds: xr.Dataset) -> tuple[str, np.ndarray, np.ndarray]:
@@ -322,11 +338,6 @@ def _shares(ds: xr.Dataset) -> tuple[str, np.ndarray, np.ndarray]:
     name, share = ("accuracy", ds.accuracy) if "accuracy" in ds else ("exp(-loss)", np.exp(-ds.loss))
     train, test = (share.sel(split=split).values for split in ("train", "test"))
     return name, train, test
-
-
-def _largest_gap(epochs: np.ndarray, *, until: float) -> float:
-    """Between the entries up to an epoch; 0 if that is the first."""
-    return float(np.diff(epochs[epochs <= until]).max(initial=0))
 
 
 def _stretches(holds: np.ndarray) -> list[tuple[int, int]]:

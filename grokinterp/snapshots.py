@@ -24,6 +24,7 @@ from grokinterp.models.weights import addition_of, check_numbers, for_task
 from grokinterp.reprs import Shown
 from grokinterp.tasks import Task, all_pairs
 from grokinterp.tasks.operations import as_task
+from grokinterp.tasks.split import AnySplit, as_split
 
 
 R = TypeVar("R")
@@ -47,7 +48,7 @@ class Snapshot(Shown):
 
     Raises:
         ValueError: If the parameters are not finite numbers of the shapes that config and task ask for, or the split is
-            none of the task's pairs.
+            not True or False at each of the task's pairs, or leaves a part empty.
     """
 
     params: Params
@@ -69,13 +70,8 @@ class Snapshot(Shown):
         object.__setattr__(self, "params", params)
         if is_short:
             object.__setattr__(self, "assumed", (*self.assumed, f"weights cast from {dtype} to float32"))
-        if self.is_train is not None and self.is_train.dtype != torch.bool:
-            # Numbers would pick rows, and not pairs.
-            msg = f"is_train must be True or False at each pair, got dtype {self.is_train.dtype}; pass is_train.bool()."
-            raise ValueError(msg)
-        if self.is_train is not None and self.is_train.shape != self.task.shape:
-            msg = f"is_train must have the task's shape {self.task.shape}, got {tuple(self.is_train.shape)}."
-            raise ValueError(msg)
+        if self.is_train is not None:
+            object.__setattr__(self, "is_train", as_split(self.is_train, self.task))
 
     def _facts(self) -> dict[str, object]:
         sizes = ("n_layers", "d_model", "n_heads", "d_mlp", "act_fn")
@@ -259,7 +255,7 @@ def snapshot(
     model: object,
     *,
     task: Task | None = None,
-    is_train: Bool[Tensor, "a b"] | None = None,
+    is_train: AnySplit | None = None,
     epoch: int | None = None,
     sequence: Sequence | None = None,
 ) -> Snapshot:
@@ -271,7 +267,7 @@ def snapshot(
 
     Args:
         model: A `HookedTransformer` or `TransformerBridge`, or what `run.model()` gives of an MLP. Its weights are
-            copied.
+            copied. A Snapshot is returned as it is.
         task: What it was trained on; default: what the model knows, else addition modulo the number of operands'
             tokens.
         is_train: True at the pairs it was trained on, where losses by split are wanted; default: what the model knows,
@@ -285,8 +281,16 @@ def snapshot(
 
     Raises:
         TypeError: If it is no TransformerLens model.
-        ValueError: If the model is of a kind that this library does not read, or does not fit the task.
+        ValueError: If the model is of a kind that this library does not read, or does not fit the task; or if it is a
+            Snapshot and another argument is given.
     """
+    if isinstance(model, Snapshot):
+        if any(given is not None for given in (task, is_train, epoch, sequence)):
+            msg = (
+                "a Snapshot has its task, split and epoch already; change them with dataclasses.replace(snapshot, ...)."
+            )
+            raise ValueError(msg)
+        return model
     known = getattr(model, "__dict__", {}).get(_KNOWN, {})
     if sequence is not None:
         sequence = arguments.one_of(sequence, get_args(Sequence), "sequence")
@@ -300,7 +304,7 @@ def snapshot(
         params=params,
         config=for_task(params, config, task),
         task=task,
-        is_train=is_train,
+        is_train=None if is_train is None else as_split(is_train, task),
         epoch=known.get("epoch") if epoch is None else epoch,
         assumed=(f"the task is {task.name}", *_read(config)) if is_assumed else (),
     )
@@ -315,7 +319,7 @@ def _read(config: ModelConfig) -> tuple[str, ...]:
 
 def as_snapshot(model: object) -> Snapshot:
     """A snapshot as it is, or one of a TransformerLens model: the door of every analysis."""
-    return model if isinstance(model, Snapshot) else snapshot(model)
+    return snapshot(model)
 
 
 def warn_of_chance(snapshot: Snapshot, remedy: str) -> None:

@@ -1,5 +1,6 @@
 """How many runs have not grokked by an epoch, where some were stopped before they did: Kaplan and Meier's curves."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -39,6 +40,7 @@ def kaplan_meier(
 
     Raises:
         ImportError: If lifelines is not installed.
+        TypeError: If one of the two is not a DataArray.
         ValueError: If the two have not the same dimensions and coordinates, `is_censored` of a run is neither 0 nor 1,
             `groups` is no dimension of theirs, the confidence is out of range, a time is negative or infinite, or there
             is no run.
@@ -120,6 +122,13 @@ def _by_group(
     times: xr.DataArray, is_censored: xr.DataArray, groups: str | None
 ) -> Mapping[Any, tuple[np.ndarray, np.ndarray]]:
     """The times of the runs of each group that has some, and which of them are censored."""
+    for name, given in (("times", times), ("is_censored", is_censored)):
+        if not isinstance(given, xr.DataArray):
+            msg = f"{name} must be a DataArray, such as xr.DataArray(x, dims='seed'), got {arguments.shown(given)}."
+            raise TypeError(msg)
+    if times.dtype.kind not in "iuf":
+        msg = f"times must be numbers, epochs, got {arguments.shown(times.values.ravel().tolist())}."
+        raise ValueError(msg)
     if set(times.dims) != set(is_censored.dims) or dict(times.sizes) != dict(is_censored.sizes):
         msg = (
             "times and is_censored must have the same dimensions, "
@@ -127,10 +136,13 @@ def _by_group(
         )
         raise ValueError(msg)
     for dim in times.dims:
-        if (dim in times.coords) != (dim in is_censored.coords) or not (
-            times.get_index(dim).sort_values().equals(is_censored.get_index(dim).sort_values())
-        ):
-            got = " and ".join(arguments.shown(x[dim].values.tolist()) for x in (times, is_censored))
+        # Counted and not sorted, which text beside numbers cannot be.
+        counts = [Counter(x.get_index(dim)) if dim in x.coords else None for x in (times, is_censored)]
+        if counts[0] != counts[1]:
+            both = [
+                arguments.shown(x[dim].values.tolist()) if dim in x.coords else "none" for x in (times, is_censored)
+            ]
+            got = " and ".join(both)
             msg = f"times and is_censored must have the same coordinates along {dim}, got {got}."
             raise ValueError(msg)
     is_censored = is_censored.reindex_like(times)

@@ -310,3 +310,28 @@ def test_slingshots_need_the_norm_of_the_unembedding() -> None:
         gi.phases.slingshots(_slinging().drop_sel(parameter="unembed.W_U"))
     with pytest.raises(KeyError, match=r"phases need 'loss'"):
         gi.phases.slingshots(_slinging().drop_vars("loss"))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("read", [gi.phases.detect, gi.phases.grokking_times, gi.phases.slingshots])
+@pytest.mark.parametrize(
+    ("spoiled", "error", "message"),
+    [
+        (lambda ds: gi.load_run("nanda2023"), TypeError, r"need a Dataset of curves, got Run.*; pass run\.metrics"),
+        (lambda ds: "nanda2023", TypeError, r"need a Dataset of curves, got 'nanda2023'"),
+        (lambda ds: ds.isel(epoch=slice(None, None, -1)), ValueError, r'sort them with ds\.sortby\("epoch"\)'),
+        (lambda ds: ds.isel(epoch=[0, *range(10), 3, 4]), ValueError, "epochs must rise"),
+        (lambda ds: ds.isel(epoch=[]), ValueError, "at least one number of '(loss|accuracy)'.* got 0 entries"),
+        (lambda ds: ds.isel(epoch=-1), ValueError, "over epoch and splits"),
+        (lambda ds: ds.sel(split=["test"]), ValueError, r"splits train and test, got .* of \['test'\]"),
+        (lambda ds: ds.sel(split="test"), ValueError, "splits train and test"),
+        (lambda ds: ds * 100, ValueError, r"accuracies must be from 0 to 1, got 0 to 100; divide"),
+        (lambda ds: ds.assign(accuracy=ds.accuracy * np.nan), ValueError, "at least one number of 'accuracy'"),
+    ],
+)
+def test_curves_that_no_rule_reads_are_refused(
+    read: Callable[..., xr.Dataset], spoiled: Callable[..., object], error: type[Exception], message: str
+) -> None:
+    ds = _curves(weight_norm=np.ones(len(EPOCHS)))
+    with pytest.raises(error, match=message):
+        read(spoiled(ds))

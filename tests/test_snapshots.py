@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.testing import assert_close
 
 import grokinterp as gi
@@ -132,7 +133,7 @@ def test_masks_are_the_training_pairs_the_others_and_all(random_params):
         ({"params": {}}, r"of shape .*, got none; pass the task that the model was trained on"),
         (
             {"is_train": torch.ones(7, 6, dtype=torch.bool)},
-            r"is_train must have the task's shape \(7, 7\)",
+            r"is_train must be True or False at each of the task's \(7, 7\) pairs, got \(7, 6\)",
         ),
     ],
 )
@@ -307,10 +308,24 @@ def test_a_model_is_read_whatever_number_of_answers_its_task_has(n_outputs, equa
     assert_close(again.logits, snap.logits, atol=0, rtol=0)
 
 
-def test_a_split_of_numbers_is_refused(unchecked, random_params):
+@pytest.mark.filterwarnings("ignore:the model answers")
+def test_every_door_reads_a_split_alike(unchecked, random_params, tmp_path):
     config = CONFIGS["factored"]
-    with pytest.raises(ValueError, match=r"is_train must be True or False at each pair, got dtype torch\.int64"):
-        Snapshot(params=random_params(config, TASK), config=config, task=TASK, is_train=torch.eye(7).long())
+    parts = {"params": random_params(config, TASK), "config": config, "task": TASK}
+    model, path = lens.to_transformer_lens(parts["params"], config), tmp_path / "model.safetensors"
+    save_file(parts["params"], path)
+    mask = torch.eye(7, dtype=torch.bool)
+    doors = (
+        lambda is_train: Snapshot(**parts, is_train=is_train),
+        lambda is_train: snapshot(model, task=TASK, is_train=is_train),
+        lambda is_train: gi.load_model(path, task=TASK, is_train=is_train),
+    )
+    for door in doors:
+        for spelling in (mask, mask.numpy(), mask.tolist()):
+            assert torch.equal(door(spelling).mask("train"), mask)
+        for wrong in (mask.long(), mask.tolist()[:6], torch.ones(7, 7, dtype=torch.bool), "train"):
+            with pytest.raises(ValueError, match=r"is_train (must be True or False at each of the|leaves the test)"):
+                door(wrong)
 
 
 def test_a_deep_model_takes_one_forward_pass(monkeypatch, random_params):

@@ -110,7 +110,7 @@ def cluster(k: int, *, threshold: float = 0.85, of: object = None) -> Component:
     return _neurons(call("cluster", k, threshold=threshold, of=of_numbers(fixed)), lambda snapshot: fixed)
 
 
-def directions(matrix: Float[Tensor, "rest neuron"]) -> Component:
+def directions(matrix: Float[Tensor, "rest neuron"] | Float[np.ndarray, "rest neuron"]) -> Component:
     """The subspace of the last layer's neurons that some directions span.
 
     Args:
@@ -120,13 +120,15 @@ def directions(matrix: Float[Tensor, "rest neuron"]) -> Component:
         The component. Its null draws random subspaces of equal dimension, orthogonal to this one.
 
     Raises:
-        ValueError: Where it is used, if the model has another number of neurons.
+        ValueError: If it is not a matrix of finite numbers; where it is used, if the model has another number of
+            neurons.
 
     Examples:
         >>> directions(torch.eye(2, 32)).name
         'directions(b3fdc3e1a1da)'
     """
-    return _subspace(call("directions", of_tensors(matrix)), lambda snapshot: matrix.double())
+    rows = arguments.tensor(matrix, "matrix", ndim=2)
+    return _subspace(call("directions", of_tensors(rows)), lambda snapshot: rows.double())
 
 
 def readout(*keys: int) -> Component:

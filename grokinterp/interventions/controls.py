@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from grokinterp import arguments, labels
-from grokinterp.interventions.intervention import Intervention, Side
+from grokinterp.interventions.intervention import Intervention, Side, as_intervention
 from grokinterp.interventions.measures import kept_if_described
 from grokinterp.labels import SPLITS, Split
 from grokinterp.losses import cross_entropy
@@ -43,6 +43,7 @@ def control(intervention: Intervention, *, draws: int = 20, seed: int = 0, split
         of the null's losses and its 95 % confidence interval (bootstrap); `p`; and the number of `draws`.
 
     Raises:
+        TypeError: If it is no intervention, but a component for example.
         ValueError: If `draws`, the seed or the split is invalid; when applied, if nothing can be drawn, or the snapshot
             does not know its training pairs.
 
@@ -53,7 +54,7 @@ def control(intervention: Intervention, *, draws: int = 20, seed: int = 0, split
         >>> found.sel(statistic=["p", "draws"]).values.round(3).tolist()
         [0.048, 20.0]
     """
-    recorded = _arguments(draws, seed, split)
+    intervention, recorded = as_intervention(intervention), _arguments(draws, seed, split)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         observed = _loss(intervention(snapshot), split)
@@ -86,6 +87,7 @@ def null_losses(intervention: Intervention, *, draws: int = 20, seed: int = 0, s
         Measure giving `null_loss`, dims (draw,), nats.
 
     Raises:
+        TypeError: If it is no intervention, but a component for example.
         ValueError: If `draws`, the seed or the split is invalid; when applied, if nothing can be drawn, or the snapshot
             does not know its training pairs.
 
@@ -95,7 +97,7 @@ def null_losses(intervention: Intervention, *, draws: int = 20, seed: int = 0, s
         >>> null_losses(head_0)(gi.testing.planted_snapshot(7, keys=(1, 3))).sizes["draw"]
         3
     """
-    recorded = _arguments(draws, seed, split)
+    intervention, recorded = as_intervention(intervention), _arguments(draws, seed, split)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         null = _null(intervention, snapshot, **recorded)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from grokinterp.arguments import shown
 from grokinterp.interventions import sites
 from grokinterp.models import lens
 from grokinterp.models.forward import at_answer, hook_names
@@ -131,6 +132,18 @@ class Intervention:
             hooks.append(_as_hook(*sites.hook(snapshot, site, partial(edit, snapshot))))
         # In the order of the edited snapshot, whose weights are edited before any of its activations is seen.
         return of_weights + _own_hooks(snapshot) + of_activations
+
+
+def as_intervention(intervention: object) -> Intervention:
+    """An Intervention as it is.
+
+    Raises:
+        TypeError: If it is something else, such as a component, of which it is not said what is done to it.
+    """
+    if not isinstance(intervention, Intervention):
+        msg = f"what is measured must be an intervention such as ablate(head(0)), got {shown(intervention)}."
+        raise TypeError(msg)
+    return intervention
 
 
 def run_with_hooks(intervention: Intervention, model: Any) -> Float64[Tensor, "a b c"]:

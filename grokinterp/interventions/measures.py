@@ -10,7 +10,7 @@ import xarray as xr
 from grokinterp import arguments, labels, progress
 from grokinterp.interventions.component import Component
 from grokinterp.interventions.frequencies import At, frequency
-from grokinterp.interventions.intervention import Intervention
+from grokinterp.interventions.intervention import Intervention, as_intervention
 from grokinterp.interventions.names import call
 from grokinterp.interventions.operations import ablate
 from grokinterp.measures import Measure
@@ -40,9 +40,7 @@ def under(intervention: Intervention, measure: Measure) -> Measure:
         >>> waves.name, waves.values.round(6).tolist()
         ('intervened_logit_fve', [1.0, 0.0, 0.0])
     """
-    if not isinstance(intervention, Intervention):
-        msg = f"what is measured must be an intervention such as ablate(head(0)), got {intervention!r}."
-        raise TypeError(msg)
+    intervention = as_intervention(intervention)
     if not isinstance(measure, Measure):
         msg = f"what is measured under it must be a Measure such as gi.progress.losses, got {arguments.shown(measure)}."
         raise TypeError(msg)
@@ -106,6 +104,7 @@ def effects(keys: Iterable[int] | None = None, *, at: At = "logits", operation: 
         its training pairs, `all` is the only split.
 
     Raises:
+        TypeError: If the operation is not a function from a component to an intervention.
         ValueError: If a key or `at` is invalid; when applied, if a key is no block of the task's basis, or the task has
             no group.
 
@@ -120,6 +119,9 @@ def effects(keys: Iterable[int] | None = None, *, at: At = "logits", operation: 
     """
     at = arguments.one_of(at, get_args(At), "at")
     wanted = None if keys is None else list(arguments.keys(keys))
+    if not callable(operation):
+        msg = f"operation must be a function such as gi.interventions.ablate, got {arguments.shown(operation)}."
+        raise TypeError(msg)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         blocks = list(snapshot.basis.blocks) if wanted is None else wanted
@@ -133,7 +135,7 @@ def effects(keys: Iterable[int] | None = None, *, at: At = "logits", operation: 
             coords={"frequency": blocks, "split": snapshot.splits},
         )
 
-    on_each = operation(replace(frequency(1, at=at), name=call("frequency", "k", at=at)))
+    on_each = as_intervention(operation(replace(frequency(1, at=at), name=call("frequency", "k", at=at))))
     return kept_if_described("intervened_loss_by_frequency", compute, on_each, {"key_frequencies": wanted})
 
 

@@ -17,7 +17,7 @@ from grokinterp.snapshots import Snapshot, as_snapshot
 
 
 Fill = Literal["mean", "zero"]
-Values = Float[Tensor, "..."] | Callable[[Tensor], Tensor]
+Values = Float[Tensor, "..."] | Float[np.ndarray, "..."] | float | Callable[[Tensor], Tensor]
 
 
 def ablate(component: Component, *, fill: Fill = "mean") -> Intervention:
@@ -92,7 +92,7 @@ def replace(component: Component, values: Values) -> Intervention:
         no results are kept, for its name does not say what it does.
 
     Raises:
-        ValueError: Where it is used, if the values do not fit the activation.
+        ValueError: If the values are not finite numbers; where it is used, if they do not fit the activation.
 
     Examples:
         >>> import grokinterp as gi
@@ -101,12 +101,13 @@ def replace(component: Component, values: Values) -> Intervention:
         >>> gi.logits.fve()(doubled).values.round(6).tolist()
         [0.2, 0.0, 0.8]
     """
+    given = values if callable(values) else arguments.tensor(values, "values")
 
     def edit(snapshot: Snapshot, x: Tensor) -> Tensor:
         whole = component.whole(snapshot, x)
-        return x + _exchange(component, snapshot, whole, values(whole) if callable(values) else values)
+        return x + _exchange(component, snapshot, whole, given(whole) if callable(given) else given)
 
-    name = getattr(values, "__qualname__", "a function") if callable(values) else of_tensors(values)
+    name = getattr(given, "__qualname__", "a function") if callable(given) else of_tensors(given)
     made = _on(component, "replace", edit, again=lambda other: replace(other, values), values=name)
     return replaced(made, is_described=made.is_described and not callable(values))
 

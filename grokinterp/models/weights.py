@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp.models.config import EXTRA_TOKENS, ActFn, MLPConfig, ModelConfig, Sequence, TransformerConfig
 from grokinterp.models.init import Params
 from grokinterp.tasks.operations import Task, as_task, operation
@@ -65,8 +66,11 @@ def read_weights(
         Parameters, in the library's order; and the config.
 
     Raises:
-        ValueError: If a weight that every model has is missing, or a weight is not a dense, finite number.
+        ValueError: If `act_fn` or `sequence` is unknown, a weight that every model has is missing, or a
+            weight is not a dense, finite number.
     """
+    act_fn = arguments.one_of(act_fn, get_args(ActFn), "act_fn")
+    sequence = arguments.one_of(sequence, get_args(Sequence), "sequence")
     weights = {name: p for name, p in weights.items() if not name.endswith(("attn.mask", "attn.IGNORE"))}
     check_numbers(weights)
     for name, p in weights.items():

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from grokinterp import arguments
@@ -19,6 +18,7 @@ from grokinterp.runs.layout import RunError
 from grokinterp.runs.tensors import read_tensors
 from grokinterp.snapshots import Snapshot, warn_of_chance
 from grokinterp.tasks import Task
+from grokinterp.tasks.split import AnySplit, as_split
 
 
 _EXPECTED: Final = ("loss", "train_loss", "test_loss", "accuracy", "train_accuracy", "test_accuracy")
@@ -29,7 +29,7 @@ def load_model(
     path: str | Path,
     *,
     task: Task | None = None,
-    is_train: Bool[Tensor, "a b"] | None = None,
+    is_train: AnySplit | None = None,
     act_fn: ActFn = "relu",
     sequence: Sequence = "a b =",
     expect: Mapping[str, float] | None = None,
@@ -68,6 +68,7 @@ def load_model(
         >>> found.assumed[1:]
         ("act_fn is 'relu'", "sequence is 'a b ='", 'no normalization', 'positions added to the embeddings')
     """
+    wanted = {} if expect is None else arguments.mapping(expect, "expect", "{'accuracy': 1.0}")
     path = Path(path)
     weights = read_tensors(path)[0] if path.suffix == ".safetensors" else _read_pt(path)
     params, config = read_weights(weights, act_fn, sequence)
@@ -77,9 +78,10 @@ def load_model(
         of_task = (f"the task is {task.name}",)
     config = for_task(params, config, task)
     assumed = (*of_task, *_assumed(config))
-    snapshot = Snapshot(params=params, config=config, task=task, is_train=is_train, assumed=assumed)
-    if expect:
-        _check_expected(snapshot, expect, path)
+    known = None if is_train is None else as_split(is_train, task)
+    snapshot = Snapshot(params=params, config=config, task=task, is_train=known, assumed=assumed)
+    if wanted:
+        _check_expected(snapshot, wanted, path)
     else:
         warn_of_chance(snapshot, _REMEDY)
     return snapshot
@@ -98,7 +100,8 @@ def _assumed(config: ModelConfig) -> tuple[str, ...]:
 def _check_expected(snapshot: Snapshot, expect: Mapping[str, float], path: Path) -> None:
     for name, value in expect.items():
         split, _, quantity = arguments.one_of(name, _EXPECTED, "a name in expect").rpartition("_")
-        wanted = arguments.number(value, f"expect[{name!r}]", minimum=0)
+        maximum = 1 if quantity == "accuracy" else None
+        wanted = arguments.number(value, f"expect[{name!r}]", minimum=0, maximum=maximum)
         mask = snapshot.mask(split or "all")
         measure, tolerance = (cross_entropy, max(0.05 * wanted, 1e-5)) if quantity == "loss" else (accuracy, 0.005)
         found = measure(snapshot.logits[mask], snapshot.task.table[mask]).item()

@@ -239,10 +239,15 @@ def load_run(path: AnyRun) -> Run:
         raise TypeError(msg)
     root = Path(path).absolute()  # so that the run is found after a change of the working directory
     bundled = bundled_runs()
-    if not root.exists() and str(path) in bundled:
+    if str(path) in bundled and not root.exists():
         root = bundled[str(path)]
-    if not root.is_dir():
-        msg = f"{path} is no run directory and no bundled run ({', '.join(bundled)})."
+    name = str(path)
+    try:
+        is_folder = root.is_dir()
+    except OSError:  # a name that is too long for the file system
+        is_folder, name = False, arguments.shown(name)
+    if not is_folder:
+        msg = f"{name} is no run directory and no bundled run ({', '.join(bundled)})."
         raise RunError(msg)
     run = Run(root)
     _ = run.config

@@ -15,6 +15,7 @@ from grokinterp.arguments import integer
 from grokinterp.models.init import Params
 from grokinterp.runs.layout import RunError, check_is_file, from_json, write_atomically
 from grokinterp.tasks import Group, Task
+from grokinterp.tasks.split import as_split
 
 
 Shapes = dict[str, tuple[int, ...]]
@@ -196,10 +197,14 @@ def read_training_set(path: Path, task: Task) -> TrainingSet:
         if found != task.shape:
             msg = f"{path} must hold {name} of shape {task.shape}, got {found}; restore it from a copy."
             raise RunError(msg)
-    is_train, answers, difficulty = tensors["is_train"], tensors.get("answers", task.table), tensors.get("difficulty")
-    is_split = is_train.dtype == torch.bool and bool(is_train.any()) and not bool(is_train.all())
-    if not is_split or int(is_train.view(torch.uint8).max()) > 1:
-        msg = f"{path} must hold is_train, True at some of the pairs and False at others; restore it from a copy."
+    answers, difficulty = tensors.get("answers", task.table), tensors.get("difficulty")
+    try:
+        is_train = as_split(tensors["is_train"], task)
+    except ValueError as error:
+        msg = f"{path} must hold a split of the task: {error} Restore it from a copy."
+        raise RunError(msg) from None
+    if int(is_train.view(torch.uint8).max()) > 1:
+        msg = f"{path} must hold is_train with a bit at each pair, got other bytes; restore it from a copy."
         raise RunError(msg)
     if answers.dtype not in _INTEGERS or not 0 <= int(answers.min()) <= int(answers.max()) < task.n_outputs:
         msg = f"{path} must hold answers from 0 to {task.n_outputs - 1}; restore it from a copy."

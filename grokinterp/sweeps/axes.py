@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from grokinterp import arguments
 from grokinterp.config import RunConfig, as_run_config, change, to_dict
 from grokinterp.runs.identity import flat
 
@@ -30,8 +31,8 @@ def grid(config: RunConfig, axes: Mapping[str, Iterable[Any]]) -> list[RunConfig
         The configs, for `sweep`.
 
     Raises:
-        ValueError: If a name is unknown (the nearest valid one is named), a value is of another type or out of its
-            range, or an axis has no values.
+        ValueError: If the axes are not a mapping, a name is unknown (the nearest valid one is named), a value is of
+            another type or out of its range, or an axis has no values.
 
     Examples:
         >>> import grokinterp as gi
@@ -39,7 +40,8 @@ def grid(config: RunConfig, axes: Mapping[str, Iterable[Any]]) -> list[RunConfig
         >>> [(config.optim.weight_decay, config.seed) for config in configs]
         [(0.3, 0), (0.3, 1), (0.3, 2), (1.0, 0), (1.0, 1), (1.0, 2)]
     """
-    values = {name: _values_of(name, given) for name, given in axes.items()}
+    named = arguments.mapping(axes, "axes", "{'optim.weight_decay': [0.3, 1.0]}")
+    values = {name: _values_of(name, given) for name, given in named.items()}
     config = as_run_config(config)
     return [change(config, dict(zip(values, point, strict=True))) for point in itertools.product(*values.values())]
 

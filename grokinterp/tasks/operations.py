@@ -82,8 +82,8 @@ class Task:
         elements: Token and output class of each group element; None without a group.
 
     Raises:
-        ValueError: If an answer is not an output class, the tokens do not fit the table, or the table is not
-            the operation of the group.
+        ValueError: If the name is empty, an answer is not an output class, the tokens do not fit the table, or the
+            table is not the operation of the group.
     """
 
     name: str
@@ -96,6 +96,9 @@ class Task:
     elements: Int[Tensor, " n"] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            msg = f"the name of a task must be text such as 'a + 2b mod 7', got {arguments.shown(self.name)}."
+            raise ValueError(msg)
         if self.table.min() < 0 or self.table.max() >= self.n_outputs:
             msg = (
                 f"every answer of {self.name} must be in 0..{self.n_outputs - 1}, "

@@ -1,13 +1,51 @@
 """All pairs in order, and which of them are trained on."""
 
 import random
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from grokinterp import arguments
 from grokinterp.tasks.operations import Task
+
+
+AnySplit = Bool[Tensor, "a b"] | Bool[np.ndarray, "a b"] | Sequence[Sequence[bool]]
+"""True at the training pairs: a tensor, an array or nested lists."""
+
+
+def as_split(is_train: object, task: Task) -> Bool[Tensor, "a b"]:
+    """The training pairs of a task as a tensor: the reader of every split.
+
+    Args:
+        is_train: True at the pairs trained on and False at the others: a tensor, an array or nested lists.
+        task: Whose pairs they are.
+
+    Raises:
+        ValueError: If it is not True or False at each pair of the task, or leaves a part empty.
+
+    Examples:
+        >>> from grokinterp.tasks.operations import operation
+        >>> as_split([[True, False], [False, False]], operation("addition", 2))
+        tensor([[ True, False],
+                [False, False]])
+    """
+    try:
+        found = is_train.cpu() if isinstance(is_train, Tensor) else torch.from_numpy(np.array(is_train))
+        got = f"{tuple(found.shape)} of {found.dtype}"
+    except (TypeError, ValueError):  # no array of numbers
+        found, got = torch.empty(0), arguments.shown(is_train)
+    # Numbers would pick rows, and not pairs.
+    if found.shape != task.shape or found.dtype != torch.bool:
+        msg = f"is_train must be True or False at each of the task's {task.shape} pairs, got {got}."
+        raise ValueError(msg)
+    if not 0 < found.sum() < found.numel():
+        part = "test" if found.any() else "train"
+        msg = f"is_train leaves the {part} part empty; choose some of the {found.numel()} pairs."
+        raise ValueError(msg)
+    return found
 
 
 def all_pairs(task: Task) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:

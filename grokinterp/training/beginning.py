@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from grokinterp.runs.layout import Layout
 from grokinterp.runs.tensors import TrainingSet, read_task
 from grokinterp.tasks import Task
 from grokinterp.tasks.operations import as_task
+from grokinterp.tasks.split import AnySplit, as_split
 from grokinterp.training.aids import noisy_labels
 from grokinterp.training.curricula import difficulty
 
@@ -37,7 +37,7 @@ def task_of(config: RunConfig, task: Task | None, layout: Layout) -> Task:
 
 
 def training_set_of(
-    config: RunConfig, task: Task, *, is_train: Bool[Tensor, "a b"] | None = None, order: Order | None = None
+    config: RunConfig, task: Task, *, is_train: AnySplit | None = None, order: Order | None = None
 ) -> TrainingSet:
     """The pairs that a new run is trained on, what is asked of them, and how difficult they are.
 
@@ -60,7 +60,7 @@ def training_set_of(
     )
 
 
-def split_of(config: RunConfig, task: Task, is_train: Bool[Tensor, "a b"] | None) -> Bool[Tensor, "a b"]:
+def split_of(config: RunConfig, task: Task, is_train: AnySplit | None) -> Bool[Tensor, "a b"]:
     """The config's split, or pairs of one's own.
 
     Raises:
@@ -69,7 +69,7 @@ def split_of(config: RunConfig, task: Task, is_train: Bool[Tensor, "a b"] | None
     if is_train is not None and config.split.rule != "custom":
         msg = f"training pairs of your own need SplitConfig(rule='custom'), got rule={config.split.rule!r}."
         raise ValueError(msg)
-    return config.split.build(task, config.seed) if is_train is None else _checked(task, is_train)
+    return config.split.build(task, config.seed) if is_train is None else as_split(is_train, task)
 
 
 def answers_of(config: RunConfig, task: Task, is_train: Bool[Tensor, "a b"]) -> Int[Tensor, "a b"]:
@@ -80,18 +80,6 @@ def answers_of(config: RunConfig, task: Task, is_train: Bool[Tensor, "a b"]) -> 
             task.table[is_train], config.aids.label_noise, n_outputs=task.n_outputs, seed=config.seed
         )
     return answers
-
-
-def _checked(task: Task, is_train: Bool[Tensor, "a b"]) -> Bool[Tensor, "a b"]:
-    if is_train.shape != task.shape or is_train.dtype != torch.bool:
-        found = f"{tuple(is_train.shape)} of {is_train.dtype}"
-        msg = f"is_train must be True or False at each of the task's {task.shape} pairs, got {found}."
-        raise ValueError(msg)
-    if not 0 < is_train.sum() < is_train.numel():
-        part = "train" if not is_train.any() else "test"
-        msg = f"is_train leaves the {part} part empty; choose some of the {is_train.numel()} pairs."
-        raise ValueError(msg)
-    return is_train
 
 
 def difficulty_of(config: RunConfig, task: Task, order: Order | None) -> Float64[Tensor, "a b"] | None:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 from grokinterp import arguments
 from grokinterp.config import RunConfig, SplitConfig, change
@@ -21,6 +19,7 @@ from grokinterp.runs.resume import ResumePoint, read_resume, read_start
 from grokinterp.runs.run import AnyRun, Run, load_run
 from grokinterp.runs.tensors import TrainingSet
 from grokinterp.tasks import Task
+from grokinterp.tasks.split import AnySplit, as_split
 from grokinterp.training.beginning import answers_of, difficulty_of, split_of
 from grokinterp.training.loop import prepared, train
 
@@ -31,7 +30,7 @@ def fork(
     path: str | Path,
     changes: Mapping[str, Any] | None = None,
     *,
-    is_train: Bool[Tensor, "a b"] | None = None,
+    is_train: AnySplit | None = None,
     fresh_optimizer: bool = False,
     progress: bool = True,
 ) -> Run:
@@ -79,7 +78,8 @@ def fork(
     run = load_run(run)
     epoch = arguments.integer(epoch, "epoch", minimum=0)
     fresh_optimizer, progress = arguments.flag(fresh_optimizer, "fresh_optimizer"), arguments.flag(progress, "progress")
-    config = _changed(run, dict(changes or {}), is_train)
+    named = {} if changes is None else arguments.mapping(changes, "changes", "{'optim.weight_decay': 0.0}")
+    config = _changed(run, named, is_train)
     if config.epochs <= epoch:
         msg = f"a fork of epoch {epoch} needs a last epoch after it, got epochs={config.epochs}; change epochs too."
         raise ValueError(msg)
@@ -108,7 +108,7 @@ def _train_from(start: Start, config: RunConfig, task: Task, path: Path, *, prog
     return load_run(path)
 
 
-def _refuse_another(layout: Layout, run: Run, epoch: int, is_train: Tensor | None) -> None:
+def _refuse_another(layout: Layout, run: Run, epoch: int, is_train: AnySplit | None) -> None:
     """Only this fork may be trained on in its directory."""
     known = Run(layout.root)
     line = known.forked_from
@@ -117,12 +117,12 @@ def _refuse_another(layout: Layout, run: Run, epoch: int, is_train: Tensor | Non
     if not is_this:
         msg = f"{layout.root} holds {found}, and not one of {run.path} at epoch {epoch}; choose another directory."
         raise RunError(msg)
-    if is_train is not None and not torch.equal(known.is_train, is_train):
+    if is_train is not None and not torch.equal(known.is_train, as_split(is_train, known.task)):
         msg = f"{layout.root} holds this fork with other training pairs; choose another directory."
         raise RunError(msg)
 
 
-def _changed(run: Run, changes: dict[str, Any], is_train: Tensor | None) -> RunConfig:
+def _changed(run: Run, changes: dict[str, Any], is_train: AnySplit | None) -> RunConfig:
     config = change(run.config, changes)
     if config.model != run.config.model:
         msg = "a fork keeps the model of its parent, whose weights it begins with; change anything but `model`."
@@ -141,7 +141,7 @@ def _task(run: Run, config: RunConfig) -> Task:
     return task
 
 
-def _training_set(run: Run, config: RunConfig, task: Task, is_train: Tensor | None) -> TrainingSet:
+def _training_set(run: Run, config: RunConfig, task: Task, is_train: AnySplit | None) -> TrainingSet:
     """The parent's training set, but for what the changes say of it."""
     kept, parent = run.training_set, run.config
     if config.split == parent.split and is_train is None and task.shape == run.task.shape:

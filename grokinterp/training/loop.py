@@ -4,12 +4,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from jaxtyping import Bool
 from safetensors.torch import save
-from torch import Tensor
 
+from grokinterp import arguments
 from grokinterp.config import RunConfig, as_run_config, check_device
-from grokinterp.measures import Measure
+from grokinterp.measures import Measure, as_measures
 from grokinterp.models.init import Params
 from grokinterp.runs.kept import KeptMeasure, digest, is_cacheable
 from grokinterp.runs.layout import Layout, RunError
@@ -17,6 +16,7 @@ from grokinterp.runs.opening import Start, claim, look, only_trainer
 from grokinterp.runs.run import Run, is_bundled, load_run
 from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import Task
+from grokinterp.tasks.split import AnySplit
 from grokinterp.training.beginning import Order, task_of, training_set_of
 from grokinterp.training.memory import keep_freed_memory
 from grokinterp.training.trainer import Trainer
@@ -27,9 +27,9 @@ def train(
     path: str | Path,
     *,
     task: Task | None = None,
-    is_train: Bool[Tensor, "a b"] | None = None,
+    is_train: AnySplit | None = None,
     order: Order | None = None,
-    monitors: Sequence[Measure] = (),
+    monitors: Measure | Sequence[Measure] = (),
     progress: bool = True,
 ) -> Run:
     """Train a model, keeping checkpoints and metrics in a directory; train on if it already holds this run.
@@ -46,7 +46,7 @@ def train(
         order: What makes a pair difficult, for one with `Curriculum(order="custom", ...)`: a function of the tokens
             of a [a, 1] and of b [1, b] that gives [a, b] numbers from 0 to 1. A run that has task, pairs or order
             already needs them no more.
-        monitors: Measures, such as those of `gi.monitors`, that are taken at every logged epoch and not at
+        monitors: A measure, or several, such as those of `gi.monitors`, that are taken at every logged epoch and not at
             checkpoints alone. `trajectory` finds them.
         progress: Whether to show a progress bar; where no one watches, it writes once a minute.
 
@@ -69,6 +69,7 @@ def train(
         >>> run.epochs
         (0, 1, 2, 3)
     """
+    progress = arguments.flag(progress, "progress")
     root = Path(path).absolute()  # whatever the working directory will be
     with prepared(config, root, task=task, is_train=is_train, order=order, monitors=monitors) as trainer:
         if trainer is not None:
@@ -82,16 +83,16 @@ def prepared(
     path: str | Path,
     *,
     task: Task | None = None,
-    is_train: Bool[Tensor, "a b"] | None = None,
+    is_train: AnySplit | None = None,
     order: Order | None = None,
-    monitors: Sequence[Measure] = (),
+    monitors: Measure | Sequence[Measure] = (),
     start: Start | None = None,
 ) -> Iterator[Trainer | None]:
     """The trainer of a run directory, which is held for it alone; None if nothing is left to train.
 
     Everything is checked before anything in the directory is changed. As `train`; `start` is where a fork starts.
     """
-    _check_monitors(monitors)
+    measures = _as_monitors(monitors)
     device = check_device(as_run_config(config).device)
     layout = Layout(Path(path).absolute())
     if layout.root.exists() and not layout.root.is_dir():
@@ -111,7 +112,7 @@ def prepared(
         keep_freed_memory()
         trainer = Trainer(config, layout, task, device, start)
         claim(layout, config, task, start)
-        observer = trainer.observer = _Monitors(Run(layout.root), monitors) if monitors else None
+        observer = trainer.observer = _Monitors(Run(layout.root), measures) if measures else None
         try:
             yield trainer
         finally:
@@ -138,11 +139,14 @@ class _Monitors:
             measure.save()
 
 
-def _check_monitors(monitors: Sequence[Measure]) -> None:
-    for measure in monitors:
+def _as_monitors(monitors: object) -> list[Measure]:
+    measures = []
+    for measure in as_measures(monitors):
         if not is_cacheable(measure):
             msg = (
                 f"a monitor must be a measure of the library, whose results are kept, got {measure!r}; take "
                 "your own over the checkpoints, with gi.trajectory."
             )
             raise ValueError(msg)
+        measures.append(measure)
+    return measures

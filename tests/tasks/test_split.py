@@ -1,10 +1,12 @@
 import hashlib
 import random
 
+import numpy as np
 import pytest
 import torch
 
 from grokinterp.tasks import all_pairs, operation, paper_split, uniform_split
+from grokinterp.tasks.split import as_split
 
 
 BOTH = pytest.mark.parametrize("draw", [uniform_split, paper_split])
@@ -89,3 +91,27 @@ def test_a_split_leaves_the_global_random_states_alone(draw, monkeypatch):
 def test_a_fraction_without_two_parts_is_refused(draw, fraction, message):
     with pytest.raises(ValueError, match=message):
         draw(operation("addition", 3), fraction, seed=0)
+
+
+@pytest.mark.parametrize("spelled", [lambda x: x, torch.Tensor.numpy, torch.Tensor.tolist, lambda x: list(x.numpy())])
+def test_a_split_is_read_from_tensors_arrays_and_lists(spelled):
+    is_train = torch.eye(3, dtype=torch.bool)
+    assert torch.equal(as_split(spelled(is_train), operation("addition", 3)), is_train)
+
+
+@pytest.mark.parametrize(
+    ("is_train", "message"),
+    [
+        (torch.eye(3), r"True or False at each of the task's \(3, 3\) pairs, got \(3, 3\) of torch.float32"),
+        (np.eye(3, dtype=int), r"got \(3, 3\) of torch.int64"),
+        (torch.eye(4, dtype=torch.bool), r"got \(4, 4\) of torch.bool"),
+        ([[True], [True, False]], r"got \[\[True\], \[True, False\]\]"),
+        ("train", "got 'train'"),
+        (0.3, r"got \(\) of torch.float64"),
+        (np.ones((3, 3), dtype=bool), "leaves the test part empty"),
+        ([[False] * 3] * 3, "leaves the train part empty"),
+    ],
+)
+def test_what_is_no_split_of_the_task_is_refused(is_train, message):
+    with pytest.raises(ValueError, match=message):
+        as_split(is_train, operation("addition", 3))
