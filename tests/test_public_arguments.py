@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 MODULES = (
     *("attention", "basis", "claims", "detection", "fourier", "interventions", "logits", "losses", "models.planted"),
     *("models.init", "monitors", "neurons", "phases", "plots", "presets", "progress", "report", "several", "snapshots"),
-    *("survival", "sweeps", "tasks", "tasks.groups", "testing", "training.many", "trajectories"),
+    *("survival", "sweeps", "tasks", "tasks.groups", "testing", "training.fork", "training.many", "trajectories"),
 )
 CLASSES = (Basis, gi.Snapshot, gi.Measure, gi.Run, gi.sweeps.Plan)
 # Functions for the inside of the library, or whose arguments are all data.
@@ -189,7 +189,7 @@ NOT_READ = {
 }
 # Valid calls that take long or cannot be compared, and read their arguments as others do.
 NOT_COMPARED = {
-    *("report.write", "report.summary", "training.many.train_many", "snapshots.Run.fork", "detection.early_detection"),
+    *("report.write", "report.summary", "training.many.train_many", "training.fork.fork", "detection.early_detection"),
     *("claims.seeds_of", "claims.spread_of"),
 }
 
@@ -334,8 +334,8 @@ BASE: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     "report.summary": lambda place: {"run": place.run},
     "report.write": lambda place: {"run": place.run, "path": f"{new_path()}.html"},
     **dict.fromkeys(("several.losses", "several.accuracies"), lambda _: {"names": ("addition", "subtraction")}),
-    "snapshots.Run.fork": lambda place: {
-        "self": place.run, "epoch": 2, "path": new_path(), "changes": {"epochs": 4}, "progress": False,
+    "training.fork.fork": lambda place: {
+        "run": place.run, "epoch": 2, "path": new_path(), "changes": {"epochs": 4}, "progress": False,
     },
     **{f"snapshots.Run.{name}": lambda place: {"self": place.run} for name in ("model", "params", "snapshot")},
     "snapshots.Snapshot.mask": lambda _: {"self": SNAPSHOT, "split": "train"},

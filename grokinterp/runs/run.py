@@ -1,7 +1,6 @@
 """A run on disk, as a read-only handle."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -194,33 +193,6 @@ class Run(Shown):
             RunError: If there is no such checkpoint, or its file is broken.
         """
         return self.snapshot(epoch).model()
-
-    def fork(
-        self,
-        epoch: int,
-        path: str | Path,
-        changes: Mapping[str, Any] | None = None,
-        *,
-        is_train: Bool[Tensor, "a b"] | None = None,
-        fresh_optimizer: bool = False,
-        progress: bool = True,
-    ) -> "Run":
-        """A new run from a checkpoint, with something changed. See `grokinterp.training.fork.fork`.
-
-        Args:
-            epoch: One of `epochs`.
-            path: Of the new run.
-            changes: Values of the config by dotted name, such as {"optim.weight_decay": 0.0}.
-            is_train: Another set of training pairs.
-            fresh_optimizer: Whether to begin with an optimizer that remembers nothing.
-            progress: Whether to show a progress bar.
-
-        Returns:
-            The new run, trained to the last epoch of its config.
-        """
-        from grokinterp.training.fork import fork
-
-        return fork(self, epoch, path, changes, is_train=is_train, fresh_optimizer=fresh_optimizer, progress=progress)
 
     def _known(self, epoch: int | None) -> int:
         """An epoch that has a checkpoint; by default the last."""

@@ -72,7 +72,7 @@ def fork(
         >>> config = gi.RunConfig(task=gi.TaskConfig(p=7), epochs=3, model=gi.TransformerConfig(d_model=8, d_mlp=16))
         >>> root = tempfile.mkdtemp()
         >>> run = gi.train(config, f"{root}/parent", progress=False)
-        >>> without = run.fork(2, f"{root}/no_decay", {"optim.weight_decay": 0.0, "epochs": 5}, progress=False)
+        >>> without = fork(run, 2, f"{root}/no_decay", {"optim.weight_decay": 0.0, "epochs": 5}, progress=False)
         >>> without.epochs, without.forked_from.epoch
         ((2, 3, 4, 5), 2)
     """

@@ -176,7 +176,7 @@ def actions(config: gi.RunConfig, path: Path, fork: Path) -> dict[str, Callable[
         "is_train": lambda: gi.load_run(path).is_train,
         "params": lambda: gi.load_run(path).params(),
         "snapshot": lambda: gi.load_run(path).snapshot().logits,
-        "fork": lambda: gi.load_run(path).fork(EPOCHS, fork, {"epochs": EPOCHS + 1}, progress=False),
+        "fork": lambda: gi.fork(gi.load_run(path), EPOCHS, fork, {"epochs": EPOCHS + 1}, progress=False),
         "train": lambda: gi.train(config, path, progress=False),
         "train on": lambda: gi.train(replace(config, epochs=EPOCHS + 1), path, progress=False),
     }

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+import grokinterp as gi
 from grokinterp.config import OptimConfig, RunConfig, SplitConfig, TaskConfig
 from grokinterp.losses import cross_entropy
 from grokinterp.models import transformer
@@ -356,7 +357,7 @@ def test_another_working_directory_changes_nothing(
         if how == "train":
             run = train(config, "run", progress=False)
         elif how == "fork":
-            run = parent.fork(8, "run", {"epochs": 24}, progress=False)
+            run = gi.fork(parent, 8, "run", {"epochs": 24}, progress=False)
         else:
             run = many.train_many([config], ["run"], progress=False)[0]
     monkeypatch.chdir(tmp_path / "there")

@@ -30,7 +30,7 @@ def moved(run: Run, name: str, *, since: int) -> bool:
 
 @pytest.mark.parametrize("epoch", [0, 1, 16])
 def test_a_fork_without_changes_has_the_bits_of_its_parent(parent: Run, tmp_path: Path, epoch: int) -> None:
-    fork = parent.fork(epoch, tmp_path / "fork", progress=False)
+    fork = gi.fork(parent, epoch, tmp_path / "fork", progress=False)
     assert fork.epochs == tuple(e for e in parent.epochs if e >= epoch)
     assert_same_bits(fork, parent, fork.epochs)
     assert fork.config == parent.config
@@ -42,14 +42,14 @@ def test_a_fork_without_changes_has_the_bits_of_its_parent(parent: Run, tmp_path
 
 
 def test_a_fork_of_the_last_epoch_goes_on_as_the_parent_would(tiny: RunConfig, parent: Run, tmp_path: Path) -> None:
-    fork = parent.fork(24, tmp_path / "fork", {"epochs": 32}, progress=False)
+    fork = gi.fork(parent, 24, tmp_path / "fork", {"epochs": 32}, progress=False)
     longer = train(dataclasses.replace(tiny, epochs=32), tmp_path / "longer", progress=False)
     assert_same_bits(fork, longer, (24, 32))
 
 
 def test_a_fork_of_a_fork_has_the_bits_of_the_first_run(parent: Run, tmp_path: Path) -> None:
-    first = parent.fork(8, tmp_path / "first", progress=False)
-    second = first.fork(16, tmp_path / "second", progress=False)
+    first = gi.fork(parent, 8, tmp_path / "first", progress=False)
+    second = gi.fork(first, 16, tmp_path / "second", progress=False)
     assert_same_bits(second, parent, (16, 24))
     assert (second.forked_from.epoch, second.forked_from.initial_seed) == (16, parent.config.seed)
 
@@ -66,24 +66,24 @@ def test_every_kind_of_state_is_forked(tiny: RunConfig, tmp_path: Path) -> None:
     }
     parent = train(change(tiny, changes), tmp_path / "parent", progress=False)
     assert parent.metrics.learning_rate.min() < parent.metrics.learning_rate.max() / 4
-    assert_same_bits(parent.fork(16, tmp_path / "fork", progress=False), parent, (16, 24))
+    assert_same_bits(gi.fork(parent, 16, tmp_path / "fork", progress=False), parent, (16, 24))
 
 
 def test_a_fork_may_begin_with_an_optimizer_that_remembers_nothing(parent: Run, tmp_path: Path) -> None:
-    fork = parent.fork(16, tmp_path / "fork", fresh_optimizer=True, progress=False)
+    fork = gi.fork(parent, 16, tmp_path / "fork", fresh_optimizer=True, progress=False)
     assert_same_bits(fork, parent, (16,))
     assert not torch.equal(fork.params()["embed.W_E"], parent.params()["embed.W_E"])
 
 
 def test_decay_can_be_switched_off(parent: Run, tmp_path: Path) -> None:
-    fork = parent.fork(16, tmp_path / "fork", {"optim.weight_decay": 0.0}, progress=False)
+    fork = gi.fork(parent, 16, tmp_path / "fork", {"optim.weight_decay": 0.0}, progress=False)
     assert fork.metrics.weight_decay.values.tolist() == [0.0] * len(fork.metrics.epoch)
     last = [run.metrics.squared_weight_norm.values[-1] for run in (fork, parent)]
     assert last[0] > last[1]
 
 
 def test_ungrokking_trains_on_with_a_part_of_the_training_pairs(parent: Run, tmp_path: Path) -> None:
-    fork = parent.fork(16, tmp_path / "fork", {"split.fraction": 0.25}, progress=False)
+    fork = gi.fork(parent, 16, tmp_path / "fork", {"split.fraction": 0.25}, progress=False)
     assert fork.is_train.sum() == 12
     assert not (fork.is_train & ~parent.is_train).any()
     assert_same_bits(fork, parent, (16,))
@@ -91,21 +91,21 @@ def test_ungrokking_trains_on_with_a_part_of_the_training_pairs(parent: Run, tmp
 
 def test_training_pairs_of_ones_own_may_be_given(parent: Run, tmp_path: Path) -> None:
     mask = torch.eye(7, dtype=torch.bool)
-    fork = parent.fork(16, tmp_path / "fork", is_train=mask, progress=False)
+    fork = gi.fork(parent, 16, tmp_path / "fork", is_train=mask, progress=False)
     assert torch.equal(fork.is_train, mask)
     assert fork.config.split.rule == "custom"
 
 
 def test_parameters_can_be_frozen_and_the_optimizer_be_another(parent: Run, tmp_path: Path) -> None:
     changes = {"aids.frozen": ["embed.*", "unembed.*"], "optim.name": "SGD"}
-    fork = parent.fork(16, tmp_path / "fork", changes, progress=False)
+    fork = gi.fork(parent, 16, tmp_path / "fork", changes, progress=False)
     assert not moved(fork, "embed.W_E", since=16)
     assert not moved(fork, "unembed.W_U", since=16)
     assert moved(fork, "blocks.0.mlp.W_in", since=16)
 
 
 def test_another_task_of_as_many_tokens_can_be_learned(parent: Run, tmp_path: Path) -> None:
-    fork = parent.fork(16, tmp_path / "fork", {"task.operation": "subtraction"}, progress=False)
+    fork = gi.fork(parent, 16, tmp_path / "fork", {"task.operation": "subtraction"}, progress=False)
     assert fork.task.name == "subtraction mod 7"
     assert torch.equal(fork.training_set.answers, fork.task.table)
     assert torch.equal(fork.is_train, parent.is_train)
@@ -114,17 +114,17 @@ def test_another_task_of_as_many_tokens_can_be_learned(parent: Run, tmp_path: Pa
 def test_decay_toward_the_initial_weights_leads_to_those_of_the_first_run(parent: Run, tmp_path: Path) -> None:
     # Nothing but decay moves a model whose gradient is clipped away.
     changes = {"optim.decay_toward": "initial", "aids.clip_norm": 1e-30, "optim.lr": 0.5, "seed": 9, "epochs": 60}
-    fork = parent.fork(16, tmp_path / "fork", changes, fresh_optimizer=True, progress=False)
+    fork = gi.fork(parent, 16, tmp_path / "fork", changes, fresh_optimizer=True, progress=False)
     initial = parent.params(0)
     assert all(torch.allclose(p, initial[name], atol=1e-6) for name, p in fork.params().items())
 
 
 def test_a_killed_fork_goes_on(parent: Run, tmp_path: Path) -> None:
-    whole = parent.fork(8, tmp_path / "fork", progress=False)
+    whole = gi.fork(parent, 8, tmp_path / "fork", progress=False)
     for left in (whole.layout.finished, whole.layout.checkpoint(24)):
         left.unlink()
     (tmp_path / "cut").mkdir()
-    again = parent.fork(8, tmp_path / "again", {"epochs": 16}, progress=False)
+    again = gi.fork(parent, 8, tmp_path / "again", {"epochs": 16}, progress=False)
     again = train(parent.config, again.path, progress=False)
     assert_same_bits(again, parent, (16, 24))
     assert again.forked_from.epoch == 8
@@ -135,7 +135,7 @@ def test_a_parent_with_other_bits_warns_and_keeps_the_checkpoint(parent: Run, tm
     params = {name: p * (1 + 1e-4) for name, p in parent.params(16).items()}
     gi.runs.tensors.write_tensors(path, params)
     with pytest.warns(RuntimeWarning, match=r"trained anew has other weights at epoch 16, by up to .*: it was"):
-        fork = parent.fork(16, tmp_path / "fork", progress=False)
+        fork = gi.fork(parent, 16, tmp_path / "fork", progress=False)
     assert torch.equal(fork.params(16)["embed.W_E"], params["embed.W_E"])
 
 
@@ -150,7 +150,7 @@ def test_a_parent_with_other_bits_warns_and_keeps_the_checkpoint(parent: Run, tm
 )
 def test_a_fork_that_cannot_be_is_refused(parent: Run, tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        parent.fork(16, tmp_path / "fork", changes, progress=False)
+        gi.fork(parent, 16, tmp_path / "fork", changes, progress=False)
     assert not (tmp_path / "fork").exists()
 
 
@@ -159,7 +159,7 @@ def test_a_fork_of_a_damaged_state_begins_nothing(parent: Run, tmp_path: Path) -
     state["unembed.W_U/exp_avg_sq"] = torch.tensor(1.0)
     gi.runs.tensors.write_tensors(parent.layout.resume, state, about)
     with pytest.raises(RunError, match=r"its unembed\.W_U/exp_avg_sq must be torch\.float32 of shape \(16, 8\)"):
-        parent.fork(24, tmp_path / "fork", {"epochs": 30}, progress=False)
+        gi.fork(parent, 24, tmp_path / "fork", {"epochs": 30}, progress=False)
     assert not (tmp_path / "fork").exists()
 
 
@@ -167,35 +167,35 @@ def test_a_fork_whose_optimizer_remembers_something_else_begins_nothing(tiny: Ru
     parent = train(change(tiny, {"aids.grokfast": "ma", "aids.grokfast_window": 3}), tmp_path / "p", progress=False)
     changes = {"aids.grokfast_window": 4, "epochs": 30}
     with pytest.raises(ValueError, match=r"the parent's state does not fit the fork's config: .* fresh_optimizer=True"):
-        parent.fork(24, tmp_path / "fork", changes, progress=False)
+        gi.fork(parent, 24, tmp_path / "fork", changes, progress=False)
     assert [path.name for path in (tmp_path / "fork").iterdir()] == [".lock"]
-    fork = parent.fork(24, tmp_path / "fork", changes, fresh_optimizer=True, progress=False)
+    fork = gi.fork(parent, 24, tmp_path / "fork", changes, fresh_optimizer=True, progress=False)
     assert fork.epochs[-1] == 30
 
 
 def test_a_fork_that_was_killed_while_it_began_is_begun_again(parent: Run, tmp_path: Path) -> None:
-    layout = parent.fork(24, tmp_path / "fork", {"epochs": 25}, progress=False).layout
+    layout = gi.fork(parent, 24, tmp_path / "fork", {"epochs": 25}, progress=False).layout
     for left in (layout.config, layout.metrics, layout.finished, layout.checkpoint(25)):
         left.unlink()
     with pytest.raises(RunError, match=r"holds files of a run but no config\.json"):
         train(parent.config, layout.root, progress=False)
-    assert parent.fork(24, layout.root, {"epochs": 25}, progress=False).epochs == (24, 25)
+    assert gi.fork(parent, 24, layout.root, {"epochs": 25}, progress=False).epochs == (24, 25)
 
 
 def test_a_directory_with_another_run_is_refused(parent: Run, tmp_path: Path) -> None:
-    first = parent.fork(16, tmp_path / "first", progress=False)
+    first = gi.fork(parent, 16, tmp_path / "first", progress=False)
     with pytest.raises(RunError, match=r"holds a run with another config: optim\.weight_decay is 1\.0 there, 0"):
-        parent.fork(16, first.path, {"optim.weight_decay": 0.0}, progress=False)
+        gi.fork(parent, 16, first.path, {"optim.weight_decay": 0.0}, progress=False)
     with pytest.raises(RunError, match="has no checkpoint of epoch 15; the nearest is 16"):
-        parent.fork(15, tmp_path / "fork", progress=False)
+        gi.fork(parent, 15, tmp_path / "fork", progress=False)
     assert load_run(parent.path).is_finished
 
 
 def test_another_curriculum_keeps_the_split(parent: Run, tmp_path: Path) -> None:
-    later = parent.fork(8, tmp_path / "later", {"seed": 1}, progress=False)
+    later = gi.fork(parent, 8, tmp_path / "later", {"seed": 1}, progress=False)
     stages = [[0, 0.4], [20, 1.0]]
-    fork = later.fork(
-        16, tmp_path / "fork", {"curriculum": {"order": "operand_size", "stages": stages}}, progress=False
+    fork = gi.fork(
+        later, 16, tmp_path / "fork", {"curriculum": {"order": "operand_size", "stages": stages}}, progress=False
     )
     assert torch.equal(fork.is_train, parent.is_train)
     assert fork.training_set.difficulty is not None
@@ -206,24 +206,24 @@ def test_an_order_and_pairs_of_ones_own_are_forked_with_the_run(tiny: RunConfig,
     own = change(tiny, {"curriculum": {"order": "custom", "stages": [[0, 0.5], [12, 1.0]]}, "split.rule": "custom"})
     mask = torch.ones(7, 7, dtype=torch.bool).triu()
     parent = train(own, tmp_path / "parent", is_train=mask, order=lambda a, b: (a + b) / 12, progress=False)
-    fork = parent.fork(16, tmp_path / "stages", {"curriculum.stages": [[0, 0.2], [20, 1.0]]}, progress=False)
+    fork = gi.fork(parent, 16, tmp_path / "stages", {"curriculum.stages": [[0, 0.2], [20, 1.0]]}, progress=False)
     assert torch.equal(fork.is_train, mask)
     assert torch.equal(fork.training_set.difficulty, parent.training_set.difficulty)
-    smaller = parent.fork(16, tmp_path / "smaller", is_train=mask.triu(2), progress=False)
+    smaller = gi.fork(parent, 16, tmp_path / "smaller", is_train=mask.triu(2), progress=False)
     assert torch.equal(smaller.is_train, mask.triu(2))
     assert torch.equal(smaller.training_set.difficulty, parent.training_set.difficulty)
 
 
 def test_a_directory_with_another_fork_is_refused(parent: Run, tmp_path: Path) -> None:
     other = train(dataclasses.replace(parent.config, seed=5), tmp_path / "other", progress=False)
-    parent.fork(8, tmp_path / "fork", progress=False)
-    assert parent.fork(8, tmp_path / "fork", progress=False).forked_from.epoch == 8
+    gi.fork(parent, 8, tmp_path / "fork", progress=False)
+    assert gi.fork(parent, 8, tmp_path / "fork", progress=False).forked_from.epoch == 8
     with pytest.raises(RunError, match=r"holds a fork of .*parent at epoch 8, and not one of .*other at epoch 8"):
-        other.fork(8, tmp_path / "fork", {"seed": 0}, progress=False)
+        gi.fork(other, 8, tmp_path / "fork", {"seed": 0}, progress=False)
     with pytest.raises(RunError, match=r"holds a fork of .*parent at epoch 8, and not one of .*parent at epoch 16"):
-        parent.fork(16, tmp_path / "fork", progress=False)
+        gi.fork(parent, 16, tmp_path / "fork", progress=False)
     with pytest.raises(RunError, match="holds a run that is no fork, and not one of"):
-        parent.fork(8, parent.path, progress=False)
-    masked = parent.fork(8, tmp_path / "masked", is_train=torch.eye(7, dtype=torch.bool), progress=False)
+        gi.fork(parent, 8, parent.path, progress=False)
+    masked = gi.fork(parent, 8, tmp_path / "masked", is_train=torch.eye(7, dtype=torch.bool), progress=False)
     with pytest.raises(RunError, match="holds this fork with other training pairs"):
-        parent.fork(8, masked.path, is_train=torch.eye(7, dtype=torch.bool).flip(0), progress=False)
+        gi.fork(parent, 8, masked.path, is_train=torch.eye(7, dtype=torch.bool).flip(0), progress=False)
