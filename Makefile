@@ -41,7 +41,7 @@ pytest: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(PY) $(PYTEST)
 
 fast: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(PY) $(PYTEST) -m "not slow"
+	OMP_NUM_THREADS=1 $(PY) $(PYTEST) -m "not slow" tests
 
 test-transformer-lens-4: $(VENV4)/.installed
 	OMP_NUM_THREADS=1 $(VENV4)/bin/python $(PYTEST) $(TESTS4)

@@ -84,6 +84,7 @@ def test_a_sweep_file_with_it_is_refused(path, value, said, table, tmp_path, cap
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 @repros
 @pytest.mark.parametrize("command", ["train", "sweep"])
 def test_a_flag_with_it_is_refused(path, value, said, command, tmp_path, capsys, unchecked):

@@ -165,6 +165,7 @@ MODELS = CONFIGS | {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 def test_a_model_knows_its_task_split_epoch_and_sequence(config, random_params):
     task = operation("multiplication", 7)

@@ -101,6 +101,7 @@ def test_an_interrupted_trajectory_goes_on(run: gi.Run, monkeypatch: pytest.Monk
     assert visited == [4, 8, 12]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("operation", "is_used"), [("addition", True), ("multiplication", False), ("division", False)])
 def test_caches_of_restricted_losses_as_they_were_are_used_for_addition_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, is_used: bool
@@ -195,6 +196,7 @@ def _two(snapshot: gi.Snapshot, key: int) -> float:
     return 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("measures", "message"),

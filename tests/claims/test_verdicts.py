@@ -186,6 +186,7 @@ def test_keys_name_the_function_and_the_labels_that_runs_share() -> None:
     assert key_of(gi.claims.by_id("excluded.k14"), 16_000) == "training.excluded_loss_by_key,epoch=16000"
 
 
+@pytest.mark.slow
 def test_the_spread_is_what_the_claims_give_of_each_run() -> None:
     """For the bundled run, which is one of them: its values at an epoch it has, as the table was made."""
     run = gi.load_run("nanda2023")
@@ -212,6 +213,7 @@ def test_a_run_of_another_setting_is_not_judged(tiny_run: gi.Run) -> None:
     assert by_id["seeds.n_keys.1"].why == "this is about several runs of the paper's recipe."
 
 
+@pytest.mark.slow
 def test_a_model_that_a_user_trained_is_checked_without_its_run() -> None:
     planted = gi.testing.planted_snapshot(31, (4, 15), act_fn="relu")
     model = gi.models.lens.to_transformer_lens(planted.params, planted.config)
@@ -263,6 +265,7 @@ def test_results_are_a_table(bundled_claims: list[gi.claims.Result]) -> None:
     assert math.isnan(ds.sel(claim="gini.W_E").published_low.item())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", ["run", "snapshot"])
 def test_claims_of_attention_are_not_available_of_an_mlp(tiny_mlp: gi.Run, inputs: str) -> None:
     subject = tiny_mlp if inputs == "run" else tiny_mlp.snapshot()
@@ -278,6 +281,7 @@ def test_claims_of_attention_are_not_available_of_an_mlp(tiny_mlp: gi.Run, input
     assert results["loss.all"].ours is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_layers", [1, 2])
 @pytest.mark.parametrize("sequence", ["a b", "a b =", "a op b ="])
 def test_claims_are_checked_whatever_is_read_and_say_what_they_need(

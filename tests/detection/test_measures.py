@@ -96,6 +96,7 @@ def test_a_task_that_cannot_be_read_is_refused() -> None:
         measures.embedding_gini(snap)
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_freed_after_it_was_measured() -> None:
     import gc
     import weakref

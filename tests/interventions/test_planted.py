@@ -109,6 +109,7 @@ def test_two_keys_that_change_places_are_the_same_model(planted):
         assert_close(back[name], weight, atol=1e-12, rtol=0)
 
 
+@pytest.mark.slow
 @given(st.floats(-7, 7), st.sampled_from([1, 3]))
 def test_a_turn_of_the_embedding_turns_the_wave_twice(angle, k):
     snap = gi.testing.planted_snapshot(7, keys=(1, 3))

@@ -40,6 +40,7 @@ def test_a_monitor_is_finite_before_training_where_biases_are_zero(name: str) ->
     assert np.isfinite(MONITORS[name](snapshot).values).all()
 
 
+@pytest.mark.slow
 def test_monitors_go_into_a_trajectory(tmp_path) -> None:
     config = gi.RunConfig(task=gi.TaskConfig(p=7), epochs=4, model=gi.TransformerConfig(d_model=8, d_mlp=16))
     run = gi.train(config, tmp_path, progress=False)

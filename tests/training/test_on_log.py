@@ -45,6 +45,7 @@ def test_the_entry_is_on_disk_when_it_is_called(tiny: RunConfig, tmp_path: Path)
     gi.train(tiny, tmp_path, on_log=log, progress=False)
 
 
+@pytest.mark.slow
 def test_what_it_does_to_its_metrics_changes_nothing(tiny: RunConfig, tmp_path: Path, contents) -> None:
     def spoil(_: int, metrics: dict[str, Any]) -> None:
         metrics["loss"].clear()
@@ -56,6 +57,7 @@ def test_what_it_does_to_its_metrics_changes_nothing(tiny: RunConfig, tmp_path: 
 
 
 # An OSError of a tracker, such as a lost connection, is not reported as a fault of the run directory's disk.
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [RuntimeError("quota"), ConnectionError("quota")])
 def test_an_exception_stops_training_and_the_run_resumes(
     error: Exception, tiny: RunConfig, tmp_path: Path, contents
