@@ -51,6 +51,7 @@ def test_train_makes_a_run_of_the_flags(tmp_path: Path, capsys: pytest.CaptureFi
     assert "epoch 12, test loss" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_train_goes_on_to_more_epochs(tmp_path: Path) -> None:
     assert _train(tmp_path / "run") == 0
     assert main(["train", "quick", "--out", str(tmp_path / "run"), *SMALL, "--epochs", "15"]) == 0
@@ -63,6 +64,7 @@ def test_another_config_in_the_folder_fails(tmp_path: Path, capsys: pytest.Captu
     assert "holds a run with another config: seed is 0 there, 1 here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_config_prints_what_train_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "quick"]) == 0
     path = tmp_path / "config.json"

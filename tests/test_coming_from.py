@@ -83,6 +83,7 @@ def test_every_call_is_there() -> None:
     assert [name for name in sorted(of_runs) if not hasattr(gi.Run, name)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [span for span in OURS if span.startswith("grokinterp ") and "PRESET" not in span])
 def test_every_command_is_read(command: str) -> None:
     assert callable(app._parse(shlex.split(command)[1:]))

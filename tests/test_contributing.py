@@ -114,6 +114,7 @@ def test_there_is_a_recipe_for_everything() -> None:
     assert RECIPES.keys() == FOLLOW.keys() | {"preset"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("recipe", FOLLOW)
 def test_a_recipe_s_test_passes_once_its_code_is_added(
@@ -138,6 +139,7 @@ def test_a_recipe_s_test_fails_without_its_code(recipe: str, capsys: pytest.Capt
         test(capsys) if recipe == "command" else test()
 
 
+@pytest.mark.slow
 def test_the_measure_of_the_recipe_is_a_monitor_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measure(monkeypatch)
     config = gi.RunConfig(task=gi.TaskConfig(p=7), epochs=2, model=gi.TransformerConfig(d_model=8, d_mlp=16))

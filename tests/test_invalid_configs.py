@@ -95,6 +95,7 @@ def test_a_flag_with_it_is_refused(path, value, said, command, tmp_path, capsys,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -73,6 +73,7 @@ def test_there_are_files_and_annotations_to_look_at():
     assert set(axis_words((PACKAGE / "basis.py").read_text())) == {"component", "n", "*rest", "block"}
 
 
+@pytest.mark.slow
 @each_file
 def test_axis_words_are_in_the_vocabulary(path):
     assert unknown_words(path.read_text()) == set(), "name the axis by a word of labels.DIMENSIONS, or add one there"

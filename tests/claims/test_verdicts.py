@@ -91,6 +91,7 @@ def test_names_are_the_same_or_not(ours: float, most: float, expected: str) -> N
     assert verdict_of(claim(value=35.0), ours, allowed(most, by="name")) == expected
 
 
+@pytest.mark.slow
 def test_a_firm_claim_without_a_number_fails_on_the_papers_run() -> None:
     found = gi.claims.evidence(gi.load_run("nanda2023"))
     vars(found)["keys"] = (7,)
@@ -205,6 +206,7 @@ def test_the_spread_is_what_the_claims_give_of_each_run() -> None:
     assert last == pytest.approx([losses.sel(split="train").item()], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_of_another_setting_is_not_judged(tiny_run: gi.Run) -> None:
     results = gi.claims.check(tiny_run)
     assert {result.verdict for result in results} <= {"other setting", "not available", "not established"}
@@ -229,6 +231,7 @@ def test_a_model_that_a_user_trained_is_checked_without_its_run() -> None:
     assert by_id["key.14"].verdict == "other setting"
 
 
+@pytest.mark.slow
 def test_a_task_without_a_group_says_so() -> None:
     config = gi.TransformerConfig(d_model=8, n_heads=2, d_head=4, d_mlp=16)
     task = gi.TaskConfig(operation="x2+y2", p=7).build()

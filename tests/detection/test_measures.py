@@ -34,6 +34,7 @@ def without_group(table: torch.Tensor) -> gi.Task:
     return replace(from_table(table, name="a table"), group=None, elements=None)
 
 
+@pytest.mark.slow
 @each_measure
 @pytest.mark.parametrize("name", ["addition", "random"])
 def test_no_answer_of_a_test_pair_is_read(measure: gi.Measure, name: str) -> None:

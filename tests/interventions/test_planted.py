@@ -84,6 +84,7 @@ def test_a_frequency_is_patched_into_a_model_without_it():
     assert_logits(iv.patch(iv.frequency(1), giver), taker, torch.zeros(7, 7, 7, dtype=torch.float64))
 
 
+@pytest.mark.slow
 @given(st.sampled_from([7, 11, 13]), st.data())
 def test_a_frequency_that_is_moved_is_that_of_another_planted_model(p, data):
     k, to, other = data.draw(st.permutations(range(1, (p + 1) // 2)))[:3]

@@ -18,6 +18,7 @@ def test_monitors_are_listed_under_their_own_names() -> None:
         MONITORS["another"] = MONITORS["alignment"]  # pyright: ignore[reportIndexIssue]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MONITORS)
 @pytest.mark.parametrize("settings", [{}, {"n_layers": 2, "normalization": "LN", "dtype": torch.float32}])
 def test_a_monitor_gives_finite_numbers_under_its_name(small, name: str, settings: dict) -> None:

@@ -80,6 +80,7 @@ def test_an_odd_divisor_without_an_inverse_is_refused(p):
         operation("division_or_subtraction", p)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IN_S5)
 def test_the_table_is_the_operation_on_permutations(name):
     elements = [list(x) for x in itertools.permutations(range(5))]

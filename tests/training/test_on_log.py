@@ -29,6 +29,7 @@ def stopping_at(epoch: int, calls: Entries, error: Exception):
     return log
 
 
+@pytest.mark.slow
 def test_it_is_called_with_every_entry_of_the_metrics(tiny: RunConfig, tmp_path: Path) -> None:
     calls: Entries = []
     gi.train(tiny, tmp_path, on_log=lambda epoch, metrics: calls.append((epoch, metrics)), progress=False)
@@ -37,6 +38,7 @@ def test_it_is_called_with_every_entry_of_the_metrics(tiny: RunConfig, tmp_path:
     assert {"train", "test"} == set(calls[0][1]["loss"])
 
 
+@pytest.mark.slow
 def test_the_entry_is_on_disk_when_it_is_called(tiny: RunConfig, tmp_path: Path) -> None:
     def log(epoch: int, metrics: dict[str, Any]) -> None:
         assert entries(tmp_path)[-1] == (epoch, metrics)
@@ -79,6 +81,7 @@ def test_an_exception_stops_training_and_the_run_resumes(
     assert contents(tmp_path / "run") == contents(tmp_path / "plain")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_same_epoch_is_written_before_the_exception(tiny: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="full"):
         gi.train(tiny, tmp_path, on_log=stopping_at(0, [], RuntimeError("full")), progress=False)
@@ -88,6 +91,7 @@ def test_a_checkpoint_of_the_same_epoch_is_written_before_the_exception(tiny: Ru
     assert calls == entries(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_returned_without_a_call(tiny: RunConfig, tmp_path: Path) -> None:
     gi.train(tiny, tmp_path, progress=False)
     gi.train(tiny, tmp_path, on_log=stopping_at(24, [], RuntimeError("called")), progress=False)

@@ -143,12 +143,14 @@ def test_another_seed_gives_other_weights(tiny: RunConfig, tmp_path: Path) -> No
     assert not torch.equal(first["embed.W_E"], second["embed.W_E"])
 
 
+@pytest.mark.slow
 def test_training_leaves_the_random_state_of_the_caller_alone(tiny: RunConfig, tmp_path: Path) -> None:
     before = torch.get_rng_state()
     train(tiny, tmp_path, progress=False)
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_every_checkpoint_is_a_state_of_its_own_and_the_last_is_the_final_one(tiny: RunConfig, tmp_path: Path) -> None:
     run = train(dataclasses.replace(tiny, epochs=13, log_every=1), tmp_path, progress=False)
     assert run.epochs[-1] == 13 % tiny.checkpoint_every + tiny.checkpoint_every
