@@ -19,6 +19,18 @@ settings.register_profile("nightly", max_examples=500, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
+# Fixtures that take seconds: every test that asks for one is slow.
+COSTLY = {"bundled_claims"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `slow` what is slow because of its fixtures, before tests are chosen by their marks."""
+    for item in items:
+        if COSTLY & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def random_params() -> Callable[..., Params]:
     """Draws parameters whose biases and norms are not those of an initialisation, so that each of them matters."""

@@ -93,6 +93,7 @@ def test_what_is_no_number_in_range_is_refused(value):
         arguments.number(value, "threshold", minimum=0, maximum=1)
 
 
+@pytest.mark.slow
 @given(st.integers(-50, 50), st.integers(-50, 50), st.integers(-50, 50))
 def test_a_range_includes_its_ends(value, low, high):
     def is_read(read):

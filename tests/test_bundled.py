@@ -33,6 +33,7 @@ def test_it_is_small(run: gi.Run) -> None:
     assert sum(path.stat().st_size for path in Path(run.path).rglob("*") if path.is_file()) < 20e6
 
 
+@pytest.mark.slow
 def test_its_start_is_the_papers(run: gi.Run) -> None:
     """The first entry is of epoch 0; losses and split as in the authors' figures and code."""
     start = run.metrics.loss.isel(epoch=0)
@@ -52,6 +53,7 @@ def test_its_first_checkpoint_is_rebuilt_from_the_seed(run: gi.Run) -> None:
         torch.testing.assert_close(rebuilt[name], parameter, rtol=0, atol=2.9e-6 * parameter.std().item())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["logits", "neurons", "W_E", "W_L"])
 def test_its_keys_are_the_papers_by_every_rule(run: gi.Run, rule: gi.fourier.Rule) -> None:
     """A quarter of the largest norm lets the sixth frequency of the paper's W_E pass, 31, which is no key."""
@@ -59,6 +61,7 @@ def test_its_keys_are_the_papers_by_every_rule(run: gi.Run, rule: gi.fourier.Rul
     assert gi.fourier.key_frequencies(run.snapshot(), rule=rule) == tuple(sorted(KEYS + sixth))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("epoch", "excluded", "restricted"), [(100, 3.000, 4.681), (1400, 0.3158, 3.024), (1000, 0.3378, 3.342)]
 )
@@ -84,6 +87,7 @@ def test_its_phases_are_near_the_papers(run: gi.Run) -> None:
     assert ends.values.tolist() == pytest.approx([1400, 9400, 14_000], rel=0.15)
 
 
+@pytest.mark.slow
 def test_its_phases_and_events_are_the_same_wherever_they_are_told(run: gi.Run, tmp_path: Path) -> None:
     """In a trajectory, the dossier, the report, a sweep's table, the figure's caption and the README."""
     measures = [gi.progress.losses, gi.progress.accuracies, gi.progress.excluded_loss(), gi.progress.weight_norm]
@@ -119,6 +123,7 @@ def test_what_was_kept_is_what_is_computed(run: gi.Run) -> None:
     assert kept.gini.values.flatten() == pytest.approx(gi.fourier.gini(snapshot).values, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_every_curve_of_the_claims_is_what_is_computed(run: gi.Run) -> None:
     """A wrong measure must not hide behind cached values of a correct one: before, during and after grokking.
 

@@ -40,6 +40,7 @@ def _refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return said
 
 
+@pytest.mark.slow
 def test_train_makes_a_run_of_the_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _train(tmp_path / "run", "--optim.weight-decay", "0.5", "--seed", "3") == 0
     run = gi.load_run(tmp_path / "run")
@@ -50,6 +51,7 @@ def test_train_makes_a_run_of_the_flags(tmp_path: Path, capsys: pytest.CaptureFi
     assert "epoch 12, test loss" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_train_goes_on_to_more_epochs(tmp_path: Path) -> None:
     assert _train(tmp_path / "run") == 0
     assert main(["train", "quick", "--out", str(tmp_path / "run"), *SMALL, "--epochs", "15"]) == 0
@@ -62,6 +64,7 @@ def test_another_config_in_the_folder_fails(tmp_path: Path, capsys: pytest.Captu
     assert "holds a run with another config: seed is 0 there, 1 here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_config_prints_what_train_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "quick"]) == 0
     path = tmp_path / "config.json"
@@ -81,6 +84,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, capsys: pytest.Capture
     assert "unknown key 'weight_decays'; did you mean 'weight_decay'?" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -192,6 +196,7 @@ def test_no_keys_are_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -264,6 +269,7 @@ def _show(message: Warning, category: type[Warning], filename: str, lineno: int,
     sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
+@pytest.mark.slow
 def test_runs_lists_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _train(tmp_path / "a")
     capsys.readouterr()
@@ -283,6 +289,7 @@ def test_runs_lists_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     ) in said
 
 
+@pytest.mark.slow
 def test_runs_says_why_a_run_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("task", "config", "metrics", "begun", "long"):
         assert _train(tmp_path / name, "--log-every", "1" if name == "long" else "10") == 0
@@ -304,6 +311,7 @@ def test_runs_says_why_a_run_is_broken(tmp_path: Path, capsys: pytest.CaptureFix
     assert said.err == ""
 
 
+@pytest.mark.slow
 def test_report_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _train(tmp_path / "run")
     capsys.readouterr()
@@ -311,6 +319,7 @@ def test_report_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8").startswith("<!")
 
 
+@pytest.mark.slow
 def test_analyze_says_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _train(tmp_path / "run")
     capsys.readouterr()
@@ -319,6 +328,7 @@ def test_analyze_says_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert list((tmp_path / "run" / "analysis").glob("loss*.nc"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", ["onehot", "summed"])
 def test_analyze_and_report_take_an_mlp(inputs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, layers = str(tmp_path / "run"), "2" if inputs == "onehot" else "1"
@@ -343,6 +353,7 @@ def test_every_field_of_the_config_is_a_flag(capsys: pytest.CaptureFixture[str])
         assert f"--{name.replace('_', '-')}" in said
 
 
+@pytest.mark.slow
 def test_module_runs_as_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "grokinterp", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
@@ -363,6 +374,7 @@ def test_an_error_of_torch_is_one_line(
     )
 
 
+@pytest.mark.slow
 def test_reproduce_says_what_does_not_hold_and_writes_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -374,12 +386,14 @@ def test_reproduce_says_what_does_not_hold_and_writes_the_page(
     assert page.stat().st_size > 1_000_000
 
 
+@pytest.mark.slow
 def test_reproduce_of_another_run_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _train(tmp_path / "run") == 0
     assert main(["reproduce", "nanda2023", "--run", str(tmp_path / "run")]) == 0
     assert "firm claims that hold: 0 of 0" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_reproduce_fails_with_a_firm_claim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A claim about the split, asked of a run that was told to have another."""
     import dataclasses
@@ -398,6 +412,7 @@ def test_reproduce_knows_one_paper(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nanda2023" in _refused(["reproduce", "power2022"], capsys)
 
 
+@pytest.mark.slow
 def test_a_smoke_run_of_two_hundred_epochs_modulo_11(tmp_path: Path) -> None:
     flags = ["--task.p", "11", "--epochs", "200", "--quiet", "--out", str(tmp_path / "smoke")]
     assert main(["train", "quick", *flags]) == 0

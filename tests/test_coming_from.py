@@ -53,6 +53,7 @@ def test_the_page_has_tables_of_four_columns() -> None:
     assert all(cell for row in ROWS for cell in row)
 
 
+@pytest.mark.slow
 def test_every_row_names_tests_that_are_there() -> None:
     known = known_tests()
     named = [code(row[-1]) for row in ROWS]
@@ -82,11 +83,13 @@ def test_every_call_is_there() -> None:
     assert [name for name in sorted(of_runs) if not hasattr(gi.Run, name)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [span for span in OURS if span.startswith("grokinterp ") and "PRESET" not in span])
 def test_every_command_is_read(command: str) -> None:
     assert callable(app._parse(shlex.split(command)[1:]))
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_found() -> None:
     row = "| `--x` | `gi.nothing` | - | `test_that_nobody_wrote` |"
     assert rows(f"| feature | here | what was wrong there | test |\n|---|---|---|---|\n{row}\n") == [

@@ -19,6 +19,7 @@ def test_train_and_analyze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert "memorized: epoch nan" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_key_frequencies(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(EXAMPLES / "key_frequencies.py"), run_name="__main__")
     said = capsys.readouterr().out

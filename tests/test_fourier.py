@@ -13,6 +13,7 @@ from grokinterp.tasks import groups, operations
 RULES: list[Rule] = ["logits", "neurons", "W_E", "W_L"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("act_fn", ["quadratic", "relu"])
 @pytest.mark.parametrize(("p", "keys"), [(7, (1, 3)), (8, (1, 4)), (113, (14, 35, 41, 42, 56))])

@@ -84,6 +84,7 @@ def test_a_sweep_file_with_it_is_refused(path, value, said, table, tmp_path, cap
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 @repros
 @pytest.mark.parametrize("command", ["train", "sweep"])
 def test_a_flag_with_it_is_refused(path, value, said, command, tmp_path, capsys, unchecked):
@@ -94,6 +95,7 @@ def test_a_flag_with_it_is_refused(path, value, said, command, tmp_path, capsys,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -234,6 +234,7 @@ def test_a_threshold_may_be_any_number(threshold: object, unchecked: None) -> No
     assert (found.grokked.item(), found.attrs["grokked_at"]) == (4900, pytest.approx(0.95))
 
 
+@pytest.mark.slow
 def test_grokking_times_agree_with_detect() -> None:
     metrics = gi.load_run("nanda2023").metrics
     found, events = gi.phases.grokking_times(metrics), gi.phases.detect(metrics)

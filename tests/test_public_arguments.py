@@ -453,6 +453,7 @@ def test_every_argument_is_in_the_table():
     assert {name for name in OF_FUNCTION if name not in IDS} == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "name", "parameter"), TABLE, ids=IDS)
 def test_what_is_invalid_is_refused_in_one_line_that_names_the_argument(path, name, parameter, place):
     base, kind = BASE[path](place), kind_of(path, name)
@@ -464,6 +465,7 @@ def test_what_is_invalid_is_refused_in_one_line_that_names_the_argument(path, na
     assert {value: words for value, words in answers.items() if not message.match(words)} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "name", "parameter"),
     [pytest.param(*row, id=id) for row, id in zip(TABLE, IDS, strict=True) if row[0] not in NOT_COMPARED],

@@ -90,6 +90,7 @@ BREAKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", BREAKS)
 def test_a_broken_run_is_shown_with_what_is_wrong(part: str, run: gi.Run) -> None:
     BREAKS[part](run.layout)

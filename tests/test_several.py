@@ -52,6 +52,7 @@ def test_operations_in_another_order_than_the_task_s_are_refused(untrained: gi.S
         several.accuracies(("addition", "division", "random"))(untrained)
 
 
+@pytest.mark.slow
 def test_one_model_is_trained_on_several_operations_and_grokking_is_looked_for_in_each(tmp_path: Path) -> None:
     names: tuple[Operation, ...] = ("addition", "subtraction")
     config = gi.RunConfig(

@@ -50,6 +50,7 @@ def test_what_is_read_is_that_of_a_single_pair(config, task, random_params):
         assert_close(snap.attention[i, j], cache[f"{last}.attn.hook_pattern"][0, :, -1], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @each_config
 def test_activations_are_those_at_equals_by_their_names(config, random_params):
     snap = Snapshot(params=random_params(config, TASK), config=config, task=TASK)
@@ -166,6 +167,7 @@ MODELS = CONFIGS | {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 def test_a_model_knows_its_task_split_epoch_and_sequence(config, random_params):
     task = operation("multiplication", 7)

@@ -73,6 +73,7 @@ def test_there_are_files_and_annotations_to_look_at():
     assert set(axis_words((PACKAGE / "basis.py").read_text())) == {"component", "n", "*rest", "block"}
 
 
+@pytest.mark.slow
 @each_file
 def test_axis_words_are_in_the_vocabulary(path):
     assert unknown_words(path.read_text()) == set(), "name the axis by a word of labels.DIMENSIONS, or add one there"
@@ -99,6 +100,7 @@ def test_no_file_is_too_long(path):
     assert len(path.read_text().splitlines()) <= MOST_LINES, "split the file where it has two reasons to change"
 
 
+@pytest.mark.slow
 @each_file
 def test_nothing_is_pickled(path):
     assert forbidden_stores(path.read_text()) == set(), "store tensors as safetensors, everything else as JSON"
@@ -121,10 +123,12 @@ def test_a_pickle_is_found(source, found):
     assert forbidden_stores(source) == found
 
 
+@pytest.mark.slow
 def test_importing_the_package_loads_nothing_costly():
     assert loaded_by("import grokinterp") == set()
 
 
+@pytest.mark.slow
 def test_a_package_that_is_loaded_is_found():
     assert loaded_by("import grokinterp.labels") == {"xarray"}
 

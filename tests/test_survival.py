@@ -50,6 +50,7 @@ def test_bands_are_greenwoods_on_the_log_log_scale() -> None:
     assert [found.lower.item(), found.upper.item()] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(1, 20), st.booleans()), min_size=1, max_size=12))
 def test_the_curve_is_a_loop_over_epochs(sample: list[tuple[int, bool]]) -> None:
     times, censored = zip(*sample, strict=True)
@@ -125,6 +126,7 @@ def test_missing_runs_and_groups_without_any_are_left_out(two) -> None:
     assert found.runs.values.tolist() == [2]
 
 
+@pytest.mark.slow
 def test_grokking_times_go_into_a_curve() -> None:
     metrics = gi.load_run("nanda2023").metrics
     parts = [metrics, metrics.sel(epoch=slice(0, 5000))]

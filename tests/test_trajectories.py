@@ -41,6 +41,7 @@ def _count_forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return visited
 
 
+@pytest.mark.slow
 def test_each_value_is_the_measure_of_its_snapshot(run: gi.Run) -> None:
     ds = gi.trajectory(run, [gi.progress.losses, gi.progress.excluded_loss((2,)), gi.fourier.spectrum], progress=False)
     assert ds.epoch.values.tolist() == list(run.epochs) == [0, 1, 2, 3, 4, 8, 12]
@@ -53,12 +54,14 @@ def test_each_value_is_the_measure_of_its_snapshot(run: gi.Run) -> None:
     assert ds.attrs["task"] == "addition mod 7"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_visited_once_for_all_measures(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     visited = _count_forwards(monkeypatch)
     gi.trajectory(run, [gi.progress.losses, gi.progress.accuracies, gi.fourier.gini], progress=False)
     assert visited == list(run.epochs)
 
 
+@pytest.mark.slow
 def test_a_second_call_reads_the_cache(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     measures = [gi.progress.losses, gi.progress.restricted_loss((1, 3)), gi.neurons.activations((0, 3))]
     first = gi.trajectory(run, measures, progress=False)
@@ -68,6 +71,7 @@ def test_a_second_call_reads_the_cache(run: gi.Run, monkeypatch: pytest.MonkeyPa
     xr.testing.assert_identical(first, second)
 
 
+@pytest.mark.slow
 def test_other_arguments_are_other_results(run: gi.Run) -> None:
     one = gi.trajectory(run, [gi.progress.excluded_loss((1,))], progress=False)
     two = gi.trajectory(run, [gi.progress.excluded_loss((2,))], progress=False)
@@ -76,6 +80,7 @@ def test_other_arguments_are_other_results(run: gi.Run) -> None:
     xr.testing.assert_identical(one, again)
 
 
+@pytest.mark.slow
 def test_more_checkpoints_are_added_to_the_cache(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     gi.trajectory(run, [gi.progress.losses], epochs=[0, 4], progress=False)
     visited = _count_forwards(monkeypatch)
@@ -84,6 +89,7 @@ def test_more_checkpoints_are_added_to_the_cache(run: gi.Run, monkeypatch: pytes
     assert ds.epoch.values.tolist() == list(run.epochs)
 
 
+@pytest.mark.slow
 def test_an_interrupted_trajectory_goes_on(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     original = gi.Run.snapshot
 
@@ -101,6 +107,7 @@ def test_an_interrupted_trajectory_goes_on(run: gi.Run, monkeypatch: pytest.Monk
     assert visited == [4, 8, 12]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("operation", "is_used"), [("addition", True), ("multiplication", False), ("division", False)])
 def test_caches_of_restricted_losses_as_they_were_are_used_for_addition_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, is_used: bool
@@ -117,6 +124,7 @@ def test_caches_of_restricted_losses_as_they_were_are_used_for_addition_alone(
     assert (visited == []) == is_used
 
 
+@pytest.mark.slow
 def test_a_cache_of_other_numbers_is_not_used(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     gi.trajectory(run, [gi.progress.losses], progress=False)
     monkeypatch.setattr(kept, "NUMBERS", 0)
@@ -125,6 +133,7 @@ def test_a_cache_of_other_numbers_is_not_used(run: gi.Run, monkeypatch: pytest.M
     assert visited == list(run.epochs)
 
 
+@pytest.mark.slow
 def test_a_broken_cache_is_computed_anew(run: gi.Run) -> None:
     expected = gi.trajectory(run, [gi.progress.losses], progress=False)
     (run.layout.analysis / "loss.nc").write_bytes(b"not a netCDF file")
@@ -195,6 +204,7 @@ def _two(snapshot: gi.Snapshot, key: int) -> float:
     return 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("measures", "message"),
@@ -247,6 +257,7 @@ def test_a_path_is_a_run(run: gi.Run) -> None:
         gi.trajectory(run.snapshot(), gi.progress.losses)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("epochs", ["all", [1.5], [True], [-1], [[0, 4]]])
 def test_epochs_are_integers(epochs: object, run: gi.Run) -> None:
@@ -267,6 +278,7 @@ def test_two_measures_of_one_name_are_refused(run: gi.Run) -> None:
     assert set(ds) == {"excluded_loss", "excluded_2"}
 
 
+@pytest.mark.slow
 def test_a_name_that_is_used_again_brings_no_other_quantity_back(run: gi.Run) -> None:
     gi.trajectory(run, [gi.progress.losses.named("mine")], progress=False)
     ds = gi.trajectory(run, [gi.progress.accuracies.named("mine")], progress=False)
@@ -297,6 +309,7 @@ def test_an_unknown_epoch_names_the_nearest(run: gi.Run) -> None:
         gi.trajectory(run, [gi.progress.losses], epochs=[5], progress=False)
 
 
+@pytest.mark.slow
 def test_curves_outlive_their_checkpoints(run: gi.Run) -> None:
     measures = [gi.progress.losses, gi.progress.accuracies]
     whole = gi.trajectory(run, measures, progress=False)

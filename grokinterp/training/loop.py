@@ -19,7 +19,7 @@ from grokinterp.tasks import Task
 from grokinterp.tasks.split import AnySplit
 from grokinterp.training.beginning import Order, task_of, training_set_of
 from grokinterp.training.memory import keep_freed_memory
-from grokinterp.training.trainer import Trainer
+from grokinterp.training.trainer import OnLog, Trainer
 
 
 def train(
@@ -30,6 +30,7 @@ def train(
     is_train: AnySplit | None = None,
     order: Order | None = None,
     monitors: Measure | Sequence[Measure] = (),
+    on_log: OnLog | None = None,
     progress: bool = True,
 ) -> Run:
     """Train a model, keeping checkpoints and metrics in a directory; train on if it already holds this run.
@@ -48,6 +49,10 @@ def train(
             already needs them no more.
         monitors: A measure, or several, such as those of `gi.monitors`, that are taken at every logged epoch and not at
             checkpoints alone. `trajectory` finds them.
+        on_log: A function called as `on_log(epoch, metrics)` for each logged epoch, once that epoch is on disk;
+            use it to log to an experiment tracker. `metrics` is a copy of the entry in metrics.jsonl. After a resume,
+            entries from the last checkpoint on are logged, and passed to it, again. An exception in it stops
+            training and propagates; training the same config then resumes from the last checkpoint.
         progress: Whether to show a progress bar; where no one watches, it writes once a minute.
 
     Returns:
@@ -58,7 +63,7 @@ def train(
             is not finite, the disk is full, or the directory is moved. What was written before stays.
         ValueError: If the config cannot be: an operation that is not defined for p, an empty part of the
             split, a device that is not there, a task where the config has its own, a monitor that is no measure of
-            the library.
+            the library, an `on_log` that is not a function.
         ImportError: If the config asks for the engine `hooked` and TransformerLens is not of version 3.
         KeyboardInterrupt: After the checkpoint that Ctrl-C asks for.
 
@@ -68,10 +73,16 @@ def train(
         >>> run = gi.train(config, tempfile.mkdtemp(), progress=False)
         >>> run.epochs
         (0, 1, 2, 3)
+        >>> losses = {}
+        >>> def log(epoch, metrics):
+        ...     losses[epoch] = metrics["loss"]["test"]
+        >>> run = gi.train(config, tempfile.mkdtemp(), on_log=log, progress=False)
+        >>> sorted(losses)
+        [0, 3]
     """
     progress = arguments.flag(progress, "progress")
     root = Path(path).absolute()  # whatever the working directory will be
-    with prepared(config, root, task=task, is_train=is_train, order=order, monitors=monitors) as trainer:
+    with prepared(config, root, task=task, is_train=is_train, order=order, monitors=monitors, on_log=on_log) as trainer:
         if trainer is not None:
             trainer.fit(progress=progress)
     return load_run(root)
@@ -86,6 +97,7 @@ def prepared(
     is_train: AnySplit | None = None,
     order: Order | None = None,
     monitors: Measure | Sequence[Measure] = (),
+    on_log: OnLog | None = None,
     start: Start | None = None,
 ) -> Iterator[Trainer | None]:
     """The trainer of a run directory, which is held for it alone; None if nothing is left to train.
@@ -93,6 +105,9 @@ def prepared(
     Everything is checked before anything in the directory is changed. As `train`; `start` is where a fork starts.
     """
     measures = _as_monitors(monitors)
+    if on_log is not None and not callable(on_log):
+        msg = f"on_log must be a function of the epoch and its metrics, or None, got {arguments.shown(on_log)}."
+        raise ValueError(msg)
     device = check_device(as_run_config(config).device)
     layout = Layout(Path(path).absolute())
     if layout.root.exists() and not layout.root.is_dir():
@@ -112,6 +127,7 @@ def prepared(
         keep_freed_memory()
         trainer = Trainer(config, layout, task, device, start)
         claim(layout, config, task, start)
+        trainer.on_log = on_log
         observer = trainer.observer = _Monitors(Run(layout.root), measures) if measures else None
         try:
             yield trainer

@@ -1,8 +1,10 @@
 """The trainer of one run: updates, metrics and checkpoints, epoch by epoch."""
 
+import copy
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
@@ -23,6 +25,10 @@ from grokinterp.training.learner import Learner
 from grokinterp.training.lines import bar
 from grokinterp.training.precision import FloatWatch
 from grokinterp.training.schedule import is_checkpoint, is_logged
+
+
+# Called with each logged epoch and a copy of its entry in metrics.jsonl.
+OnLog = Callable[[int, dict[str, Any]], object]
 
 
 @runtime_checkable
@@ -54,6 +60,7 @@ class Trainer:
     ) -> None:
         self.config, self.layout = config, layout
         self.observer: Observer | None = None
+        self.on_log: OnLog | None = None
         fork, point = start.forked_from, start.point
         initial = initial_params(config.model, task, seed=config.seed if fork is None else fork.initial_seed)
         # Copies, since updates are made in place, and decay may lead back to where training began.
@@ -154,7 +161,12 @@ class Trainer:
                     self.observer.observe(self.epoch, self.learner.params)
             if save:
                 self._save()
-        return entry if log else None
+        if not log:
+            return None
+        if self.on_log is not None:
+            # Last, when everything is on disk, and outside disk_errors: an OSError in it is no fault of our disk.
+            self.on_log(self.epoch, copy.deepcopy(entry))
+        return entry
 
     @torch.no_grad()
     def _evaluate(self) -> dict[str, Any]:

@@ -134,6 +134,7 @@ def test_scores_are_of_one_frequency_where_keys_read_one(untrained: gi.claims.Ev
     assert circuit.score_fve(found).values == pytest.approx([1.0, 0.8])
 
 
+@pytest.mark.slow
 @needs_hooked_transformer
 def test_parts_of_a_planted_model_do_what_they_were_planted_for(planted: gi.claims.Evidence) -> None:
     whole = loss_of(cosine_logits(P, KEYS, amplitude=5.0))
@@ -152,6 +153,7 @@ def test_parts_of_a_planted_model_do_what_they_were_planted_for(planted: gi.clai
     assert ablations.heads_zeroed(planted).item() == pytest.approx(math.log(P))
 
 
+@pytest.mark.slow
 @needs_hooked_transformer
 def test_without_one_planted_frequency_the_other_is_left(planted: gi.claims.Evidence) -> None:
     found = ablations.without_frequency(planted)

@@ -27,6 +27,7 @@ def test_an_unknown_id_is_named() -> None:
         gi.claims.by_id("loss.some")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", CLAIMS, ids=[claim.id for claim in CLAIMS])
 def test_a_claim_says_what_it_is_and_where_it_was_read(claim: gi.claims.Claim) -> None:
     assert claim.quantity

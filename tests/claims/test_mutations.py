@@ -60,6 +60,7 @@ def test_splits_that_are_exchanged_exchange_the_losses(monkeypatch: pytest.Monke
     assert not holds()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forward", [factored, transformer])
 def test_a_softmax_of_another_scale_is_another_model(monkeypatch: pytest.MonkeyPatch, forward) -> None:
     """Scores that are not divided by sqrt(d_head): the initial loss is no longer the recipe's."""

@@ -116,6 +116,7 @@ def test_the_recipe_is_read_from_the_run(tiny_run: gi.Run) -> None:
     assert training.initial_loss(found).sel(split="test").item() == tiny_run.metrics.loss.sel(epoch=0, split="test")
 
 
+@pytest.mark.slow
 def test_curves_are_those_of_the_measures(tiny_run: gi.Run) -> None:
     """Each curve the claims read is that of the measure which it is said to be, with its split and its form."""
     found = gi.claims.evidence(tiny_run)
@@ -134,6 +135,7 @@ def test_curves_are_those_of_the_measures(tiny_run: gi.Run) -> None:
     assert weights == pytest.approx(tiny_run.snapshot(0).params["unembed.W_U"].double().square().sum().item())
 
 
+@pytest.mark.slow
 def test_curves_end_where_the_evidence_does(tiny_run: gi.Run) -> None:
     found = gi.claims.evidence(tiny_run, epoch=20)
     vars(found)["keys"] = (1,)

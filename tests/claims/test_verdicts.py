@@ -91,6 +91,7 @@ def test_names_are_the_same_or_not(ours: float, most: float, expected: str) -> N
     assert verdict_of(claim(value=35.0), ours, allowed(most, by="name")) == expected
 
 
+@pytest.mark.slow
 def test_a_firm_claim_without_a_number_fails_on_the_papers_run() -> None:
     found = gi.claims.evidence(gi.load_run("nanda2023"))
     vars(found)["keys"] = (7,)
@@ -186,6 +187,7 @@ def test_keys_name_the_function_and_the_labels_that_runs_share() -> None:
     assert key_of(gi.claims.by_id("excluded.k14"), 16_000) == "training.excluded_loss_by_key,epoch=16000"
 
 
+@pytest.mark.slow
 def test_the_spread_is_what_the_claims_give_of_each_run() -> None:
     """For the bundled run, which is one of them: its values at an epoch it has, as the table was made."""
     run = gi.load_run("nanda2023")
@@ -204,6 +206,7 @@ def test_the_spread_is_what_the_claims_give_of_each_run() -> None:
     assert last == pytest.approx([losses.sel(split="train").item()], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_of_another_setting_is_not_judged(tiny_run: gi.Run) -> None:
     results = gi.claims.check(tiny_run)
     assert {result.verdict for result in results} <= {"other setting", "not available", "not established"}
@@ -212,6 +215,7 @@ def test_a_run_of_another_setting_is_not_judged(tiny_run: gi.Run) -> None:
     assert by_id["seeds.n_keys.1"].why == "this is about several runs of the paper's recipe."
 
 
+@pytest.mark.slow
 def test_a_model_that_a_user_trained_is_checked_without_its_run() -> None:
     planted = gi.testing.planted_snapshot(31, (4, 15), act_fn="relu")
     model = gi.models.lens.to_transformer_lens(planted.params, planted.config)
@@ -227,6 +231,7 @@ def test_a_model_that_a_user_trained_is_checked_without_its_run() -> None:
     assert by_id["key.14"].verdict == "other setting"
 
 
+@pytest.mark.slow
 def test_a_task_without_a_group_says_so() -> None:
     config = gi.TransformerConfig(d_model=8, n_heads=2, d_head=4, d_mlp=16)
     task = gi.TaskConfig(operation="x2+y2", p=7).build()
@@ -263,6 +268,7 @@ def test_results_are_a_table(bundled_claims: list[gi.claims.Result]) -> None:
     assert math.isnan(ds.sel(claim="gini.W_E").published_low.item())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", ["run", "snapshot"])
 def test_claims_of_attention_are_not_available_of_an_mlp(tiny_mlp: gi.Run, inputs: str) -> None:
     subject = tiny_mlp if inputs == "run" else tiny_mlp.snapshot()
@@ -278,6 +284,7 @@ def test_claims_of_attention_are_not_available_of_an_mlp(tiny_mlp: gi.Run, input
     assert results["loss.all"].ours is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_layers", [1, 2])
 @pytest.mark.parametrize("sequence", ["a b", "a b =", "a op b ="])
 def test_claims_are_checked_whatever_is_read_and_say_what_they_need(

@@ -23,6 +23,7 @@ def run(*args: str) -> int:
         return int(stop.code or 0)
 
 
+@pytest.mark.slow
 def test_any_field_may_have_several_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--optim.weight-decay", "0.5", "1.0", "--seed", "0..1", "--optim.name=SGD"]
     assert run("quick", *flags, *SMALL, "--out", str(tmp_path)) == 0
@@ -42,6 +43,7 @@ def test_any_field_may_have_several_values(tmp_path: Path, capsys: pytest.Captur
     assert said.err == ""
 
 
+@pytest.mark.slow
 def test_a_file_and_flags_that_change_it(tmp_path: Path) -> None:
     plan = tmp_path / "plan.toml"
     plan.write_text('preset = "quick"\nchange.epochs = 3\naxes.seed = [0, 1]\naxes.optim.lr = [0.1, 0.2]\n')
@@ -51,12 +53,14 @@ def test_a_file_and_flags_that_change_it(tmp_path: Path) -> None:
     assert {config["epochs"] for config in listed["runs"].values()} == {2}
 
 
+@pytest.mark.slow
 def test_switches_have_no_value(tmp_path: Path) -> None:
     flags = ["--model.equals-in-output", "--no-compile", "--seed", "0", "1"]
     assert run("quick", *SMALL, *flags, "--out", str(tmp_path)) == 0
     assert gi.load_run(tmp_path / "seed=1").config.model.equals_in_output
 
 
+@pytest.mark.slow
 def test_a_choice_of_none_is_swept(tmp_path: Path) -> None:
     assert run("quick", *SMALL, "--aids.grokfast", "none", "ema", "--out", str(tmp_path)) == 0
     assert gi.collect(tmp_path).grokfast.values.tolist() == ["none", "ema"]

@@ -118,6 +118,7 @@ def test_a_trial_has_its_rates() -> None:
     assert (trial.detection_rate[0], trial.false_alarm_rate[0], trial.median_lead[0]) == (0.75, 0.25, 20.0)
 
 
+@pytest.mark.slow
 def test_early_detection_says_when_and_how_far_to_trust_it() -> None:
     run = gi.load_run("nanda2023")
     found = gi.early_detection(run, progress=False)
@@ -149,6 +150,7 @@ def test_an_unknown_detector_is_refused() -> None:
         gi.detection.signals(gi.load_run("nanda2023"), ["gini"], progress=False)
 
 
+@pytest.mark.slow
 def test_weights_that_have_decayed_since_memorization_are_told() -> None:
     run = gi.load_run("nanda2023")
     ds = gi.detection.signals(run, ["weight decay"], progress=False)

@@ -34,6 +34,7 @@ def without_group(table: torch.Tensor) -> gi.Task:
     return replace(from_table(table, name="a table"), group=None, elements=None)
 
 
+@pytest.mark.slow
 @each_measure
 @pytest.mark.parametrize("name", ["addition", "random"])
 def test_no_answer_of_a_test_pair_is_read(measure: gi.Measure, name: str) -> None:
@@ -96,6 +97,7 @@ def test_a_task_that_cannot_be_read_is_refused() -> None:
         measures.embedding_gini(snap)
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_freed_after_it_was_measured() -> None:
     import gc
     import weakref

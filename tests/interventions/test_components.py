@@ -128,6 +128,7 @@ def test_a_readout_is_what_the_logits_of_a_frequency_are_read_from(random_snapsh
     assert_close(written @ snap.basis.rows([2, 3]).T, torch.zeros(7, 7, 4, dtype=torch.float64), atol=1e-9, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("block", "layer"), [("mlp", 0), ("mlp", 1), ("attention", 1)])
 def test_a_skip_is_the_stream_past_a_block(block, layer, random_snapshot):
     snap = random_snapshot("two layers, LN")
@@ -152,6 +153,7 @@ def test_a_skip_is_the_stream_past_a_block(block, layer, random_snapshot):
     assert_close(found(iv.patch(skip, other)), own + given_past, atol=1e-9, rtol=0)
 
 
+@pytest.mark.slow
 @given(st.sampled_from(["logits", "neurons", "W_E"]), st.sets(st.integers(1, 3), min_size=1))
 def test_a_part_is_a_projection_and_parts_of_all_frequencies_are_the_whole_of_them(at, keys):
     snap = gi.testing.planted_snapshot(7, keys=(1, 3), act_fn="relu")

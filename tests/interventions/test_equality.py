@@ -15,6 +15,9 @@ from grokinterp import interventions as iv
 from grokinterp.models import lens
 
 
+pytestmark = pytest.mark.slow
+
+
 NUMBERS = (3, 4, 11, 19)
 
 

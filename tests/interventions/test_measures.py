@@ -18,6 +18,9 @@ from grokinterp import interventions as iv
 from grokinterp.interventions import draws, names, sites
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> gi.Run:
     config = gi.RunConfig(
@@ -115,6 +118,7 @@ def test_any_measure_is_taken_under_an_intervention(random_snapshot):
     assert iv.under(intervention, gi.logits.product_fve.named("fve")).renamed_from == "product_fve"
 
 
+@pytest.mark.slow
 def test_the_effect_of_a_frequency_over_training_time_is_one_call(run, visited):
     measures = [
         iv.effects(at="neurons"),

@@ -56,6 +56,7 @@ def test_only_neurons_is_without_the_others(random_snapshot):
         assert_close(kept, iv.ablate(others, fill=fill)(snap).logits, atol=1e-9, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["addition", "multiplication", "division", "S_3"])
 @pytest.mark.parametrize("keys", [(1,), (1, 2)])
 def test_at_the_logits_they_are_the_progress_measures(task, keys, random_snapshot):

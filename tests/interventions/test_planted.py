@@ -84,6 +84,7 @@ def test_a_frequency_is_patched_into_a_model_without_it():
     assert_logits(iv.patch(iv.frequency(1), giver), taker, torch.zeros(7, 7, 7, dtype=torch.float64))
 
 
+@pytest.mark.slow
 @given(st.sampled_from([7, 11, 13]), st.data())
 def test_a_frequency_that_is_moved_is_that_of_another_planted_model(p, data):
     k, to, other = data.draw(st.permutations(range(1, (p + 1) // 2)))[:3]
@@ -109,6 +110,7 @@ def test_two_keys_that_change_places_are_the_same_model(planted):
         assert_close(back[name], weight, atol=1e-12, rtol=0)
 
 
+@pytest.mark.slow
 @given(st.floats(-7, 7), st.sampled_from([1, 3]))
 def test_a_turn_of_the_embedding_turns_the_wave_twice(angle, k):
     snap = gi.testing.planted_snapshot(7, keys=(1, 3))

@@ -38,6 +38,7 @@ def assert_same_loss_and_gradients(params, config, task, pairs, *, tolerance):
             assert error <= tolerance, f"{name}: {error}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [

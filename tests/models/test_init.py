@@ -36,6 +36,7 @@ def test_the_paper_s_initial_squared_norms():
     assert all(not params[f"blocks.0.mlp.{name}"].any() for name in ("b_in", "b_out"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "train", "test", "tolerance"),
     [(0, 4.76405, 4.76835, 5e-6), (1, 4.776912162749, 4.767726207078, 5e-9)],

@@ -70,6 +70,7 @@ def test_logits_are_equal_on_all_pairs(config, random_params):
     assert ours.std() > 0.1
 
 
+@pytest.mark.slow
 def test_logits_are_equal_on_all_pairs_of_the_paper_s_model():
     task = operation("addition", 113)
     config = TransformerConfig(biases="mlp", equals_in_output=True, init="paper")
@@ -99,6 +100,7 @@ def test_every_hook_fires_and_is_cached_with_equal_values(config, random_params)
         assert_close(cache[name], ours, atol=1e-5, rtol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.slow
 @each_config
 def test_every_hook_is_editable_and_an_edit_does_the_same_to_both(config, random_params):
     params = random_params(config, TASK)

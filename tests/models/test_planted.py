@@ -27,6 +27,7 @@ def test_quadratic_transformer_is_exact(p: int, keys: tuple[int, ...]) -> None:
     torch.testing.assert_close(snapshot.logits, planted.cosine_logits(p, keys, amplitude=3.0), atol=1e-10, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("p", "keys"), CASES)
 def test_relu_transformer_is_within_its_stated_bounds(p: int, keys: tuple[int, ...]) -> None:
     snapshot = gi.testing.planted_snapshot(p, keys, act_fn="relu")

@@ -98,6 +98,7 @@ def test_activations_have_the_shapes_of_transformer_lens(config, random_params):
         assert activation.shape == (25, *wanted), name
 
 
+@pytest.mark.slow
 @each_config
 def test_what_a_hook_returns_takes_the_activation_s_place(config, random_params):
     params = random_params(config, TASK)

@@ -30,6 +30,7 @@ def train_loss(snapshot: gi.Snapshot, params: dict[str, torch.Tensor]) -> torch.
     return F.cross_entropy(logits[is_train].double(), snapshot.task.table.flatten()[is_train])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_gradients_equal_finite_differences_in_every_parameter(small, settings) -> None:
     snapshot, step = small(**settings), 1e-5

@@ -18,6 +18,7 @@ def test_monitors_are_listed_under_their_own_names() -> None:
         MONITORS["another"] = MONITORS["alignment"]  # pyright: ignore[reportIndexIssue]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MONITORS)
 @pytest.mark.parametrize("settings", [{}, {"n_layers": 2, "normalization": "LN", "dtype": torch.float32}])
 def test_a_monitor_gives_finite_numbers_under_its_name(small, name: str, settings: dict) -> None:
@@ -40,6 +41,7 @@ def test_a_monitor_is_finite_before_training_where_biases_are_zero(name: str) ->
     assert np.isfinite(MONITORS[name](snapshot).values).all()
 
 
+@pytest.mark.slow
 def test_monitors_go_into_a_trajectory(tmp_path) -> None:
     config = gi.RunConfig(task=gi.TaskConfig(p=7), epochs=4, model=gi.TransformerConfig(d_model=8, d_mlp=16))
     run = gi.train(config, tmp_path, progress=False)

@@ -75,6 +75,7 @@ def test_biases_and_norms_have_no_rank(small) -> None:
     assert not [name for name in names if "b_" in name or "ln" in name]
 
 
+@pytest.mark.slow
 @given(scale=st.floats(0.01, 100.0), seed=st.integers(0, 100))
 def test_ranks_do_not_depend_on_scale_and_stay_within_bounds(random_params, scale: float, seed: int) -> None:
     config, task = gi.TransformerConfig(d_model=8, n_heads=2, d_head=4, d_mlp=12), gi.TaskConfig(p=7).build()

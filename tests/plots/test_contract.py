@@ -46,6 +46,7 @@ NEEDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_picture_is_drawn_and_the_dataset_is_left_as_it_was(ds, name):
     before = ds.copy(deep=True)
@@ -53,6 +54,7 @@ def test_a_picture_is_drawn_and_the_dataset_is_left_as_it_was(ds, name):
     xr.testing.assert_identical(ds, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "variable"), [(name, variable) for name in NEEDS for variable in NEEDS[name]])
 def test_a_missing_variable_is_an_error_that_names_its_measure(ds, name, variable):
     with pytest.raises(KeyError, match=rf"the plot needs '{variable}': add gi\.\w+\.\w+.* to the trajectory"):

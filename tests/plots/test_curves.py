@@ -105,6 +105,7 @@ def test_excluded_by_frequency_compares_with_the_loss_where_there_is_one(ds):
     assert alone.layout.yaxis.type == "log"
 
 
+@pytest.mark.slow
 def test_a_single_snapshot_is_a_point(ds):
     for draw in (
         plots.training_curves,

@@ -25,6 +25,7 @@ WITH_SLIDER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_SLIDER)
 def test_each_epoch_is_a_frame_and_a_step_of_the_slider(ds, name):
     fig = WITH_SLIDER[name](ds)
@@ -34,6 +35,7 @@ def test_each_epoch_is_a_frame_and_a_step_of_the_slider(ds, name):
     assert slider.active == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_SLIDER)
 def test_the_figure_shows_the_last_frame(ds, name):
     fig = WITH_SLIDER[name](ds)
@@ -45,6 +47,7 @@ def test_the_figure_shows_the_last_frame(ds, name):
             np.testing.assert_array_equal(trace[axis], change[axis])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_SLIDER)
 def test_a_single_snapshot_has_no_slider(ds, name):
     for one in (ds.isel(epoch=-1), ds.isel(epoch=-1, drop=True)):
@@ -142,6 +145,7 @@ def test_embedding_circles_join_neighbours_on_the_circle(ds):
     assert fig.layout.xaxis.title.text == "cos (weight)"
 
 
+@pytest.mark.slow
 def test_figures_are_json_without_anything_of_the_caller(ds):
     for draw in WITH_SLIDER.values():
         assert json.loads(draw(ds).to_json())["data"]

@@ -211,6 +211,7 @@ def test_memorized_is_drawn_too_in_the_colour_of_train(ds):
     assert fig.layout.yaxis.ticktext[0] == "100"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "places", "text"),
     [

@@ -102,6 +102,7 @@ def test_overview_takes_the_norm_of_a_trajectory_too(ds):
         plots.overview(ds.drop_vars("weight_norm"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log_x", [False, True])
 def test_overview_marks_when_the_run_memorized_and_grokked(ds, log_x):
     times = xr.Dataset({"memorized": 10.0, "grokked": 20.0}, attrs={"memorized_at": 0.8, "grokked_at": 0.9})

@@ -140,6 +140,7 @@ def test_every_part_of_a_config_checks_itself():
     assert len(FIELDS) > 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "name", "hint"), FIELDS)
 @COMMON
 @given(data=st.data())
@@ -154,6 +155,7 @@ def test_a_value_outside_of_a_field_is_refused_in_one_line(cls, name, hint, data
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "name", "hint"), FIELDS)
 @COMMON
 @given(data=st.data())

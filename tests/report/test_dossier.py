@@ -10,6 +10,9 @@ import grokinterp as gi
 from grokinterp.report import dossier, figures, robustness
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def results(bundled_claims: list[gi.claims.Result]) -> list[gi.claims.Result]:
     return bundled_claims

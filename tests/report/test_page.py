@@ -16,6 +16,9 @@ from grokinterp.report.gather import circle_keys, gather, slider_epochs, thin
 from grokinterp.tasks.groups import symmetric
 
 
+pytestmark = pytest.mark.slow
+
+
 MLPS = {
     "onehot": gi.MLPConfig(d_mlp=16),
     "summed": gi.MLPConfig(inputs="summed", n_layers=1, d_model=8, d_mlp=16),

@@ -113,6 +113,7 @@ def read_back(text: str) -> dict[str, Any]:
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "changes"), list(cases()))
 def test_every_setting_is_said_as_the_config_has_it(start, changes):
     config = change(start, changes)

@@ -292,6 +292,7 @@ def test_params_are_a_copy_of_the_file(read_only: Run) -> None:
     assert read_only.params()["embed.W_E"].abs().max() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 def test_whatever_reads_a_run_takes_its_path(trained: Run, tmp_path: Path) -> None:
     run = gi.load_run(shutil.copytree(trained.path, tmp_path / "run"))

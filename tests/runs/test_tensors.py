@@ -139,6 +139,7 @@ def test_parameters_come_in_the_order_of_the_model(path: Path) -> None:
     assert list(tensors.read_params(path, {"b": (4,), "W": (3, 4)})) == ["b", "W"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_goes_there_and_back(name: Operation, tmp_path: Path) -> None:
     assert_goes_there_and_back(operation(name, 7), tmp_path / "task.safetensors")

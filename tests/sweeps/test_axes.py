@@ -17,6 +17,7 @@ decays = st.lists(st.floats(0, 10), min_size=1, max_size=4, unique=True)
 seeds = st.lists(st.integers(0, 10**6), min_size=1, max_size=4, unique=True)
 
 
+@pytest.mark.slow
 @given(decays, seeds, st.sampled_from([["AdamW"], ["SGD", "AdamW"]]))
 def test_a_grid_is_nested_loops_over_its_axes(decays, seeds, names):
     axes = {"optim.weight_decay": decays, "seed": iter(seeds), "optim.name": tuple(names)}
@@ -63,6 +64,7 @@ def test_an_axis_that_cannot_be_is_refused(axes, message):
         grid(QUICK, axes)
 
 
+@pytest.mark.slow
 @given(decays, seeds)
 def test_axes_are_found_again(decays, seeds):
     configs = grid(QUICK, {"seed": seeds, "optim.weight_decay": decays})
@@ -88,6 +90,7 @@ def test_two_kinds_of_model_are_one_axis():
     assert axes_of(grid(QUICK, {"model": models, "seed": [0, 1]})) == ("model.kind", "seed")
 
 
+@pytest.mark.slow
 @given(decays, seeds)
 def test_names_differ_where_configs_do(decays, seeds):
     configs = grid(QUICK, {"optim.weight_decay": decays, "seed": seeds})

@@ -26,6 +26,7 @@ def test_every_sweep_with_a_name_is_known_here() -> None:
     assert {name: sweep.__name__ for name, sweep in SWEEPS.items()} == {name: name for name in WANTED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WANTED)
 def test_a_sweep_with_a_name_has_its_axes_and_several_seeds(name: str) -> None:
     plan = SWEEPS[name]()
@@ -38,6 +39,7 @@ def test_a_sweep_with_a_name_has_its_axes_and_several_seeds(name: str) -> None:
         assert config.split.build(task, config.seed).any()
 
 
+@pytest.mark.slow
 def test_a_sweep_with_a_name_is_run_by_it_and_its_axes_can_be_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

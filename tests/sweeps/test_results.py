@@ -18,6 +18,9 @@ from grokinterp.runs.run import load_run
 from grokinterp.sweeps.places import assign
 
 
+pytestmark = pytest.mark.slow
+
+
 DECAYS, SEEDS = [1.0, 0.3, 3.0], [2, 0]
 # Entry of grokking by decay and seed; 99 comes after the end, and None is a run that is not there.
 GROKKED = {(1.0, 2): 20, (1.0, 0): 25, (0.3, 2): 99, (0.3, 0): None, (3.0, 2): 10, (3.0, 0): 12}
@@ -108,6 +111,7 @@ def _set_test_accuracy(path: Path, values: list[float]) -> None:
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
+@pytest.mark.slow
 def test_times_go_into_a_curve_of_survival(root: Path) -> None:
     ds = gi.collect(root)
     found = gi.survival.kaplan_meier(ds.time, ds.is_censored, groups="weight_decay")
@@ -137,6 +141,7 @@ def test_everything_has_its_units_and_name(root: Path) -> None:
         assert ds.attrs["source"] == str(root)
 
 
+@pytest.mark.slow
 def test_curves_are_the_metrics_of_each_run(root: Path, tiny: RunConfig, made_up: Callable[..., None]) -> None:
     (short,) = [p for p, c in assign(root, [replace(tiny, seed=0)]).items()]
     Layout(short).finished.unlink()
@@ -184,6 +189,7 @@ def test_it_can_be_kept_as_netcdf(root: Path, tmp_path: Path) -> None:
         xr.testing.assert_identical(kept.load(), ds)
 
 
+@pytest.mark.slow
 def test_what_sweep_gave_is_collected_and_not_its_neighbours(tiny: RunConfig, tmp_path: Path) -> None:
     gi.sweep(gi.grid(tiny, {"optim.lr": [0.1, 0.2]}), tmp_path, progress=False)
     done = gi.sweep(

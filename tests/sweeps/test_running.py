@@ -28,6 +28,9 @@ from grokinterp.training.trainer import Trainer
 from sweeps.disk import saved, written
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(autouse=True)
 def heeds_ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -103,6 +103,7 @@ def test_an_earlier_failure_stays_until_its_run_is_finished_or_tried_again(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -80,6 +80,7 @@ def test_an_odd_divisor_without_an_inverse_is_refused(p):
         operation("division_or_subtraction", p)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IN_S5)
 def test_the_table_is_the_operation_on_permutations(name):
     elements = [list(x) for x in itertools.permutations(range(5))]
@@ -89,6 +90,7 @@ def test_the_table_is_the_operation_on_permutations(name):
     assert task.table[::7].tolist() == wanted
 
 
+@pytest.mark.slow
 def test_operations_in_s5_do_not_read_the_modulus():
     names = {name: operation(name, 2).name for name in IN_S5}
     assert names == {"s5": "product in S_5", "s5_conjugate": "x y x^-1 in S_5", "s5_xyx": "x y x in S_5"}

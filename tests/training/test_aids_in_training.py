@@ -14,6 +14,9 @@ from grokinterp.training import learner
 from grokinterp.training.loop import train
 
 
+pytestmark = pytest.mark.slow
+
+
 DEEP = TransformerConfig(n_layers=2, d_model=16, n_heads=2, d_head=8, d_mlp=32, normalization="LN", biases="all")
 OPTIONS = {
     "SGD": {"optim.name": "SGD", "optim.lr": 0.1},

@@ -15,6 +15,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 def test_nothing_is_written_without_progress(
     tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -22,6 +23,7 @@ def test_nothing_is_written_without_progress(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_a_log_file_gets_a_few_lines(tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(dataclasses.replace(tiny, epochs=200, log_every=1), tmp_path, progress=True)
     written = capsys.readouterr().err
@@ -29,6 +31,7 @@ def test_a_log_file_gets_a_few_lines(tiny: RunConfig, tmp_path: Path, capsys: py
     assert "200/200" in written
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_losses_accuracies_and_the_time_left(
     tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,6 +46,7 @@ def test_a_terminal_shows_losses_accuracies_and_the_time_left(
     assert "<00:00" in last
 
 
+@pytest.mark.slow
 def test_a_resumed_run_starts_where_it_stands(
     tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

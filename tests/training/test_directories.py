@@ -25,6 +25,9 @@ from grokinterp.training.loop import train
 from grokinterp.training.trainer import Trainer
 
 
+pytestmark = pytest.mark.slow
+
+
 HOLD = """
 import sys
 from filelock import FileLock
@@ -357,6 +360,7 @@ def test_a_directory_that_goes_away_stops_training_and_is_not_made_anew(
         assert contents(train(tiny, moved, progress=False).path) == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["train", "train_many", "fork"])
 def test_another_working_directory_changes_nothing(
     tiny: RunConfig, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,9 @@ from grokinterp.runs.run import Run, load_run
 from grokinterp.training.loop import train
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def parent(tiny: RunConfig, tmp_path: Path) -> Run:
     return train(tiny, tmp_path / "parent", progress=False)

@@ -22,6 +22,9 @@ from grokinterp.training.loop import train
 from grokinterp.training.trainer import Trainer
 
 
+pytestmark = pytest.mark.slow
+
+
 TRAINING = """
 import signal, sys, torch
 from pathlib import Path

@@ -21,6 +21,9 @@ from grokinterp.runs.run import load_run
 from grokinterp.training.loop import train
 
 
+pytestmark = pytest.mark.slow
+
+
 # Trains with monitors, and kills itself when it has trained for some epochs: python -c ... CONFIG RUN EPOCH
 MONITORED = """
 import json, os, signal, sys

@@ -14,6 +14,9 @@ from grokinterp.training.loop import train
 from grokinterp.training.many import train_many
 
 
+pytestmark = pytest.mark.slow
+
+
 # AdamW divides by the gradient's size: where that is rounding alone, its sign is a coin's.
 CALM = {"optim.eps": 1e-3, "epochs": 12, "checkpoint_every": 4}
 MODELS = {

@@ -17,6 +17,9 @@ from grokinterp.runs.run import load_run
 from grokinterp.training.loop import train
 
 
+pytestmark = pytest.mark.slow
+
+
 def diverging(tiny: RunConfig) -> RunConfig:
     return dataclasses.replace(tiny, optim=OptimConfig(lr=1e30, warmup_steps=6))
 
@@ -63,6 +66,7 @@ def fails_at(call: int, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) 
     monkeypatch.setattr(owner, name, full)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
     [

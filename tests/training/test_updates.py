@@ -74,6 +74,7 @@ def assert_same_weights(found: Params, wanted: Params, *, atol: float) -> None:
         torch.testing.assert_close(p, wanted[name], rtol=0, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [None, 8])
 def test_training_is_a_plain_loop(tiny: RunConfig, batch_size: int | None, tmp_path: Path) -> None:
     optim = dataclasses.replace(tiny.optim, batch_size=batch_size)
@@ -123,6 +124,7 @@ def test_auto_takes_the_fast_engine_where_it_applies(tiny: RunConfig, changes: d
     assert build_engine(config, params)[0] == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["factored", "full"])
 def test_equal_runs_have_equal_bits_with_two_threads(tiny: RunConfig, engine: str, tmp_path: Path) -> None:
     # Large enough that torch shares the work out.
@@ -141,12 +143,14 @@ def test_another_seed_gives_other_weights(tiny: RunConfig, tmp_path: Path) -> No
     assert not torch.equal(first["embed.W_E"], second["embed.W_E"])
 
 
+@pytest.mark.slow
 def test_training_leaves_the_random_state_of_the_caller_alone(tiny: RunConfig, tmp_path: Path) -> None:
     before = torch.get_rng_state()
     train(tiny, tmp_path, progress=False)
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_every_checkpoint_is_a_state_of_its_own_and_the_last_is_the_final_one(tiny: RunConfig, tmp_path: Path) -> None:
     run = train(dataclasses.replace(tiny, epochs=13, log_every=1), tmp_path, progress=False)
     assert run.epochs[-1] == 13 % tiny.checkpoint_every + tiny.checkpoint_every
