@@ -153,14 +153,14 @@ def seeds_of(runs: Mapping[str, Run], *, epoch: int, every: int = 200) -> dict[s
 
 
 def across(axis: str) -> xr.Dataset:
-    """When small runs memorized and grokked, along one axis: p = 59 and the preset `quick`, not the paper's size.
+    """When small runs memorized and grokked over one swept axis: p = 59 and the preset `quick`, not the paper's size.
 
     Args:
         axis: `fraction`, `weight_decay` or `p`.
 
     Returns:
-        Dataset of `grokked` and `memorized` over (value, seed): epochs, NaN where a run had not come to it by the
-        attribute `horizon`; their `rule` is the one by which they were recorded.
+        Dataset of `grokked_epoch`, `memorized_epoch` and `last_epoch` over (axis, seed), as from `gi.collect`. An
+        epoch is NaN if the run had not grokked or memorized by its last one; attribute `rule` has the definition.
 
     Raises:
         ValueError: If there is no such axis.
@@ -175,16 +175,17 @@ def across(axis: str) -> xr.Dataset:
         for row in rows:
             if row[event] is not None:
                 epochs[values.index(row["value"]), numbers.index(row["seed"])] = row[event]
-        result[event] = labels.array(
+        result[f"{event}_epoch"] = labels.array(
             epochs,
             ("value", "seed"),
-            name=event,
+            name=f"{event}_epoch",
             units="epoch",
             long_name=f"{event} at epoch",
             coords={"value": values, "seed": numbers},
-            horizon=data["horizon"],
             rule=data["rules"][event],
         )
-    ds = xr.Dataset(result)
-    ds["value"].attrs["long_name"] = AXES[axis]
+    ds = xr.Dataset(result).rename(value=axis)
+    last = (ds["grokked_epoch"].dims, np.full_like(ds["grokked_epoch"], data["horizon"]))
+    ds["last_epoch"] = (*last, {"units": "epoch", "long_name": "epochs trained"})
+    ds[axis].attrs["long_name"] = AXES[axis]
     return ds

@@ -37,18 +37,18 @@ def memorized(evidence: Evidence) -> xr.DataArray:
 
 
 def share_grokked(evidence: Evidence, axis: str) -> xr.DataArray:
-    """The share of small runs that grokked by their horizon, along an axis; dims (value,)."""
+    """The fraction of small runs that grokked by their last epoch, over a swept axis; dims (axis,)."""
     _require_paper(evidence)
-    return records.across(axis)["grokked"].notnull().mean("seed")
+    return records.across(axis)["grokked_epoch"].notnull().mean("seed")
 
 
 def grokked_by_decay(evidence: Evidence) -> xr.DataArray:
-    """The share of small runs that grokked, by weight decay; dims (value,)."""
+    """The fraction of small runs that grokked, by weight decay; dims (weight_decay,)."""
     return share_grokked(evidence, "weight_decay")
 
 
 def grokked_by_fraction(evidence: Evidence) -> xr.DataArray:
-    """The share of small runs that grokked, by the fraction trained on; dims (value,)."""
+    """The fraction of small runs that grokked, by train fraction; dims (fraction,)."""
     return share_grokked(evidence, "fraction")
 
 

@@ -1,4 +1,4 @@
-"""What the pictures ask of a Dataset, and how its numbers are made fit to draw."""
+"""Reading variables from a Dataset, and preparing their values for plotting."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -40,15 +40,15 @@ MADE_BY: Final[Mapping[str, str]] = {
     "loss_alone": "gi.interventions.effects(keys, operation=gi.interventions.keep_only).named('loss_alone')",
 }
 
-# Asked first for the key frequencies; what is given to other measures need not be all of them.
+# Measures to look up key frequencies in first; other measures may have been given only some of them.
 _HAS_KEYS: Final = ("restricted_loss", "excluded_loss", "trig_loss", "embedding_circle")
 
 
 def need(ds: xr.Dataset, name: str) -> xr.DataArray:
-    """A variable that a picture cannot do without.
+    """Get a variable that a plot requires.
 
     Raises:
-        KeyError: If the Dataset lacks it; the message names the measure that makes it.
+        KeyError: If it is missing; the message names the measure that computes it.
 
     Examples:
         >>> need(xr.Dataset(), "gini")
@@ -63,7 +63,7 @@ def need(ds: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def over_epochs(data: xr.DataArray) -> xr.DataArray:
-    """The variable with `epoch` as its first dimension, of length one where it is of a single snapshot.
+    """The variable with `epoch` as its first dimension, of length one for a single snapshot.
 
     Examples:
         >>> over_epochs(xr.DataArray([1.0, 2.0], dims="frequency")).dims
@@ -77,7 +77,7 @@ def over_epochs(data: xr.DataArray) -> xr.DataArray:
 
 
 def present(data: xr.DataArray, dim: str) -> xr.DataArray:
-    """The variable without the labels at which it has no number: those that another variable brought in.
+    """Drop the labels at which the variable is all NaN, e.g. those added by merging it with another variable.
 
     Examples:
         >>> gini = xr.DataArray([0.5, 0.7], dims="matrix", coords={"matrix": ["W_E", "W_L"]})
@@ -90,12 +90,12 @@ def present(data: xr.DataArray, dim: str) -> xr.DataArray:
 
 
 def small(values: Any) -> np.ndarray:
-    """Numbers in four bytes each, which the eye cannot tell from eight."""
+    """Convert to float32, which halves the size of a figure without a visible difference."""
     return np.asarray(values, dtype=np.float32)
 
 
 def positive(values: Any) -> np.ndarray:
-    """Numbers for a logarithmic axis: what is not above zero becomes a gap.
+    """Replace values that are not positive by NaN, which leaves gaps on a logarithmic axis.
 
     Examples:
         >>> positive([1.0, 0.0, -2.0])
@@ -106,7 +106,7 @@ def positive(values: Any) -> np.ndarray:
 
 
 def with_rule(title: str, data: xr.DataArray) -> str:
-    """A title of epochs with the rule they were found by, as its attribute `rule` has it.
+    """Append the rule that defines an event to an axis title, if the variable has the attribute `rule`.
 
     Examples:
         >>> with_rule("epoch", xr.DataArray(10.0, attrs={"rule": "test accuracy ≥ 0.99"}))
@@ -117,25 +117,25 @@ def with_rule(title: str, data: xr.DataArray) -> str:
 
 
 def named_keys(ds: xr.Dataset) -> list[int] | None:
-    """The key frequencies that a Dataset's measures were given, None if no measure was given any."""
+    """The key frequencies used to compute a Dataset's measures, or None if no measure stores any."""
     for name in sorted(ds.data_vars, key=lambda name: (name not in _HAS_KEYS, str(name))):
         keys = ds[name].attrs.get("key_frequencies")
         if keys is not None:
-            # Files keep a list as its JSON.
+            # Lists are stored in files as JSON.
             return list(arguments.keys(json.loads(keys) if isinstance(keys, str) else keys))
     return None
 
 
 def keys_of(ds: xr.Dataset, data: xr.DataArray, keys: Iterable[int] | None) -> list[int]:
-    """The frequencies that a picture sets apart from the others.
+    """The key frequencies to highlight in a plot.
 
     Args:
-        ds: Searched for the key frequencies that its measures were given.
-        data: What is drawn, over `frequency`.
-        keys: At least one; None to look them up.
+        ds: Dataset whose measures may store key frequencies.
+        data: Values to plot, over `frequency`.
+        keys: At least one key frequency; default: those stored in `ds`.
 
     Returns:
-        The keys in ascending order; where nobody named any, the five frequencies that are largest at the last epoch.
+        The keys in ascending order; if there are none, the five largest frequencies at the last epoch.
 
     Examples:
         >>> norm = xr.DataArray([3.0, 1.0], dims="frequency", coords={"frequency": [1, 2]})

@@ -1,4 +1,4 @@
-"""What was watched while a model trained, one panel for each quantity."""
+"""Quantities monitored during training, one panel each."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -7,24 +7,25 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from grokinterp.plots import theme
-from grokinterp.plots.data import over_epochs, positive, present, small
+from grokinterp.plots.curves import add_curve
+from grokinterp.plots.data import over_epochs, present
 
 
-# The dimensions whose labels are lines of one panel.
+# Dimensions with one line per label in a panel.
 _OF_LINES: Final = ("parameter", "hook")
 _DASHES: Final = ("solid", "dash", "dot", "dashdot")
 
 
 def monitors(ds: xr.Dataset) -> go.Figure:
-    """Every quantity of a Dataset over the epochs, with a line for each parameter or hook point that it is of.
+    """Plot every quantity in a Dataset over training, with one line per parameter or hook point.
 
     Args:
-        ds: A trajectory, or what was monitored in training. Drawn is every variable over `epoch` alone, over (epoch,
-            `parameter`) or over (epoch, `hook`).
+        ds: A trajectory, or the monitors logged in training. Variables over `epoch` alone, over (epoch, parameter)
+            and over (epoch, hook) are drawn.
 
     Returns:
-        A figure with a panel per variable, and one legend of parameters and of hook points. Axes of losses, gradients
-        and sums of squares are logarithmic, and what is not above zero is a gap there.
+        A figure with one panel per variable, and one legend for parameters and hook points. Losses, gradients and
+        sums of squares have logarithmic axes, on which values that are not positive are gaps.
 
     Raises:
         ValueError: If there is no such variable.
@@ -37,7 +38,7 @@ def monitors(ds: xr.Dataset) -> go.Figure:
     drawn = [data for data in ds.data_vars.values() if "epoch" in data.dims and _lines_of(data) is not None]
     if not drawn:
         msg = (
-            "the plot needs a variable over epoch, or over epoch and one of parameter and hook, "
+            "the plot needs a variable over epoch alone, (epoch, parameter) or (epoch, hook), "
             f"got {', '.join(map(str, ds.data_vars)) or 'none'}."
         )
         raise ValueError(msg)
@@ -49,19 +50,19 @@ def monitors(ds: xr.Dataset) -> go.Figure:
     )
     seen: set[str] = set()
     for number, data in enumerate(drawn):
-        where = theme.place(number, columns)
+        panel = theme.row_col(number, columns)
         log_y = _is_logarithmic(data)
-        _add(fig, data, seen, log_y=log_y, **where)
-        fig.update_yaxes(theme.log_axis() if log_y else {}, title_text=_wrapped(theme.title(data)), **where)
+        _add(fig, data, seen, log_y=log_y, **panel)
+        fig.update_yaxes(theme.log_axis() if log_y else {}, title_text=_wrapped(theme.title(data)), **panel)
     for number in range(len(drawn))[-columns:]:
-        where = theme.place(number, columns)
-        fig.update_xaxes(title_text=theme.title(drawn[number]["epoch"]), showticklabels=True, **where)
+        panel = theme.row_col(number, columns)
+        fig.update_xaxes(title_text=theme.title(drawn[number]["epoch"]), showticklabels=True, **panel)
     fig.update_layout(legend={"y": 1.0, "tracegroupgap": 12, "groupclick": "toggleitem"})
     return theme.apply(fig, height=250 * rows + 110)
 
 
 def _lines_of(data: xr.DataArray) -> str | None:
-    """The dimension whose labels are lines, "" for a single line; None for what is not drawn here."""
+    """The dimension with one line per label, "" for a single line, None for a variable that is not drawn."""
     others = [str(dim) for dim in data.dims if dim != "epoch"]
     if not others:
         return ""
@@ -69,13 +70,13 @@ def _lines_of(data: xr.DataArray) -> str | None:
 
 
 def _is_logarithmic(data: xr.DataArray) -> bool:
-    """Whether it goes over orders of magnitude, as losses do and entropies, in nats as well, do not."""
+    """Whether values span orders of magnitude; losses do, but entropies, which are also in nats, do not."""
     units = data.attrs.get("units")
     return units in {"weight^2", "nats/weight"} or (units == "nats" and "loss" in str(data.name))
 
 
-def _add(fig: go.Figure, data: xr.DataArray, seen: set[str], *, log_y: bool, **where: int) -> None:
-    """Add the lines of one panel; each label is in the legend once."""
+def _add(fig: go.Figure, data: xr.DataArray, seen: set[str], *, log_y: bool, **panel: int) -> None:
+    """Add the lines of one panel; each label appears in the legend once."""
     dim = _lines_of(data)
     curves = over_epochs(data)
     if not dim:
@@ -85,30 +86,30 @@ def _add(fig: go.Figure, data: xr.DataArray, seen: set[str], *, log_y: bool, **w
         styles = _styles(dim, [str(label) for label in curves[dim].values])
         lines = {name: (curves.sel({dim: name}), style) for name, style in styles.items()}
     for name, (curve, style) in lines.items():
-        fig.add_scatter(
-            x=curve["epoch"].values,
-            y=small(positive(curve.values) if log_y else curve.values),
+        add_curve(
+            fig,
+            curve,
+            log_y=log_y,
             name=name,
-            mode="lines" if curve.size > 1 else "markers",
             line=style,
             legendgroup=dim or "",
             legendgrouptitle_text=theme.title(curves[dim]) if dim else None,
             showlegend=bool(name) and name not in seen,
             hovertemplate=f"{name or data.name}, epoch %{{x}}: %{{y:.3g}}<extra></extra>",
-            **where,
+            **panel,
         )
         seen.add(name)
 
 
 def _styles(dim: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The line of each label: a parameter has the colour of its matrix, and a dash of its layer or its bias."""
+    """The line style of each label: for parameters, the color shows the matrix, and the dash its layer or a bias."""
     if dim == "parameter":
         layers = {name: name.split(".")[1] if name.startswith("blocks.") else "0" for name in names}
         numbers = {layer: number for number, layer in enumerate(sorted(set(layers.values())))}
         dashes = {
             name: "dot" if "b_" in name or "W_pos" in name else _DASHES[numbers[layers[name]] % 2] for name in names
         }
-        return {name: {"color": theme.matrix_colour(name), "width": 1.8, "dash": dashes[name]} for name in names}
+        return {name: {"color": theme.matrix_color(name), "width": 1.8, "dash": dashes[name]} for name in names}
     count = len(theme.FREQUENCY)
     return {
         name: {"color": theme.FREQUENCY[i % count], "width": 1.8, "dash": _DASHES[i // count % len(_DASHES)]}
@@ -117,7 +118,7 @@ def _styles(dim: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _wrapped(title: str) -> str:
-    """A title in two lines where one would be longer than its axis."""
+    """Break a title in two if it would be longer than its axis."""
     words = title.split(" ")
     half = (len(words) + 1) // 2
     return title if len(title) <= 30 else " ".join(words[:half]) + "<br>" + " ".join(words[half:])

@@ -97,9 +97,9 @@ def test_runs_of_other_seeds_are_there() -> None:
 def test_small_runs_across_settings_are_there(axis: str) -> None:
     ds = gi.claims.across(axis)
     assert ds.sizes["seed"] == 3
-    assert ds.sizes["value"] >= 4
-    assert ds.grokked.attrs["horizon"] == 3000
-    assert (ds.grokked.fillna(np.inf) > ds.memorized.fillna(0)).all()
+    assert ds.sizes[axis] >= 4
+    assert (ds.last_epoch == 3000).all()
+    assert (ds.grokked_epoch.fillna(np.inf) > ds.memorized_epoch.fillna(0)).all()
 
 
 def test_an_unknown_axis_is_refused() -> None:

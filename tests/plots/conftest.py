@@ -97,16 +97,6 @@ def ds() -> xr.Dataset:
         long_name="embedding in the plane of the frequency",
         coords={"epoch": EPOCHS, "frequency": KEYS, "axis": ["cos", "sin"]},
     )
-    result["grokked"] = labels.array(
-        np.array([[np.nan, 3000.0, np.nan], [900.0, 1100.0, 1600.0], [700.0, 500.0, 600.0]]),
-        ("value", "seed"),
-        name="grokked",
-        units="epoch",
-        long_name="grokked",
-        coords={"value": [0.5, 1.0, 2.0], "seed": COORDS["seed"]},
-        horizon=4000,
-    )
-    result["value"].attrs["long_name"] = "weight decay"
     return result.merge(swept())
 
 

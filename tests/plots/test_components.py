@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from grokinterp import plots
-from grokinterp.plots import theme, waves
+from grokinterp.plots import basis_axis, theme
 
 
 LONG = ["const", *(f"{wave} {k}" for k in range(1, 57) for wave in ("cos", "sin"))]
@@ -126,7 +126,7 @@ def test_many_neurons_are_not_numbered():
 def test_score_components_has_a_panel_per_head_on_one_scale(ds):
     fig = plots.score_components(ds)
     assert [trace.name for trace in fig.data] == ["constant", "cos", "sin"] * 2
-    assert [trace.marker.color for trace in fig.data[1:3]] == [waves.COLOURS["cos"], waves.COLOURS["sin"]]
+    assert [trace.marker.color for trace in fig.data[1:3]] == [basis_axis.COLORS["cos"], basis_axis.COLORS["sin"]]
     last = ds.score_components.isel(epoch=-1).sel(head=1, component=["sin 1", "sin 2", "sin 3"])
     np.testing.assert_allclose(fig.data[5].y, last, rtol=1e-6)
     assert fig.layout.yaxis.range == fig.layout.yaxis2.range
@@ -178,8 +178,8 @@ def test_effects_are_on_a_logarithmic_axis_of_all_epochs(ds):
 
 def test_effects_without_the_loss_have_no_stems(ds):
     assert [trace.name for trace in plots.effects(ds[["loss_without", "loss_alone"]]).data] == [
-        "without the frequency",
-        "the frequency alone",
+        "frequency ablated",
+        "frequency alone",
     ]
 
 
@@ -206,7 +206,7 @@ def test_effects_on_pairs_of_which_there_is_no_loss_are_drawn_by_themselves(ds):
 
 
 def test_effects_need_all_pairs_or_one_split(ds):
-    with pytest.raises(ValueError, match="loss_without must have the split 'all', or one split, got train, test"):
+    with pytest.raises(ValueError, match="loss_without must have the split 'all' or a single split, got train, test"):
         plots.effects(ds.sel(split=["train", "test"]))
 
 

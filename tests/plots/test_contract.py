@@ -38,7 +38,6 @@ NEEDS = {
     # What these draw is put together from several runs, or is whatever a Dataset has over epochs.
     "compared": [],
     "over_seeds": [],
-    "grokking_epochs": [],
     "grokking_map": [],
     "grokking_time": [],
     "monitors": [],

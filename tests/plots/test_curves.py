@@ -50,13 +50,13 @@ def test_progress_draws_the_papers_four_panels(ds):
 
 def test_phases_that_were_reached_are_shaded_in_every_panel_and_named(ds, phases):
     fig = plots.progress(ds, phases=phases)
-    assert names(fig)[-2:] == ["memorization, epochs 0 to 10", "circuit formation, epochs 10 on"]
+    assert names(fig)[-2:] == ["memorization, epochs 0 to 10", "circuit formation, from epoch 10"]
     assert len(fig.layout.shapes) == 2 * 4
     assert {(shape.x0, shape.x1) for shape in fig.layout.shapes} == {(0.0, 10.0), (10.0, 20.0)}
 
 
 def test_phases_must_be_phases(ds):
-    with pytest.raises(KeyError, match=r"must have 'phase_start': pass what gi\.phases\.detect gives"):
+    with pytest.raises(KeyError, match=r"must have 'phase_start': pass the result of gi\.phases\.detect"):
         plots.progress(ds, phases=ds)
 
 
@@ -86,7 +86,7 @@ def test_keys_are_coloured_in_front_of_the_others(ds):
 
 
 def test_without_named_keys_the_largest_at_the_end_are_coloured(ds):
-    assert names(plots.logit_fve(ds[["logit_fve"]]))[-1] == "all coloured"
+    assert names(plots.logit_fve(ds[["logit_fve"]]))[-1] == "all in color"
     assert "others" not in names(plots.logit_fve(ds[["logit_fve"]]))
 
 

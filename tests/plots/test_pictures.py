@@ -105,7 +105,7 @@ def test_neuron_grid_scales_each_neuron_by_its_largest(ds):
     assert fig.data[0].z.max() == pytest.approx(1.0)
     titles = [note.text for note in fig.layout.annotations]
     assert titles[0] == "<b>Neuron 0, k = 1</b>"
-    assert fig.layout.coloraxis.colorbar.title.text == "activation of the neuron,<br>share of its largest"
+    assert fig.layout.coloraxis.colorbar.title.text == "activation of the neuron,<br>fraction of its maximum"
 
 
 def test_a_dead_neuron_is_white(ds):

@@ -11,7 +11,7 @@ from tests.plots.conftest import swept
 
 from grokinterp import plots
 from grokinterp.plots import theme
-from grokinterp.plots.sweeps import median_interval
+from grokinterp.plots.grokking_times import median_interval
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_medians_count_late_runs_as_later_than_all(one):
 
 
 def test_the_band_goes_from_the_first_run_to_the_last_and_says_how_sure_it_is(one):
-    band = by_name(plots.grokking_time(one))["75 % interval of the median"]
+    band = by_name(plots.grokking_time(one))["75% confidence interval of the median"]
     assert band.fill == "toself"
     # With three seeds, from the first to the last; a late one is beyond the last epoch.
     assert band.y.tolist() == [3000, 1500, 5000, 5000]
@@ -58,8 +58,8 @@ def test_a_missing_run_is_neither_a_dot_nor_a_triangle():
     assert sorted(traces["run"].y) == [500, 700, 800, 900, 1000]
     assert "not grokked by its last epoch" not in traces
     assert traces["median"].y.tolist() == [900, 600]
-    # Of three runs the interval is 75 % sure, of two 50 %; the legend says the least.
-    assert "50 % interval of the median" in traces
+    # The coverage is 75% with three runs and 50% with two; the legend has the smaller one.
+    assert "50% confidence interval of the median" in traces
 
 
 def test_a_value_without_any_run_has_no_median(one):
@@ -72,7 +72,7 @@ def test_values_that_are_no_numbers_have_bars_and_no_line(one):
     fig = plots.grokking_time(one.assign_coords(weight_decay=["add", "divide"]))
     traces = by_name(fig)
     assert traces["median"].mode == "markers"
-    bars = traces["75 % interval of the median"]
+    bars = traces["75% confidence interval of the median"]
     np.testing.assert_array_equal(bars.y, [3000, 5000, np.nan, 1500, 5000, np.nan])
     assert fig.layout.xaxis.ticktext == ("add", "divide")
 
@@ -81,7 +81,7 @@ def test_a_second_axis_is_told_by_colours(ds):
     fig = plots.grokking_time(ds)
     shown = [trace.name for trace in fig.data if trace.showlegend is not False]
     assert shown[:2] == ["fraction 0.3", "fraction 0.6"]
-    assert {"run", "not grokked by its last epoch", "50 % interval of the median"} < set(shown)
+    assert {"run", "not grokked by its last epoch", "50% confidence interval of the median"} < set(shown)
     assert fig.layout.xaxis.title.text == "weight decay"
     other = plots.grokking_time(ds, axis="fraction")
     assert other.layout.xaxis.title.text == "fraction"
@@ -104,6 +104,51 @@ def test_grokking_time_refuses_what_it_cannot_place(ds, one):
     for name in ("grokked_epoch", "last_epoch"):
         with pytest.raises(KeyError, match=f"the plot needs '{name}'"):
             plots.grokking_time(one.drop_vars(name))
+
+
+@pytest.mark.parametrize(
+    ("values", "positions", "labels"),
+    [
+        ([31, 43, 53], [31, 43, 53], ("31", "43", "53")),
+        ([1e-4, 1e-2, 1.0], [0, 1, 2], ("0.0001", "0.01", "1")),
+        (["adam", "adamw", "sgd"], [0, 1, 2], ("adam", "adamw", "sgd")),
+        ([2.0, 1.0, 0.5], [2.0, 1.0, 0.5], ("2", "1", "0.5")),
+    ],
+)
+def test_values_stand_where_they_are_or_one_step_apart(one, values, positions, labels):
+    runs = xr.concat([one.isel(weight_decay=[0, 1]), one.isel(weight_decay=[1])], dim="weight_decay")
+    fig = plots.grokking_time(runs.assign_coords(weight_decay=values))
+    assert list(fig.layout.xaxis.tickvals) == positions
+    assert fig.layout.xaxis.ticktext == labels
+    assert by_name(fig)["median"].x.tolist() == sorted(positions)
+
+
+def test_the_runs_of_a_value_stand_apart_in_the_order_of_their_seeds():
+    dots = by_name(plots.grokking_time(swept().sel(fraction=0.6)))["run"]
+    assert dots.y.tolist() == [800, 1000, 900, 500, 700]
+    np.testing.assert_allclose(dots.x, [0.5, 0.5, 0.5, 2.0, 2.0], atol=0.08)
+    assert dots.x[0] < dots.x[1] < dots.x[2]
+
+
+def test_a_single_value_and_a_single_run_is_a_dot(one):
+    fig = plots.grokking_time(one.sel(weight_decay=[2.0], seed=["0"]))
+    run = by_name(fig)["run"]
+    assert (run.x.tolist(), run.y.tolist()) == ([0.0], [2000.0])
+
+
+def test_runs_of_which_none_grokked_are_triangles_and_medians_beyond_the_end(one):
+    fig = plots.grokking_time(one.assign(grokked_epoch=one.grokked_epoch * np.nan))
+    traces = by_name(fig)
+    assert "run" not in traces
+    assert traces["not grokked by its last epoch"].y.tolist() == [4000] * 6
+    assert list(traces["median"].customdata) == ["beyond the last epoch"] * 2
+
+
+def test_the_axis_of_epochs_has_round_ticks_and_the_rule(one):
+    one.grokked_epoch.attrs["rule"] = "test accuracy ≥ 0.99"
+    axis = plots.grokking_time(one).layout.yaxis
+    assert axis.ticktext == ("1,000", "2,000", "after 4,000")
+    assert axis.title.text == "epoch<br>(test accuracy ≥ 0.99)"
 
 
 @given(st.integers(1, 20))

@@ -57,7 +57,7 @@ def test_a_parameter_that_another_quantity_brought_in_is_no_line(ds):
 
 
 def test_monitors_needs_something_over_epochs(ds):
-    with pytest.raises(ValueError, match=r"over epoch and one of parameter and hook, got attention_mean\."):
+    with pytest.raises(ValueError, match=r"\(epoch, parameter\) or \(epoch, hook\), got attention_mean\."):
         plots.monitors(ds[["attention_mean"]])
 
 
@@ -171,7 +171,7 @@ def test_survival_goes_down_in_steps_as_far_as_runs_were_watched(curve):
     assert list(by_name) == ["fast (4 of 4 grokked)", "slow (1 of 2 grokked)"]
     assert by_name["fast (4 of 4 grokked)"].x.tolist() == [0, 100, 300]
     assert by_name["slow (1 of 2 grokked)"].y.tolist() == [1, 1, 0.5, 0.5]
-    assert fig.layout.annotations[0].text == "<b>Not grokked yet (log-rank test: p = 0.031)</b>"
+    assert fig.layout.annotations[0].text == "<b>Not yet grokked (log-rank test: p = 0.031)</b>"
 
 
 def test_a_band_of_survival_has_the_steps_of_its_ends(curve):

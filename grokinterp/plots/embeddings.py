@@ -1,24 +1,24 @@
-"""The embeddings in the plane of each key frequency, where a model that uses it has its residues on a circle."""
+"""Embeddings projected onto the plane of each key frequency."""
 
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from grokinterp.plots import slider, theme
+from grokinterp.plots import theme
 from grokinterp.plots.data import need, over_epochs, present, small
 
 
 def embedding_circles(ds: xr.Dataset) -> go.Figure:
-    """Each residue's embedding in the plane of each key frequency, joined in steps of one turn over p.
+    """Plot each residue's embedding in the (cos, sin) plane of each key frequency, with neighbors connected.
 
-    Residues that follow each other round the circle of frequency k differ by the inverse of k modulo p, so the
-    joining line is a circle where the frequency is learned, and a tangle where it is not.
+    Neighbors on the circle of frequency k differ by the inverse of k modulo p, so the line is a circle if the model
+    has learned the frequency, and a tangle otherwise.
 
     Args:
         ds: A snapshot or a trajectory with `embedding_circle`.
 
     Returns:
-        A figure with a panel per frequency, all on one scale, and a slider where there are several epochs.
+        A figure with one panel per frequency, all on one scale, and a slider if there are several epochs.
 
     Raises:
         KeyError: If `embedding_circle` is missing.
@@ -37,21 +37,22 @@ def embedding_circles(ds: xr.Dataset) -> go.Figure:
     data = data.transpose("epoch", "frequency", "axis", "p")
     keys = [int(k) for k in data["frequency"].values]
     p = data.sizes["p"]
+    unit = f" ({data.attrs['units']})" if data.attrs.get("units") else ""
     columns = len(keys) if len(keys) <= 4 else 3
     fig = theme.panels([f"k = {k}" for k in keys], columns=columns, horizontal_spacing=0.05, vertical_spacing=0.16)
-    # Round the circle: by the angle k x, the residues of one angle side by side, and back to the first.
+    # Around the circle by the angle of k x, and back to the first residue; residues may share an angle.
     orders = [np.append(order := np.argsort(np.arange(p) * k % p, kind="stable"), order[0]) for k in keys]
 
     def points(epoch: int, number: int) -> dict[str, np.ndarray]:
         cos, sin = data.values[epoch, number][:, orders[number]]
         return {"x": small(cos), "y": small(sin)}
 
-    # The circles of the end decide the scale: what is scattered wider before may leave the panel.
+    # The final circles set the scale; points that are farther out at earlier epochs may leave the panel.
     widest, last = (float(np.nanmax(np.abs(values))) for values in (data.values, data.values[-1]))
     reach = min(widest, 1.35 * last) * 1.12 or 1.0
     for number, (k, order) in enumerate(zip(keys, orders, strict=True)):
         residues = data["p"].values[order]
-        where = theme.place(number, columns)
+        panel = theme.row_col(number, columns)
         fig.add_scatter(
             **points(-1, number),
             mode="lines+markers",
@@ -60,20 +61,14 @@ def embedding_circles(ds: xr.Dataset) -> go.Figure:
             customdata=residues,
             hovertemplate=f"residue %{{customdata}}, k = {k}<extra></extra>",
             name=f"k = {k}",
-            **where,
+            **panel,
         )
-        x_axis = theme.axes(fig, **where).xaxis.plotly_name.replace("axis", "")
-        even = {"range": [-reach, reach], "constrain": "domain", "nticks": 5}
-        fig.update_xaxes(title_text="cos" + _unit(data) if number + columns >= len(keys) else None, **even, **where)
-        fig.update_yaxes(title_text="sin" + _unit(data) if where["col"] == 1 else None, **even, **where)
-        fig.update_yaxes(scaleanchor=x_axis, constraintoward="top", **where)
-    key = {"title": {"text": theme.title(data["p"]), "side": "right", "font": {"size": 11}}, "len": 1.0}
-    fig.update_layout(coloraxis={"colorscale": theme.RESIDUE, "colorbar": key}, showlegend=False)
+        style = {"range": [-reach, reach], "constrain": "domain", "nticks": 5}
+        fig.update_xaxes(title_text="cos" + unit if number + columns >= len(keys) else None, **style, **panel)
+        fig.update_yaxes(title_text="sin" + unit if panel["col"] == 1 else None, **style, **panel)
+        theme.make_square(fig, **panel)
+    bar = theme.colorbar(theme.title(data["p"]))
+    fig.update_layout(coloraxis={"colorscale": theme.RESIDUE, "colorbar": bar}, showlegend=False)
     frames = [[points(epoch, number) for number in range(len(keys))] for epoch in range(data.sizes["epoch"])]
-    slider.add(fig, data["epoch"].values.tolist(), frames)
+    theme.add_slider(fig, data["epoch"].values.tolist(), frames)
     return theme.apply(fig, height=theme.square_height(len(keys), columns) + (90 if fig.frames else 0))
-
-
-def _unit(data: xr.DataArray) -> str:
-    units = data.attrs.get("units", "")
-    return f" ({units})" if units else ""

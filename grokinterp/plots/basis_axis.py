@@ -1,4 +1,4 @@
-"""The rows of a basis by their names: which of them are waves, where their bars stand, what an axis says of them."""
+"""Axes over the rows of a basis: their frequencies by name, tick labels, and bar positions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -6,24 +6,24 @@ from typing import Any, Final
 import numpy as np
 
 
-COLOURS: Final[Mapping[str, str]] = {"cos": "#1F4E79", "sin": "#7FB3D9"}
-# An axis stays readable with so many labels.
+COLORS: Final[Mapping[str, str]] = {"cos": "#1F4E79", "sin": "#7FB3D9"}
+# More labels than this make an axis hard to read.
 _MOST_TICKS: Final = 14
 
 
 def frequency_of(name: str) -> int | None:
-    """The frequency of the wave of this name; None for a row that is no wave.
+    """The frequency of a row with this name; None for a row that is neither a cosine nor a sine.
 
     Examples:
         >>> frequency_of("sin 14"), frequency_of("const")
         (14, None)
     """
     wave, _, k = name.partition(" ")
-    return int(k) if wave in COLOURS and k.isdigit() else None
+    return int(k) if wave in COLORS and k.isdigit() else None
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """The names, numbered where several rows share one, as those of an irrep do.
+    """The names, numbered if several rows share one, as the rows of an irrep do.
 
     Examples:
         >>> distinct(["1a", "2a", "2a"])
@@ -33,7 +33,7 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 
 def rows_by_block(names: Sequence[str]) -> dict[int | str, list[int]]:
-    """The rows of each frequency, and of each other name.
+    """The rows of each frequency, and of each name that is not a frequency.
 
     Examples:
         >>> rows_by_block(["const", "cos 1", "sin 1", "cos 2"])
@@ -55,11 +55,11 @@ def rows_by_frequency(names: Sequence[str]) -> dict[int, list[int]]:
     return {block: rows for block, rows in rows_by_block(names).items() if isinstance(block, int)}
 
 
-def axis(names: Sequence[str]) -> dict[str, Any]:
-    """Settings of an axis that has a row of the basis at each of 0, 1, ...: frequencies, one in 1, 2, 5 or 10 of them.
+def ticks(names: Sequence[str]) -> dict[str, Any]:
+    """Ticks of an axis with the rows of a basis at 0, 1, ...: every frequency, or every 2nd, 5th, 10th and so on.
 
     Examples:
-        >>> axis(["const", "cos 1", "sin 1", "cos 2", "sin 2"])
+        >>> ticks(["const", "cos 1", "sin 1", "cos 2", "sin 2"])
         {'tickvals': [0.0, 1.5, 3.5], 'ticktext': ['const', '1', '2']}
     """
     blocks = rows_by_block(names)
@@ -69,10 +69,10 @@ def axis(names: Sequence[str]) -> dict[str, Any]:
 
 
 def bars(names: Sequence[str]) -> dict[str, tuple[list[Any], list[int]]]:
-    """For each group of bars, where they stand and which rows they show.
+    """The positions and the rows of each group of bars.
 
-    Waves stand at their frequency, the constant at 0, and what else is no wave to the left of it. Rows of a basis
-    without waves stand at their names.
+    Cosines and sines are at their frequency, the constant is at 0, and other rows are left of it. If the basis has no
+    cosines and sines, rows are at their names.
 
     Examples:
         >>> bars(["const", "cos 1", "sin 1"])
@@ -86,4 +86,4 @@ def bars(names: Sequence[str]) -> dict[str, tuple[list[Any], list[int]]]:
         x, rows = groups.setdefault(name.partition(" ")[0] if k else "constant", ([], []))
         x.append(k or -len(x))
         rows.append(row)
-    return {group: groups[group] for group in ("constant", *COLOURS) if group in groups}
+    return {group: groups[group] for group in ("constant", *COLORS) if group in groups}
