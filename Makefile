@@ -9,7 +9,7 @@ PYTEST := -m pytest -q -n logical --dist worksteal
 # What a model is read and written by; the rest does not depend on the version of TransformerLens.
 TESTS4 := tests/models tests/test_snapshots.py tests/test_fourier.py tests/test_logits.py tests/test_neurons.py \
 	tests/test_progress.py tests/test_attention.py tests/test_trajectories.py tests/runs/test_run.py tests/interventions \
-	tests/claims/test_circuit.py
+	tests/papers/test_circuit.py
 
 .PHONY: run test check lint floors types pytest test-transformer-lens-4 bench docs fmt clean
 
