@@ -11,7 +11,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # What a model is read and written by; the rest does not depend on the version of TransformerLens.
 TESTS4 := tests/models tests/test_snapshots.py tests/test_fourier.py tests/test_logits.py tests/test_neurons.py \
 	tests/test_progress.py tests/test_attention.py tests/test_trajectories.py tests/runs/test_run.py tests/interventions \
-	tests/claims/test_circuit.py
+	tests/papers/test_circuit.py
 
 .PHONY: run test check quick lint floors types pytest fast test-transformer-lens-4 bench docs fmt clean
 

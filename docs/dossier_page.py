@@ -1,4 +1,4 @@
-"""Writes the dossier of the bundled run into the site, so that it is always of this code."""
+"""Writes the dossier of the bundled run into the site, so that it always matches this code."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,11 +7,11 @@ from typing import Any
 from mkdocs.structure.files import File
 
 import grokinterp as gi
-from grokinterp.report import dossier
+from grokinterp.papers import dossier
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add dossier.html to what mkdocs copies."""
+    """Add dossier.html to the files that mkdocs copies."""
     with TemporaryDirectory() as folder:
         page = Path(folder) / "dossier.html"
         dossier.reproduce(gi.load_run("nanda2023"), page)

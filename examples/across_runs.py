@@ -4,7 +4,7 @@
     python examples/across_runs.py runs/across fraction    # one axis: fraction, weight_decay or p
 
 The size is that of the preset `quick` (p = 59, learning rate 2e-3) with a horizon of 3,000 epochs, not the paper's.
-Finished runs are not trained again. Prints the JSON that the package has as claims/data/across.json.
+Finished runs are not retrained. Prints the contents of grokinterp/papers/nanda2023/data/across.json.
 """
 
 import json

@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def standard_measures(run: gi.Run) -> list[gi.Measure]:
-    """Those of the report, and of the claims and their figures, with the keys of the last checkpoint."""
+    """The measures of the report, and of the claims and their figures, with the last checkpoint's key frequencies."""
     keys = gi.fourier.key_frequencies(run.snapshot())
     of_report = [
         gi.progress.excluded_loss(keys),

@@ -1,9 +1,9 @@
-"""How far runs rebuilt from one recipe are from each other, for every claim that is compared by it, and their curves.
+"""The spread across reruns of one recipe, for every claim that is compared with it, and the reruns' curves.
 
-    grokinterp train nanda2023 --seed 1 --out runs/seed1      # and so on; a run may be stopped after epoch 16,000
-    python examples/spread_over_runs.py grokinterp/claims/data "0=nanda2023" "1=runs/seed1"
+    grokinterp train nanda2023 --seed 1 --out runs/seed1      # etc.; a run may be stopped after epoch 16,000
+    python examples/spread_over_runs.py grokinterp/papers/nanda2023/data "0=nanda2023" "1=runs/seed1"
 
-Writes spread.json and seeds.json. Each run counts up to epoch 16,000, so that all of them are of one length.
+Writes spread.json and seeds.json. Epochs after 16,000 are ignored, so that all runs have the same length.
 """
 
 import json
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def rounded(data: object) -> object:
-    """Six digits of each number are more than runs have in common."""
+    """Round to six significant digits, more than the reruns have in common."""
     if isinstance(data, dict):
         return {key: rounded(value) for key, value in data.items()}
     if isinstance(data, list):

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 import grokinterp as gi
-from grokinterp.claims import training as claims_of_training
+from grokinterp.papers.nanda2023 import training as claims_of_training
 from grokinterp.report.gather import gather
 from grokinterp.trajectories import known_epochs
 

@@ -398,10 +398,10 @@ def test_reproduce_fails_with_a_firm_claim(monkeypatch: pytest.MonkeyPatch, caps
     """A claim about the split, asked of a run that was told to have another."""
     import dataclasses
 
-    from grokinterp.claims import claim
+    from grokinterp.papers import claim
 
     wrong = dataclasses.replace(gi.claims.by_id("recipe.pairs.train"), value=3831.0)
-    monkeypatch.setattr("grokinterp.claims.verdicts.claims", lambda: (wrong, *claim.claims()[:2]))
+    monkeypatch.setattr("grokinterp.papers.verdicts.claims", lambda _: (wrong, *claim.claims()[:2]))
     assert main(["reproduce", "nanda2023"]) == 1
     said = capsys.readouterr()
     assert "recipe.pairs.train: fails, published 3,831, ours 3,830" in said.out

@@ -19,9 +19,11 @@ import yaml
 
 import grokinterp as gi
 from grokinterp import plots
-from grokinterp.claims import claim as claim_module
 from grokinterp.cli import app
 from grokinterp.detection import alarms, detectors
+from grokinterp.papers import claim as claim_module
+from grokinterp.papers.nanda2023 import circuit
+from grokinterp.papers.paper import PAPERS
 from grokinterp.tasks import operations
 
 
@@ -80,11 +82,11 @@ def plot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def claim(monkeypatch: pytest.MonkeyPatch) -> None:
-    function = added("claim", "grokinterp/claims/circuit.py")["n_neurons"]
-    monkeypatch.setattr(claim_module.circuit, "n_neurons", function, raising=False)
-    group = json.loads(blocks("claim")["json"])
-    known = (*gi.claims.claims(), *(claim_module._claim(group, one) for one in group["entries"]))
-    monkeypatch.setattr(claim_module, "claims", lambda: known)
+    function = added("claim", "grokinterp/papers/nanda2023/circuit.py")["n_neurons"]
+    monkeypatch.setattr(circuit, "n_neurons", function, raising=False)
+    group, paper = json.loads(blocks("claim")["json"]), PAPERS["nanda2023"]
+    known = (*gi.claims.claims(), *(claim_module._claim(paper, group, one) for one in group["entries"]))
+    monkeypatch.setattr(claim_module, "_claims", lambda _: known)
 
 
 def detector(monkeypatch: pytest.MonkeyPatch) -> None:

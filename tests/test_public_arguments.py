@@ -429,7 +429,7 @@ def plain(made: Any) -> str:
         case torch.nn.Module():
             return plain(made.state_dict())
         case gi.claims.Evidence():
-            return f"{made.until} {plain(made.snapshot)}"
+            return f"{made.max_epoch} {plain(made.snapshot)}"
         case Mapping():
             return str({key: plain(value) for key, value in made.items()})
         case list() | tuple():

@@ -102,28 +102,34 @@ class Reproduce:
     """Check every claim of a paper on a run, and say which hold. Exit code 1 if a firm claim fails.
 
     Attributes:
-        paper: The paper whose claims are checked.
-        path: The run directory, or the name of a bundled run; `train` trains the paper's run first, for its whole
-            time, into runs/nanda2023.
+        paper: Paper to reproduce, e.g. nanda2023.
+        path: The run directory, or the name of a bundled run; default: the bundled run of the paper. `train` first
+            trains the paper's run to completion, into runs/PAPER.
         out: Where to write the dossier, a page with every claim and figure.
     """
 
-    paper: Annotated[Literal["nanda2023"], tyro.conf.Positional]
-    path: Annotated[str, tyro.conf.arg(name="run", metavar="RUN|train")] = "nanda2023"
+    paper: Annotated[str, tyro.conf.arg(metavar="PAPER"), tyro.conf.Positional]
+    path: Annotated[str | None, tyro.conf.arg(name="run", metavar="RUN|train")] = None
     out: Path | None = None
 
     def run(self) -> None:
         """Print a line per claim that does not hold, and the counts.
 
         Raises:
+            ValueError: If there is no paper of this name.
             RunError: If a firm claim fails.
         """
-        from grokinterp.report import dossier
+        from grokinterp.papers import dossier
+        from grokinterp.papers.paper import find_paper
         from grokinterp.runs.run import load_run
         from grokinterp.training.loop import train
 
-        run = train(presets.nanda2023(), Path("runs/nanda2023")) if self.path == "train" else load_run(self.path)
-        results = dossier.reproduce(run, self.out)
+        paper = find_paper(self.paper)
+        if self.path == "train":
+            run = train(paper.config(), Path("runs") / paper.name)
+        else:
+            run = load_run(self.path or paper.name)
+        results = dossier.reproduce(run, self.out, paper=paper)
         for result in results:
             if result.verdict in ("fails", "differs"):
                 row = dossier.row(result)

@@ -121,12 +121,11 @@ def render(run: Run, numbers: Numbers) -> str:
     )
 
 
-def render_template(file: str, /, **values: object) -> str:
-    """A template of this package as text, with what every page has: its style, plotly and the version that wrote it."""
-    files = resources.files("grokinterp.report")
+def render_template(file: str, /, *, package: str = "grokinterp.report", **values: object) -> str:
+    """A package's template as text, with what every page has: the style sheet, plotly and our version."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(files.joinpath(file).read_text(encoding="utf-8"))
-    style = files.joinpath("style.css").read_text(encoding="utf-8")
+    template = environment.from_string(resources.files(package).joinpath(file).read_text(encoding="utf-8"))
+    style = resources.files("grokinterp.report").joinpath("style.css").read_text(encoding="utf-8")
     return template.render(style=style, plotly=get_plotlyjs(), written_by=version("grokinterp"), **values)
 
 

@@ -10,7 +10,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 import grokinterp as gi
-from grokinterp.report import dossier
+from grokinterp.papers import dossier
 from grokinterp.report import page as page_module
 from grokinterp.report.gather import circle_keys, gather, slider_epochs, thin
 from grokinterp.tasks.groups import symmetric

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 import grokinterp as gi
-from grokinterp.claims import training
+from grokinterp.papers.nanda2023 import training
 
 
 EPOCHS = np.arange(0, 10_001, 100)
@@ -89,7 +89,7 @@ def test_phases_end_where_their_rules_say(found: gi.claims.Evidence) -> None:
 
 def test_an_event_that_has_not_come_is_not_available(found: gi.claims.Evidence) -> None:
     vars(found)["metrics"] = found.metrics.assign(accuracy=found.metrics.accuracy * 0.1)
-    with pytest.raises(gi.claims.NotAvailableError, match="it has not come to that by epoch 10000"):
+    with pytest.raises(gi.claims.NotAvailableError, match="the event has not occurred by epoch 10000"):
         training.test_accuracy_above_half(found)
 
 
@@ -101,7 +101,7 @@ def test_the_total_of_the_weights_and_the_last_gini(found: gi.claims.Evidence) -
 def test_claims_about_training_need_a_run() -> None:
     alone = gi.claims.evidence(gi.testing.planted_snapshot(7, (1, 3)))
     for name in ("initial_loss", "squared_weights", "n_pairs", "phase_end"):
-        with pytest.raises(gi.claims.NotAvailableError, match="this is about training, and needs a run"):
+        with pytest.raises(gi.claims.NotAvailableError, match="this claim concerns training; pass a Run"):
             getattr(training, name)(alone)
 
 

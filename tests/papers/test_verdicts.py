@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import grokinterp as gi
-from grokinterp.claims import ablations, spread, verdicts
-from grokinterp.claims.spread import Tolerance, distance, key_of, spread_over
 from grokinterp.models.config import Sequence
+from grokinterp.papers import tolerance, verdicts
+from grokinterp.papers.nanda2023 import ablations
+from grokinterp.papers.tolerance import Tolerance, distance, key_of, spread_over
 
 
 def claim(**changes: object) -> gi.claims.Claim:
@@ -173,7 +174,7 @@ def test_names_of_frequencies_are_asked_of_the_papers_seed_alone(monkeypatch: py
         {"seed": 0, "values": {"circuit.is_key,frequency=14": [1.0], "circuit.is_key,frequency=41": [0.0]}},
         {"seed": 1, "values": {"circuit.is_key,frequency=14": [0.0], "circuit.is_key,frequency=41": [0.0]}},
     ]
-    monkeypatch.setattr(spread, "spread_data", lambda: {"epoch": 16_000, "runs": runs})
+    monkeypatch.setattr(tolerance, "spread_data", lambda _: {"epoch": 16_000, "runs": runs})
     agreed = Tolerance(by="name", most=0.0, low=1.0, high=1.0, runs=2)
     assert gi.claims.tolerance(gi.claims.by_id("key.14")) == agreed
     assert not gi.claims.tolerance(gi.claims.by_id("key.41")).is_decided
@@ -212,7 +213,10 @@ def test_a_run_of_another_setting_is_not_judged(tiny_run: gi.Run) -> None:
     assert {result.verdict for result in results} <= {"other setting", "not available", "not established"}
     by_id = {result.claim.id: result for result in results}
     assert by_id["recipe.pairs.train"].ours == int(tiny_run.is_train.sum())
-    assert by_id["seeds.n_keys.1"].why == "this is about several runs of the paper's recipe."
+    assert (
+        by_id["seeds.n_keys.1"].why
+        == "this claim concerns several runs of the paper's recipe; pass a run with the paper's config."
+    )
 
 
 @pytest.mark.slow
@@ -224,10 +228,10 @@ def test_a_model_that_a_user_trained_is_checked_without_its_run() -> None:
     expected = gi.progress.losses(planted).sel(split="all").item()
     assert by_id["loss.all"].ours == pytest.approx(expected, rel=1e-4)
     assert by_id["ablation.heads.zero"].ours == pytest.approx(math.log(31))
-    assert by_id["curve.test_loss.2000"].why == "this is about training, and needs a run."
+    assert by_id["curve.test_loss.2000"].why == "this claim concerns training; pass a Run."
     assert by_id["key.35"].why == "there is no frequency 35."
     # Where a claim is about another model's keys, its own are told.
-    assert by_id["neurons.k35"].why == "there is no frequency 35; it has 64 at 4, 64 at 15."
+    assert by_id["neurons.k35"].why == "there is no frequency 35; the model has 64 at 4, 64 at 15."
     assert by_id["key.14"].verdict == "other setting"
 
 
@@ -238,24 +242,24 @@ def test_a_task_without_a_group_says_so() -> None:
     params = gi.models.init.initial_params(config, task, seed=0)
     results = gi.claims.check(gi.Snapshot(params=params, config=config, task=task))
     by_id = {result.claim.id: result for result in results}
-    assert by_id["key.14"].why == "x2+y2 mod 7 is no group's operation, and has no frequencies."
+    assert by_id["key.14"].why == "x2+y2 mod 7 is not a group operation and has no frequencies."
     assert by_id["loss.all"].ours == pytest.approx(2.0, abs=0.5)
 
 
 def test_the_papers_setting_is_its_config_whatever_the_machine() -> None:
     run = gi.load_run("nanda2023")
     found = gi.claims.evidence(run)
-    assert found.is_of_the_paper
+    assert found.matches_paper
     for change in ({"seed": 1}, {"split": gi.SplitConfig(fraction=0.4, rule="paper")}):
         vars(run)["config"] = dataclasses.replace(run.config, **change)
-        assert not gi.claims.evidence(run).is_of_the_paper
-    assert not gi.claims.evidence(run.snapshot()).is_of_the_paper
+        assert not gi.claims.evidence(run).matches_paper
+    assert not gi.claims.evidence(run.snapshot()).matches_paper
     # Nor is what came of it by an earlier epoch judged by numbers of the last.
-    assert not gi.claims.evidence(gi.load_run("nanda2023"), epoch=14_000).is_of_the_paper
+    assert not gi.claims.evidence(gi.load_run("nanda2023"), epoch=14_000).matches_paper
 
 
 def test_a_model_alone_has_no_other_epochs() -> None:
-    with pytest.raises(ValueError, match="epoch=5 chooses a checkpoint of a run, got a model alone; leave it out"):
+    with pytest.raises(ValueError, match="epoch=5 only applies to a Run, got Snapshot; omit it"):
         gi.claims.evidence(gi.testing.planted_snapshot(7, (1, 3)), epoch=5)
 
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import grokinterp as gi
-from grokinterp.claims import ablations, circuit
 from grokinterp.models import lens
 from grokinterp.models.planted import cosine_logits
+from grokinterp.papers.nanda2023 import ablations, circuit
 
 
 P, KEYS = 31, (4, 15)

@@ -7,7 +7,8 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 import grokinterp as gi
-from grokinterp.report import dossier, figures, robustness
+from grokinterp.papers import dossier
+from grokinterp.papers.nanda2023 import figures
 
 
 pytestmark = pytest.mark.slow
@@ -105,14 +106,14 @@ def test_claims_with_one_definition_stand_together(results: list[gi.claims.Resul
 
 
 def test_findings_tell_the_seed_from_its_rounding() -> None:
-    by_quantity = {finding.quantity: finding for finding in robustness.table()}
+    by_quantity = {finding.quantity: finding for finding in dossier.findings()}
     assert by_quantity["14 is a key frequency"].verdict == "robust to rounding"
     # From the same weights and data, summed in another order, 55 takes its place.
-    assert by_quantity["41 is a key frequency"].verdict == "accident of rounding"
+    assert by_quantity["41 is a key frequency"].verdict == "rounding-dependent"
     assert by_quantity["number of keys"].verdict == "depends on the seed"
     assert by_quantity["largest total of squared weights"].verdict == "robust"
     counts = next(f for name, f in by_quantity.items() if "best frequency" in name)
-    assert counts.verdict == "accident of rounding"
+    assert counts.verdict == "rounding-dependent"
     assert counts.published == "44, 93, 145, 87, 64"
 
 
@@ -122,19 +123,20 @@ def test_a_run_of_another_setting_is_drawn_and_not_judged(generalized: gi.Run, t
     assert gi.claims.evidence(generalized).keys
     assert {result.verdict for result in results} <= {"other setting", "not available", "not established"}
     text = page.read_text(encoding="utf-8").replace(get_plotlyjs(), "")
-    assert (
-        "is not of the paper&#39;s setting, seed and length" in text
-        or "is not of the paper's setting, seed and length" in text
-    )
+    assert "does not have the paper's config, seed and length" in text
     assert "published (dashed)" not in text
     titles = re.findall(r"<h3>(.+?)</h3>", text)
     assert not any("seeds" in title or "fractions" in title for title in titles)
     assert len(titles) > 15
 
 
-def test_a_run_without_keys_has_no_figures_and_says_why(small_run, tmp_path: Path) -> None:
+def test_a_run_without_keys_has_no_figures_and_says_why(tmp_path: Path) -> None:
     page = tmp_path / "no_keys.html"
-    dossier.reproduce(small_run("x2+y2"), page)
+    small = gi.TransformerConfig(d_model=8, n_heads=2, d_head=4, d_mlp=16)
+    config = gi.RunConfig(
+        task=gi.TaskConfig(operation="x2+y2", p=7), split=gi.SplitConfig(fraction=0.5), model=small, epochs=3
+    )
+    dossier.reproduce(gi.train(config, tmp_path / "run", progress=False), page)
     text = page.read_text(encoding="utf-8").replace(get_plotlyjs(), "")
     assert "Plotly.newPlot(" not in text
     assert "has no frequencies" in text
@@ -164,6 +166,6 @@ def test_an_mlp_with_keys_has_the_figures_but_those_of_attention(tmp_path: Path)
     )
     found = gi.claims.evidence(gi.train(config, tmp_path / "mlp", progress=False))
     vars(found)["keys"] = (1, 3)
-    titles = [drawn.title for drawn in figures.draw(found)]
+    titles = [drawn.title for drawn in dossier.draw(found)]
     assert "Figure 4b: neurons over all pairs" in titles
     assert not [title for title in titles if "attention" in title]

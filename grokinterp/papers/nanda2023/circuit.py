@@ -1,22 +1,22 @@
-"""What the claims say of the trained model itself: embedding, readout, neurons, logits and attention."""
+"""Claims about the trained model: embedding, readout, neurons, logits and attention."""
 
 import numpy as np
 import xarray as xr
 
 from grokinterp import attention, fourier, labels, logits, neurons, progress
-from grokinterp.claims.subjects import Evidence, NotAvailableError
 from grokinterp.measures import Measure
+from grokinterp.papers.evidence import Evidence, NotAvailableError
 from grokinterp.snapshots import Snapshot
 
 
-# A singular value below this part of the largest does not count for the rank of W_L.
-_RANK_CUT = 0.01
-# The paper's cut: a neuron is of a frequency that explains at least this share of it.
-_NEURON_CUT = 0.85
+# Singular values below this fraction of the largest do not count toward the rank of W_L.
+_RANK_THRESHOLD = 0.01
+# The paper's FVE threshold for assigning a neuron to a frequency.
+_FVE_THRESHOLD = 0.85
 
 
 def is_key(evidence: Evidence) -> xr.DataArray:
-    """Whether each frequency is key, 1 or 0; dims (frequency,)."""
+    """1 for key frequencies, 0 for the others; dims (frequency,)."""
     blocks = _with_group(evidence).basis.blocks
     return labels.array(
         [float(k in evidence.keys) for k in blocks],
@@ -29,17 +29,17 @@ def is_key(evidence: Evidence) -> xr.DataArray:
 
 
 def n_keys(evidence: Evidence) -> xr.DataArray:
-    """How many frequencies are key."""
+    """Number of key frequencies."""
     return _number(float(len(evidence.keys)), "key frequencies")
 
 
 def embedding_power(evidence: Evidence) -> xr.DataArray:
-    """The squared norm of W_E's cos and sin of each frequency, the mean of the two; dims (frequency,)."""
+    """Squared norm of the Fourier components of W_E, averaged over cos and sin; dims (frequency,)."""
     return fourier.spectrum(_with_group(evidence)).sel(matrix="W_E", drop=True) ** 2 / 2
 
 
 def next_frequency(evidence: Evidence) -> xr.DataArray:
-    """The largest frequency of W_E that is not key."""
+    """The frequency with the largest norm in W_E that is not key."""
     norms = embedding_power(evidence)
     others = norms.drop_sel(frequency=list(evidence.keys))
     if not others.size:
@@ -49,23 +49,23 @@ def next_frequency(evidence: Evidence) -> xr.DataArray:
 
 
 def next_power(evidence: Evidence) -> xr.DataArray:
-    """What `embedding_power` is at the next frequency."""
+    """`embedding_power` at `next_frequency`."""
     return embedding_power(evidence).sel(frequency=next_frequency(evidence).item(), drop=True)
 
 
 def readout_rank(evidence: Evidence) -> xr.DataArray:
-    """How many singular values of W_L are above 1 % of the largest."""
+    """Number of singular values of W_L above 1% of the largest."""
     values = fourier.singular_values(evidence.snapshot).sel(matrix="W_L").values
-    return _number(float((values > _RANK_CUT * values.max()).sum()), "rank of W_L")
+    return _number(float((values > _RANK_THRESHOLD * values.max()).sum()), "rank of W_L")
 
 
 def readout_outside_keys(evidence: Evidence) -> xr.DataArray:
-    """The share of W_L's squared norm outside the key frequencies."""
+    """Fraction of the squared norm of W_L outside the key frequencies."""
     return fourier.outside(evidence.keys)(evidence.snapshot).sel(matrix="W_L", drop=True)
 
 
 def readout_fve(evidence: Evidence) -> xr.DataArray:
-    """How much of the MLP along u_k and v_k is cos and sin(w_k(a+b)); dims (frequency, axis)."""
+    """FVE of the MLP activations along u_k and v_k by cos and sin(w_k(a+b)); dims (frequency, axis)."""
     try:
         return logits.readout_fve(evidence.keys)(evidence.snapshot)
     except ValueError as error:
@@ -73,53 +73,53 @@ def readout_fve(evidence: Evidence) -> xr.DataArray:
 
 
 def loss(evidence: Evidence) -> xr.DataArray:
-    """The loss by split, or over all pairs alone where the training pairs are not known."""
+    """Loss by split; only `all` if the train mask is unknown; dims (split,)."""
     return progress.losses(evidence.snapshot)
 
 
 def logit_fve(evidence: Evidence) -> xr.DataArray:
-    """The share of the logits' variance that cos w_k(a+b-c) of the keys explain together."""
+    """Fraction of logit variance explained by cos(w_k(a+b-c)) of all key frequencies together."""
     return logits.fve()(_with_group(evidence)).sel(frequency=list(evidence.keys)).sum("frequency", keep_attrs=True)
 
 
 def trig_loss(evidence: Evidence) -> xr.DataArray:
-    """The loss of the logits' fit by cos w_k(a+b-c) of the keys, all pairs."""
+    """Loss over all pairs of the logits' projection onto cos(w_k(a+b-c)) of the key frequencies."""
     return progress.trig_loss(evidence.keys)(evidence.snapshot)
 
 
 def neuron_counts(evidence: Evidence) -> xr.DataArray:
-    """Neurons that each key explains at least .85 of; dims (frequency,)."""
-    found = neurons.counts(threshold=_NEURON_CUT)(_with_group(evidence))
-    return found.sel(frequency=list(evidence.keys)).astype(float)
+    """Number of neurons per key frequency with FVE of at least 0.85; dims (frequency,)."""
+    counts = neurons.counts(threshold=_FVE_THRESHOLD)(_with_group(evidence))
+    return counts.sel(frequency=list(evidence.keys)).astype(float)
 
 
 def clear_neurons(evidence: Evidence) -> xr.DataArray:
-    """Neurons that one frequency explains at least .85 of."""
-    return _number(float((_neuron_fve(evidence) >= _NEURON_CUT).sum()), "neurons")
+    """Number of neurons with FVE of at least 0.85."""
+    return _number(float((_neuron_fve(evidence) >= _FVE_THRESHOLD).sum()), "neurons")
 
 
 def unclear_neurons(evidence: Evidence) -> xr.DataArray:
-    """Neurons that no frequency explains .85 of."""
-    return _number(float((_neuron_fve(evidence) < _NEURON_CUT).sum()), "neurons")
+    """Number of neurons with FVE below 0.85."""
+    return _number(float((_neuron_fve(evidence) < _FVE_THRESHOLD).sum()), "neurons")
 
 
 def clear_share(evidence: Evidence) -> xr.DataArray:
-    """The share of neurons that one frequency explains at least .85 of."""
-    return _number(float((_neuron_fve(evidence) >= _NEURON_CUT).mean()), "share of the neurons")
+    """Fraction of neurons with FVE of at least 0.85."""
+    return _number(float((_neuron_fve(evidence) >= _FVE_THRESHOLD).mean()), "fraction of neurons")
 
 
 def attention_frequency(evidence: Evidence) -> xr.DataArray:
-    """The frequency of each head's attention; dims (head,)."""
+    """Dominant frequency of each head's attention pattern; dims (head,)."""
     return _of_attention(evidence, attention.frequency).astype(float)
 
 
 def attention_fve(evidence: Evidence) -> xr.DataArray:
-    """How much of each head's attention one wave of each input explains; dims (head,)."""
+    """FVE of each head's attention pattern by one frequency of each input; dims (head,)."""
     return _of_attention(evidence, attention.fve)
 
 
 def score_fve(evidence: Evidence) -> xr.DataArray:
-    """The largest share of one frequency in each head's score of a token; dims (head,)."""
+    """Largest fraction of one frequency in each head's token scores; dims (head,)."""
     return _of_attention(evidence, attention.score_spectrum).max("frequency", keep_attrs=True)
 
 
@@ -140,10 +140,10 @@ def _neuron_fve(evidence: Evidence) -> np.ndarray:
 
 
 def _with_group(evidence: Evidence) -> Snapshot:
-    """The snapshot, if its task has a group.
+    """The snapshot of a group task.
 
     Raises:
-        NotAvailableError: If it has none, or the model has no keys of it.
+        NotAvailableError: If the task is not a group operation, or the model has no key frequencies.
     """
     _ = evidence.keys
     return evidence.snapshot

@@ -1,6 +1,5 @@
 """The claims and the published curves as data: whole, consistent with each other, and read as they are."""
 
-import json
 import math
 from typing import get_args
 
@@ -8,9 +7,8 @@ import numpy as np
 import pytest
 
 import grokinterp as gi
-from grokinterp.claims.claim import Comparison, Source
-from grokinterp.claims.files import read_data
-from grokinterp.claims.spread import key_of
+from grokinterp.papers.claim import Comparison, Source
+from grokinterp.papers.tolerance import key_of
 
 
 CLAIMS = gi.claims.claims()
@@ -23,7 +21,7 @@ def test_the_claims_are_many_and_each_has_its_own_id() -> None:
 
 
 def test_an_unknown_id_is_named() -> None:
-    with pytest.raises(KeyError, match=r"there is no claim 'loss.some'; gi.claims.claims\(\) has them all"):
+    with pytest.raises(KeyError, match=r"there is no claim 'loss.some'; list them with gi.claims.claims\(\)"):
         gi.claims.by_id("loss.some")
 
 
@@ -46,7 +44,7 @@ def test_points_of_curves_are_vertices_of_the_published_lines() -> None:
     """Between two vertices the authors' figure is a straight line, and not what they measured."""
     line_of = {"excluded_loss_2D": "excl_full", "excluded_loss_3D": "excl_full", "restricted_loss": "trig(all)"}
     line_of |= {"train_loss": "train", "test_loss": "test", "squared_weights": "total"}
-    figures = json.loads(read_data("curves.json"))["figures"]
+    figures = gi.claims.find_paper().read("curves.json")["figures"]
     points = [claim for claim in CLAIMS if claim.id.startswith("curve.")]
     assert len(points) > 60
     for claim in points:

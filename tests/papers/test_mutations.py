@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import grokinterp as gi
-from grokinterp.claims import circuit
 from grokinterp.models import factored, transformer
+from grokinterp.papers.nanda2023 import circuit
 
 
 P, KEYS = 31, (4, 15)

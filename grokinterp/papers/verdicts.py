@@ -1,4 +1,4 @@
-"""Checking claims: ours beside what was published, and a verdict."""
+"""Checking claims: our values compared with the published ones, and a verdict for each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,39 +6,41 @@ from typing import Final, Literal
 
 import xarray as xr
 
-from grokinterp.claims.claim import Claim, claims
-from grokinterp.claims.spread import ROUNDING, Tolerance, tolerance
-from grokinterp.claims.subjects import Evidence, NotAvailableError, evidence
+from grokinterp.papers.claim import Claim, claims
+from grokinterp.papers.evidence import Evidence, NotAvailableError, evidence
+from grokinterp.papers.paper import AnyPaper
+from grokinterp.papers.tolerance import ROUNDING, Tolerance, tolerance
 
 
 Kind = Literal["firm", "statistical", "not established"]
 Verdict = Literal["holds", "fails", "differs", "undecided", "not established", "other setting", "not available"]
 MEANINGS: Final[Mapping[Verdict, str]] = {
-    "holds": "firm: as near to ours as rebuilt runs are to each other, or as its digits or bounds say; statistical: "
-    "among the values of rebuilt runs, and as near to ours",
-    "fails": "firm, and it is not so, or ours cannot be computed",
-    "differs": "statistical, and not among the values of rebuilt runs, or farther from ours than they are apart",
-    "undecided": "among the values of rebuilt runs, but these differ by more than a factor of 2 (by more than .1 for a "
-    "share), or name different frequencies, so that this says little",
+    "holds": "firm: differs from ours by no more than the reruns' spread, or agrees within its digits or bounds; "
+    "statistical: within the reruns' range, and differs from ours by no more than their spread",
+    "fails": "firm, and does not agree with ours, or ours cannot be computed",
+    "differs": "statistical, and outside the reruns' range, or differs from ours by more than their spread",
+    "undecided": "within the reruns' range, but they differ by more than a factor of 2 (by more than 0.1 for a "
+    "fraction) or name different frequencies, so this is weak evidence",
     "not established": "no published value was found",
-    "other setting": "the run is not one of the paper's setting, seed and length",
-    "not available": "what the claim is about is not there, or was not run",
+    "other setting": "the run does not have the paper's config, seed and length",
+    "not available": "the model or run lacks what the claim is about, or the experiment was not run",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A claim, checked.
+    """A checked claim.
 
     Attributes:
-        claim: Which.
-        kind: `firm` if rebuilt runs agree about it, within a quarter of the value or .05 of a share, or the recipe
-            alone decides it: it must hold on the paper's run. `statistical` if they differ more, or the definition is
-            not settled: the published number can be no more than one like theirs. `not established`.
-        ours: Our number; None where there is none.
-        tolerance: What the two numbers may differ by; None where rounding alone is allowed, or nothing is compared.
+        claim: The claim.
+        kind: `firm` if the reruns agree within 25% (0.05 for fractions), or if the recipe alone determines the value:
+            it must hold on the paper's run. `statistical` if the reruns differ more, or if the paper's definition is
+            not known: the published number can only be tested against their range. `not established` if no published
+            value was found.
+        ours: Our value; None if there is none.
+        tolerance: How much the two numbers may differ; None if only rounding is allowed or nothing is compared.
         verdict: One of `MEANINGS`.
-        why: Why there is no number of ours.
+        why: Why we have no value.
     """
 
     claim: Claim
@@ -49,47 +51,50 @@ class Result:
     why: str = ""
 
 
-def check(subject: object) -> list[Result]:
-    """Every claim, checked on a run or a model.
+def check(subject: object, *, paper: AnyPaper | None = None) -> list[Result]:
+    """Check every claim of a paper on a run or a model.
 
     Args:
         subject: A Run or its path; a Snapshot or TransformerLens model, for which claims about training are not
-            available; or `Evidence`. Published numbers are compared with those of a run of the paper's setting and
-            seed alone; for any other ours is given and no verdict.
+            available; or `Evidence`. Published numbers are compared only with a run that has the paper's config, seed
+            and length; any other subject gets our values without a verdict.
+        paper: A `Paper` or its name; default: the evidence's paper, or the first of `PAPERS`.
 
     Returns:
-        A result for each claim, in their order.
+        One result per claim, in the order of `claims`.
 
     Raises:
-        TypeError: If it is none of these.
+        TypeError: If the subject is none of these.
+        ValueError: If there is no paper of this name, or the evidence was collected for a different one.
 
     Examples:
         >>> import grokinterp as gi
-        >>> results = check(gi.testing.planted_snapshot(7, keys=(1, 3), act_fn="relu"))
+        >>> results = check(gi.testing.planted_snapshot(7, keys=(1, 3), act_fn="relu"), paper="nanda2023")
         >>> {result.claim.id: result.ours for result in results}["key.number"]
         2.0
     """
-    found = subject if isinstance(subject, Evidence) else evidence(subject)
-    return [check_one(claim, found) for claim in claims()]
+    if not isinstance(subject, Evidence):
+        subject = evidence(subject, paper=paper)
+    return [check_one(claim, subject) for claim in claims(subject.paper if paper is None else paper)]
 
 
-def check_one(claim: Claim, found: Evidence) -> Result:
-    """One claim."""
+def check_one(claim: Claim, evidence: Evidence) -> Result:
+    """Check one claim."""
     kind, allowed = kind_of(claim)
     try:
-        ours = claim.ours(found)
+        ours = claim.ours(evidence)
     except NotAvailableError as error:
         verdict = "not established" if claim.value is None else "not available"
-        if kind == "firm" and found.is_of_the_paper:
+        if kind == "firm" and evidence.matches_paper:
             verdict = "fails"
         return Result(claim=claim, kind=kind, ours=None, tolerance=allowed, verdict=verdict, why=str(error))
-    asked = found.is_of_the_paper or claim.value is None
-    verdict = _verdict(claim, kind, allowed, ours) if asked else "other setting"
+    is_judged = evidence.matches_paper or claim.value is None
+    verdict = _verdict(claim, kind, allowed, ours) if is_judged else "other setting"
     return Result(claim=claim, kind=kind, ours=ours, tolerance=allowed, verdict=verdict)
 
 
 def kind_of(claim: Claim) -> tuple[Kind, Tolerance | None]:
-    """Whether a claim is firm, and what it may be off by."""
+    """The kind of a claim, and the tolerance if it is compared with the reruns."""
     if claim.value is None:
         return "not established", None
     allowed = tolerance(claim) if claim.comparison == "spread" else None
@@ -98,7 +103,7 @@ def kind_of(claim: Claim) -> tuple[Kind, Tolerance | None]:
 
 
 def dataset(results: list[Result]) -> xr.Dataset:
-    """The results as a table over `claim`: ours, kind, verdict, and what was published, with both ends of a range.
+    """The results as a table over `claim`: quantity, both ends of the published range, our value, kind and verdict.
 
     Examples:
         >>> import grokinterp as gi
@@ -120,7 +125,7 @@ def dataset(results: list[Result]) -> xr.Dataset:
 
 
 def _ends(claim: Claim) -> tuple[float, float]:
-    """The ends of a published range; of a number, twice the number."""
+    """Both ends of the published range; a single number counts as a range of width zero."""
     if isinstance(claim.value, tuple):
         return claim.value
     value = float("nan") if claim.value is None else claim.value
@@ -153,5 +158,5 @@ def _holds(claim: Claim, published: float | tuple[float, float], allowed: Tolera
         return allowed.allows(published, ours)
     if claim.comparison == "below":
         return ours < published
-    off = 0.0 if claim.comparison == "exact" else ROUNDING[claim.source]
-    return abs(ours - published) <= off * abs(published)
+    relative = 0.0 if claim.comparison == "exact" else ROUNDING[claim.source]
+    return abs(ours - published) <= relative * abs(published)
