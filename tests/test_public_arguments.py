@@ -361,9 +361,10 @@ def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
     """Every public function and method, by the name that it has here."""
     for module in MODULES:
         house = importlib.import_module(f"grokinterp.{module}")
+        home = "grokinterp.papers" if module == "claims" else house.__name__
         for name in getattr(house, "__all__", vars(house)):
             thing = getattr(house, name)
-            is_own = thing.__module__.startswith(f"grokinterp.{module}") if inspect.isfunction(thing) else False
+            is_own = thing.__module__.startswith(home) if inspect.isfunction(thing) else False
             if is_own and not name.startswith("_"):
                 yield f"{module}.{name}", thing
     for kind in CLASSES:

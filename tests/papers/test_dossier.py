@@ -110,8 +110,8 @@ def test_findings_tell_the_seed_from_its_rounding() -> None:
     assert by_quantity["14 is a key frequency"].verdict == "robust to rounding"
     # From the same weights and data, summed in another order, 55 takes its place.
     assert by_quantity["41 is a key frequency"].verdict == "rounding-dependent"
-    assert by_quantity["number of keys"].verdict == "depends on the seed"
-    assert by_quantity["largest total of squared weights"].verdict == "robust"
+    assert by_quantity["number of key frequencies"].verdict == "depends on the seed"
+    assert by_quantity["maximum sum of squared weights"].verdict == "robust"
     counts = next(f for name, f in by_quantity.items() if "best frequency" in name)
     assert counts.verdict == "rounding-dependent"
     assert counts.published == "44, 93, 145, 87, 64"

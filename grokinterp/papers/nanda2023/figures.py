@@ -172,7 +172,7 @@ def _progress(evidence: Evidence) -> Iterator[Figure]:
             "Figure 13: restricted accuracy",
             "trig_acc",
             ("restricted_accuracy", "restricted_accuracy_train", "train_accuracy", "test_accuracy"),
-            "At every epoch, the published line adds the mean logits of the last checkpoint; ours, of that epoch.",
+            "The published line adds the last checkpoint's mean logits at every epoch; ours adds those of the epoch.",
         ),
     )
     ours = _lines(curves)
