@@ -186,6 +186,9 @@ NOT_READ = {
     "losses.cross_entropy.label_smoothing",
     "phases.first_sustained.epochs",
     "phases.first_sustained.sustained",
+    # Data, which tests/test_one_line_errors.py tries.
+    *("fourier.gini_coefficient.x", "fourier.participation.x", "interventions.replace.values"),
+    *("snapshots.snapshot.is_train", "training.fork.fork.is_train", "snapshots.Snapshot.is_train"),
 }
 # Valid calls that take long or cannot be compared, and read their arguments as others do.
 NOT_COMPARED = {

@@ -294,6 +294,7 @@ def test_without_epochs_there_is_nothing_to_measure(run: gi.Run) -> None:
             gi.trajectory(run, [gi.progress.losses], epochs=epochs, cache=False, progress=False)
     for epoch in run.epochs:
         run.layout.checkpoint(epoch).unlink()
+    run.layout.finished.unlink()
     with pytest.raises(gi.RunError, match="has no checkpoint yet; train it first"):
         gi.trajectory(run, [gi.progress.losses], progress=False)
 

@@ -120,7 +120,7 @@ def test_what_is_expected_is_checked(tmp_path: Path, state: dict[str, torch.Tens
         ValueError, match=r"a name in expect must be one of loss, .*, got 'test_los'; did you mean 'test_l"
     ):
         gi.load_model(path, expect={"test_los": 1.0})
-    with pytest.raises(ValueError, match=r"expect\['accuracy'\] must be a number of at least 0, got nan"):
+    with pytest.raises(ValueError, match=r"expect\['accuracy'\] must be a number from 0 to 1, got nan"):
         gi.load_model(path, expect={"accuracy": float("nan")})
     with pytest.raises(ValueError, match="split='test' needs to know the training pairs"):
         gi.load_model(path, expect={"test_loss": 1.0})

@@ -123,12 +123,6 @@ def test_checkpoints_without_a_resume_file_are_not_trained_over(tiny: RunConfig,
     assert len(layout.metrics.read_text().splitlines()) == 9
 
 
-def test_a_file_is_no_directory(tiny: RunConfig, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"could not be written: .*exists"):
-        train(tiny, tmp_path / "file", progress=False)
-
-
 def test_a_run_begun_elsewhere_goes_on_with_a_warning(tiny: RunConfig, tmp_path: Path) -> None:
     layout = train(tiny, tmp_path, progress=False).layout
     about = json.loads(layout.config.read_text())
