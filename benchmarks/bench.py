@@ -20,7 +20,7 @@ from grokinterp.losses import cross_entropy
 from grokinterp.models.factored import factored_logits
 from grokinterp.models.init import initial_params
 from grokinterp.tasks import all_pairs
-from grokinterp.training.memory import keep_freed_memory
+from grokinterp.training.runtime import keep_freed_memory
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
         print(f"{name:<{width}} | {measured:>16} | {goal}")
 
 
-def side_by_side(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def interleaved(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each, in turns, so that a noisy machine slows all of them alike."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for run in contenders.values():
@@ -77,7 +77,7 @@ def steps(rounds: int, *, compiled: bool) -> list[tuple[str, str, str]]:
         return step
 
     hooked = hooked_step(config, task, a, b, labels)
-    as_it_is = side_by_side({"hooked": hooked}, rounds)["hooked"]
+    as_it_is = interleaved({"hooked": hooked}, rounds)["hooked"]
     keep_freed_memory()
     contenders: dict[str, Callable[[], object]] = {
         "hooked": hooked,
@@ -86,7 +86,7 @@ def steps(rounds: int, *, compiled: bool) -> list[tuple[str, str, str]]:
     }
     if compiled:
         contenders["compiled"] = factored_step(torch.compile(loss, dynamic=False))
-    found = side_by_side(contenders, rounds)
+    found = interleaved(contenders, rounds)
     ours = {name: found[name] for name in ("factored", "compiled") if name in found}
     goals = {"factored": "at least 5x", "compiled": "at least 6x"}
     rows = [(f"step: HookedTransformer / {name}", f"{as_it_is / x:.1f}x", goals[name]) for name, x in ours.items()]
@@ -107,7 +107,7 @@ def trajectories(rounds: int) -> list[tuple[str, str, str]]:
     keys = gi.fourier.key_frequencies(run.snapshot())
     epoch = run.epochs[-1]
     measures = standard_measures(keys)
-    found = side_by_side(
+    found = interleaved(
         {
             "ours": lambda: gi.trajectory(run, measures, epochs=[epoch], cache=False, progress=False),
             "naive": lambda: naive_trajectory(run, keys, epoch),

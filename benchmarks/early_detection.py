@@ -22,7 +22,7 @@ from plotly.subplots import make_subplots
 
 import grokinterp as gi
 from grokinterp.detection import alarms
-from grokinterp.detection.record import Trial
+from grokinterp.detection.benchmark import Trial
 
 
 SEEDS = range(6)

@@ -52,12 +52,12 @@ def gain(config: gi.RunConfig, runs: int, workers: int) -> list[tuple[str, str, 
     """
     torch.set_num_threads(workers)
     one_by_one = seconds_of(config, runs - runs // 2, None)
-    side_by_side = seconds_of(config, runs, workers)
+    at_once = seconds_of(config, runs, workers)
     one_by_one += seconds_of(config, runs // 2, None)
     return [
         (f"{runs} runs one after another, {workers} threads", f"{one_by_one:.1f} s", ""),
-        (f"{runs} runs, {workers} workers of one thread", f"{side_by_side:.1f} s", ""),
-        ("workers / one after another", f"{side_by_side / one_by_one:.2f}x", "at most 0.85x"),
+        (f"{runs} runs, {workers} workers of one thread", f"{at_once:.1f} s", ""),
+        ("workers / one after another", f"{at_once / one_by_one:.2f}x", "at most 0.85x"),
     ]
 
 

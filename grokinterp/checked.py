@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, partial
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, TypeVar, Union
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, Union
 
 import numpy as np
 
 from grokinterp.arguments import MAX_SEED, integer, nearest, number, one_of, shown
 
 
-C = TypeVar("C")
+C = TypeVar("C", bound="Checked")
 
 # A field with a range names the reader that checks it.
 Count = Annotated[int, partial(integer, minimum=1)]
@@ -38,6 +38,9 @@ class Checked:
         ValueError: If a value has the wrong type, is not one of the choices (the nearest one is named), or is out of
             range.
     """
+
+    # Names that fields had in older versions, with their names now.
+    RENAMED: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
         for name, hint in _hints(type(self)).items():
@@ -97,6 +100,8 @@ def from_dict(cls: type[C], data: object, *, where: str = "config", is_older: bo
     if not isinstance(data, dict):
         msg = f"{where} must be a table of keys, got {shown(data)}."
         raise ValueError(msg)
+    if is_older:
+        data = {cls.RENAMED.get(key, key): value for key, value in data.items()}
     hints = _hints(cls)
     for key in data:
         _known(key, hints, where)
@@ -139,7 +144,7 @@ def change(config: C, changes: Mapping[str, Any], *, where: str = "config") -> C
         if values and not is_dataclass(part):
             msg = f"{inner} has no parts, got {inner}.{next(iter(values))}; change {name} itself."
             raise ValueError(msg)
-        replaced[name] = change(part, values, where=inner) if values else part
+        replaced[name] = change(typing.cast("Checked", part), values, where=inner) if values else part
     return replace(typing.cast("Any", config), **replaced)
 
 

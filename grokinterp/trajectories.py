@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from grokinterp import arguments
 from grokinterp.measures import AnyMeasure, Measure, as_measures
-from grokinterp.runs.kept import KeptMeasure, digest_of
+from grokinterp.runs.cache import CachedMeasure, digest_of
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import AnyRun, Run, load_run
 
@@ -62,7 +62,7 @@ def trajectory(
     run, measures = load_run(run), as_measures(measures)
     cache, progress = arguments.flag(cache, "cache"), arguments.flag(progress, "progress")
     _refuse_twice([measure.name for measure in measures if isinstance(measure, Measure)])
-    stores = [KeptMeasure(run, measure, cache=cache) for measure in measures]
+    stores = [CachedMeasure(run, measure, cache=cache) for measure in measures]
     wanted = _known(run, stores) if epochs is None else arguments.integers(epochs, "epochs", minimum=0)
     if epochs is None and run.config.epochs not in wanted:
         run.layout.check_finished(run.config.epochs)
@@ -103,10 +103,10 @@ def known_epochs(run: AnyRun, measures: AnyMeasure | Iterable[AnyMeasure]) -> li
         True
     """
     run = load_run(run)
-    return _known(run, [KeptMeasure(run, measure, cache=True) for measure in as_measures(measures)])
+    return _known(run, [CachedMeasure(run, measure, cache=True) for measure in as_measures(measures)])
 
 
-def _known(run: Run, stores: Sequence[KeptMeasure]) -> list[int]:
+def _known(run: Run, stores: Sequence[CachedMeasure]) -> list[int]:
     kept = [set(store.checkpoints) for store in stores]
     return sorted(set(run.epochs).union(set.intersection(*kept) if kept else set()))
 
@@ -118,6 +118,6 @@ def _refuse_twice(names: Sequence[str]) -> None:
         raise ValueError(msg)
 
 
-def _save(stores: Sequence[KeptMeasure]) -> None:
+def _save(stores: Sequence[CachedMeasure]) -> None:
     for store in stores:
         store.save()

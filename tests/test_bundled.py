@@ -10,7 +10,7 @@ import xarray as xr
 
 import grokinterp as gi
 from grokinterp.papers.nanda2023 import training as claims_of_training
-from grokinterp.report.gather import gather
+from grokinterp.report.data import gather
 from grokinterp.trajectories import known_epochs
 
 

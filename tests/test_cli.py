@@ -343,7 +343,7 @@ def test_analyze_and_report_take_an_mlp(inputs: str, tmp_path: Path, capsys: pyt
 
 def test_every_field_of_the_config_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
     from grokinterp.config import to_dict
-    from grokinterp.runs.identity import flat
+    from grokinterp.runs.manifest import flat
 
     with pytest.raises(SystemExit) as stop:
         main(["train", "quick", "--help"])

@@ -12,7 +12,7 @@ import pytest
 import grokinterp as gi
 from grokinterp.cli import app
 from grokinterp.config import to_dict
-from grokinterp.runs.identity import flat
+from grokinterp.runs.manifest import flat
 
 
 TESTS = Path(__file__).parent

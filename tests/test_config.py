@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from grokinterp.config import (
-    AidsConfig,
     Curriculum,
     LossConfig,
     OptimConfig,
+    RegularizationConfig,
     RunConfig,
     Schedule,
     SplitConfig,
@@ -19,7 +19,7 @@ from grokinterp.config import (
     to_dict,
 )
 from grokinterp.models.config import MLPConfig, TransformerConfig
-from grokinterp.tasks import operation, paper_split, several, uniform_split
+from grokinterp.tasks import multitask, operation, paper_split, uniform_split
 
 
 UNUSUAL = RunConfig(
@@ -44,7 +44,7 @@ UNUSUAL = RunConfig(
         batch_size_schedule=Schedule(kind="plateau"),
     ),
     loss=LossConfig(label_smoothing=0.1, dtype="float32"),
-    aids=AidsConfig(
+    regularization=RegularizationConfig(
         dropout=0.1,
         orthogonal_gradient=True,
         grokfast="ma",
@@ -88,7 +88,7 @@ def test_a_config_survives_json(config):
 
 def test_no_field_of_the_unusual_config_has_its_default():
     defaults = RunConfig()
-    for part in ("task", "split", "optim", "aids", "curriculum"):
+    for part in ("task", "split", "optim", "regularization", "curriculum"):
         for field in dataclasses.fields(getattr(defaults, part)):
             assert getattr(getattr(UNUSUAL, part), field.name) != getattr(getattr(defaults, part), field.name)
 
@@ -132,8 +132,8 @@ def test_keys_must_all_be_there_and_none_besides(path, value, message):
         ("optim.betas", [0.9], r"config.optim.betas must be a list of 2 values, got \[0\.9\]"),
         ("optim.betas", 0.9, r"config.optim.betas must be a list of 2 values, got 0\.9"),
         ("optim.betas", [0.9, "x"], r"config.optim.betas\[1\] must be a number of at least 0 and below 1, got 'x'"),
-        ("aids.frozen", "embed", "config.aids.frozen must be a list, got 'embed'"),
-        ("aids.frozen", [1], r"config.aids.frozen\[0\] must be a string, got 1"),
+        ("regularization.frozen", "embed", "config.regularization.frozen must be a list, got 'embed'"),
+        ("regularization.frozen", [1], r"config.regularization.frozen\[0\] must be a string, got 1"),
         ("task.operation", "add", "task.operation must be one of addition, .*, random, custom, got 'add'"),
         ("model.act_fn", None, "config.model.act_fn must be one of relu, gelu, quadratic, got None"),
         ("model.kind", "mlp", "config.model has an unknown key 'n_heads'; did you mean"),
@@ -162,7 +162,11 @@ def test_a_value_of_another_type_is_refused(path, value, message):
             {"kind": "plateau", "steps": 9, "factor": 2.0, "limit": 0.01},
             r"a plateau's factor and limit must both be below 1, .* got factor=2\.0, limit=0\.01",
         ),
-        ("aids.grokfast_gain", float("nan"), "config.aids.grokfast_gain must be a finite number, got nan"),
+        (
+            "regularization.grokfast_gain",
+            float("nan"),
+            "config.regularization.grokfast_gain must be a finite number, got nan",
+        ),
         ("curriculum.stages", [[0, 1.0]], "a curriculum needs both an order and stages"),
         ("split.fraction", 1, "config.split.fraction must be a number above 0 and below 1, got 1"),
         ("seed", 2**64, "config.seed must be an integer from 0 to 9223372036854775807"),
@@ -192,7 +196,7 @@ def test_engines_that_do_not_compute_a_model_are_refused():
     with pytest.raises(ValueError, match="engine='hooked' is TransformerLens' transformer, got a model of kind 'mlp'"):
         RunConfig(engine="hooked", model=MLPConfig())
     with pytest.raises(ValueError, match=r"dropout=0\.1 needs engine='full' or 'auto', got engine='hooked'"):
-        RunConfig(engine="hooked", aids=AidsConfig(dropout=0.1))
+        RunConfig(engine="hooked", regularization=RegularizationConfig(dropout=0.1))
 
 
 def test_label_smoothing_is_of_the_cross_entropy():
@@ -224,10 +228,15 @@ def test_an_mlp_survives_json_and_is_known_by_its_kind():
 
 def test_a_config_of_an_older_version_lacks_what_came_later():
     data = to_dict(UNUSUAL)
-    del data["aids"], data["optim"]["name"], data["model"]["sequence"]
+    del data["regularization"], data["optim"]["name"], data["model"]["sequence"]
     older = from_dict(RunConfig, data, is_older=True)
-    assert (older.aids, older.optim.name, older.model.sequence) == (AidsConfig(), "AdamW", "a b =")
+    assert (older.regularization, older.optim.name, older.model.sequence) == (RegularizationConfig(), "AdamW", "a b =")
     assert older.optim.betas == (0.8, 0.9)
+    # The field's name before it was `regularization`.
+    data["aids"] = to_dict(UNUSUAL)["regularization"]
+    assert from_dict(RunConfig, data, is_older=True).regularization == UNUSUAL.regularization
+    with pytest.raises(ValueError, match="config has an unknown key 'aids'"):
+        from_dict(RunConfig, data)
     with pytest.raises(ValueError, match="config has an unknown key 'epoch'"):
         from_dict(RunConfig, data | {"epoch": 1}, is_older=True)
 
@@ -327,7 +336,7 @@ def test_what_other_systems_name_and_we_do_not_do_is_refused(path, value, messag
 def test_several_operations_can_be_named_in_a_config():
     config = TaskConfig(operation="division", p=7, also=("addition", "multiplication"))
     assert config.build().name == "division, addition, multiplication mod 7"
-    assert torch.equal(config.build().table, several(("division", "addition", "multiplication"), 7).table)
+    assert torch.equal(config.build().table, multitask(("division", "addition", "multiplication"), 7).table)
     with pytest.raises(ValueError, match=r"a custom task is whole as it is handed over, got also=\('addition',\)"):
         TaskConfig(operation="custom", also=("addition",))
     with pytest.raises(ValueError, match="names must be two or more different operations of"):

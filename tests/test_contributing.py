@@ -97,7 +97,7 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def command(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = added("command", "grokinterp/cli/looking.py")["Checkpoints"]
+    made = added("command", "grokinterp/cli/inspect.py")["Checkpoints"]
     monkeypatch.setitem(app.COMMANDS, "checkpoints", made)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import grokinterp as gi
 from grokinterp.cli.app import main
-from grokinterp.config import AidsConfig, LossConfig, OptimConfig, RunConfig, Schedule, SplitConfig, to_dict
+from grokinterp.config import LossConfig, OptimConfig, RegularizationConfig, RunConfig, Schedule, SplitConfig, to_dict
 
 
 REPROS = [
@@ -20,7 +20,7 @@ REPROS = [
     ("model.act_fn", "ReLU", "relu, gelu, quadratic, got 'ReLU'; did you mean 'relu'?"),
     ("model.init", "xavier", "hooked_transformer, paper, got 'xavier'"),
     ("split.rule", "random", "uniform, paper, custom, got 'random'"),
-    ("aids.grokfast", "EMA", "none, ema, ma, got 'EMA'; did you mean 'ema'?"),
+    ("regularization.grokfast", "EMA", "none, ema, ma, got 'EMA'; did you mean 'ema'?"),
     ("task.operation", "mul", "got 'mul'; did you mean 'multiplication'?"),
 ]
 PARTS = {
@@ -30,7 +30,7 @@ PARTS = {
     "optim": OptimConfig,
     "optim.lr_schedule": Schedule,
     "loss": LossConfig,
-    "aids": AidsConfig,
+    "regularization": RegularizationConfig,
 }
 repros = pytest.mark.parametrize(
     ("path", "value", "said"), REPROS, ids=[f"{path}={value}" for path, value, _ in REPROS]
@@ -112,7 +112,7 @@ def test_a_flag_out_of_its_range_is_refused(flags, said, tmp_path, capsys):
 
 
 def test_the_largest_seeds_train(tmp_path):
-    tiny = {"task.p": 5, "model.d_model": 8, "model.d_mlp": 8, "epochs": 1, "aids.label_noise": 0.5}
+    tiny = {"task.p": 5, "model.d_model": 8, "model.d_mlp": 8, "epochs": 1, "regularization.label_noise": 0.5}
     for seed in (0, 2**63 - 1):
         for rule in ("uniform", "paper"):
             config = gi.config.change(gi.presets.quick(), {**tiny, "seed": seed, "split.rule": rule})

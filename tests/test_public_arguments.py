@@ -28,10 +28,30 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 MODULES = (
     *("attention", "basis", "claims", "detection", "fourier", "interventions", "logits", "losses", "models.planted"),
-    *("models.init", "monitors", "neurons", "phases", "plots", "presets", "progress", "report", "several", "snapshots"),
-    *("survival", "sweeps", "tasks", "tasks.groups", "testing", "training.fork", "training.many", "trajectories"),
+    *(
+        "models.init",
+        "monitors",
+        "neurons",
+        "phases",
+        "plots",
+        "presets",
+        "progress",
+        "report",
+        "snapshots",
+    ),
+    *(
+        "multitask",
+        "survival",
+        "sweeps",
+        "tasks",
+        "tasks.groups",
+        "testing",
+        "training.fork",
+        "training.vmapped",
+        "trajectories",
+    ),
 )
-CLASSES = (Basis, gi.Snapshot, gi.Measure, gi.Run, gi.sweeps.Plan)
+CLASSES = (Basis, gi.Snapshot, gi.Measure, gi.Run, gi.sweeps.SweepSpec)
 # Functions for the inside of the library, or whose arguments are all data.
 INTERNAL = {"interventions.Component", "interventions.Intervention", "snapshots.kept"}
 
@@ -153,7 +173,7 @@ KINDS: dict[str, Kind] = {
     "axis": choice("p"),
     "groups": choice("p"),
     **dict.fromkeys(
-        ("bias_correction", "progress", "cache", "log_x", "log_y", "rises", "side_by_side", "fresh_optimizer"), FLAG
+        ("bias_correction", "progress", "cache", "log_x", "log_y", "rises", "dodge", "fresh_optimizer"), FLAG
     ),
 }
 # Where a name has another meaning, or other limits.
@@ -166,10 +186,10 @@ OF_FUNCTION: dict[str, Kind] = {
     "detection.first_alarm.threshold": number(0.5),
     "plots.grokking_time.axis": choice("weight_decay"),
     "plots.spectrum.keys": integers(1, 3, [0], [-1]).without([], torch.tensor([], dtype=torch.long)),
-    "several.losses.names": OPERATIONS,
-    "several.accuracies.names": OPERATIONS,
+    "multitask.losses.names": OPERATIONS,
+    "multitask.accuracies.names": OPERATIONS,
     "tasks.operation.name": choice("addition"),
-    "tasks.several.names": Kind(
+    "tasks.multitask.names": Kind(
         OPERATIONS.valid, (*OPERATIONS.invalid, "addition", ["addition", "addition"], ["s5", "addition"])
     ),
     "tasks.groups.units.n": integer(7, 0, 1),
@@ -192,7 +212,13 @@ NOT_READ = {
 }
 # Valid calls that take long or cannot be compared, and read their arguments as others do.
 NOT_COMPARED = {
-    *("report.write", "report.summary", "training.many.train_many", "training.fork.fork", "detection.early_detection"),
+    *(
+        "report.write",
+        "report.summary",
+        "training.vmapped.train_many",
+        "training.fork.fork",
+        "detection.early_detection",
+    ),
     *("claims.seeds_of", "claims.spread_of"),
 }
 
@@ -256,7 +282,7 @@ def new_path() -> str:
 HEAD = interventions.ablate(interventions.head(0))
 X = torch.eye(7, dtype=torch.float64)
 TASK = gi.tasks.operation("addition", 7)
-SEVERAL = gi.tasks.several(("addition", "subtraction"), 7)
+SEVERAL = gi.tasks.multitask(("addition", "subtraction"), 7)
 OF_SEVERAL = gi.Snapshot(
     params=gi.models.init.initial_params(SMALL.model, SEVERAL, seed=0),
     config=SMALL.model,
@@ -336,7 +362,7 @@ BASE: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     },
     "report.summary": lambda place: {"run": place.run},
     "report.write": lambda place: {"run": place.run, "path": f"{new_path()}.html"},
-    **dict.fromkeys(("several.losses", "several.accuracies"), lambda _: {"names": ("addition", "subtraction")}),
+    **dict.fromkeys(("multitask.losses", "multitask.accuracies"), lambda _: {"names": ("addition", "subtraction")}),
     "training.fork.fork": lambda place: {
         "run": place.run, "epoch": 2, "path": new_path(), "changes": {"epochs": 4}, "progress": False,
     },
@@ -351,11 +377,11 @@ BASE: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     "sweeps.sweep": lambda place: {"configs": [SMALL], "root": place.root, "progress": False},
     "tasks.operation": lambda _: {"name": "random", "p": 7},
     **{f"tasks.{name}_split": lambda _: {"task": TASK, "fraction": 0.5, "seed": 3} for name in ("paper", "uniform")},
-    "tasks.several": lambda _: {"names": ("addition", "division"), "p": 7},
+    "tasks.multitask": lambda _: {"names": ("addition", "division"), "p": 7},
     **{f"tasks.groups.{name}": lambda _: {"n": 4} for name in ("alternating", "cyclic", "dihedral", "symmetric")},
     "tasks.groups.units": lambda _: {"n": 7},
     "testing.planted_snapshot": lambda _: {"p": 7, "keys": (1, 3)},
-    "training.many.train_many": lambda _: {"configs": [SMALL], "paths": [new_path()]},
+    "training.vmapped.train_many": lambda _: {"configs": [SMALL], "paths": [new_path()]},
     "trajectories.trajectory": lambda place: {"run": place.run, "measures": [gi.progress.losses], "progress": False},
 }  # fmt: skip
 

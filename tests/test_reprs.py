@@ -6,7 +6,7 @@ import pytest
 
 import grokinterp as gi
 from grokinterp.reprs import Shown
-from grokinterp.runs.opening import only_trainer
+from grokinterp.runs.lock import only_trainer
 
 
 SNAPSHOT = gi.testing.planted_snapshot(7, keys=(1, 3))

@@ -11,7 +11,7 @@ import xarray as xr
 
 import grokinterp as gi
 from grokinterp.measures import measure
-from grokinterp.runs import kept
+from grokinterp.runs import cache
 from grokinterp.trajectories import known_epochs
 
 
@@ -118,7 +118,7 @@ def test_caches_of_restricted_losses_as_they_were_are_used_for_addition_alone(
     [file] = run.layout.analysis.glob("restricted_loss*.nc")
     stored = xr.load_dataarray(file, engine="h5netcdf")
     origin = json.loads(stored.attrs["made_by"])
-    kept._write(file, stored.assign_attrs(made_by=json.dumps(origin | {"numbers": 1})))
+    cache._write(file, stored.assign_attrs(made_by=json.dumps(origin | {"numbers": 1})))
     visited = _count_forwards(monkeypatch)
     gi.trajectory(run, [gi.progress.restricted_loss((1,))], progress=False)
     assert (visited == []) == is_used
@@ -127,7 +127,7 @@ def test_caches_of_restricted_losses_as_they_were_are_used_for_addition_alone(
 @pytest.mark.slow
 def test_a_cache_of_other_numbers_is_not_used(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     gi.trajectory(run, [gi.progress.losses], progress=False)
-    monkeypatch.setattr(kept, "NUMBERS", 0)
+    monkeypatch.setattr(cache, "NUMBERS", 0)
     visited = _count_forwards(monkeypatch)
     gi.trajectory(run, [gi.progress.losses], progress=False)
     assert visited == list(run.epochs)
@@ -323,6 +323,6 @@ def test_curves_outlive_their_checkpoints(run: gi.Run) -> None:
 
 
 def test_a_bundled_run_is_only_read(monkeypatch: pytest.MonkeyPatch, run: gi.Run) -> None:
-    monkeypatch.setattr(kept, "is_bundled", lambda _: True)
+    monkeypatch.setattr(cache, "is_bundled", lambda _: True)
     gi.trajectory(run, [gi.progress.losses], progress=False)
     assert not run.layout.analysis.exists()

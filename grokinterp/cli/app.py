@@ -14,9 +14,9 @@ from typing import Annotated, Literal, NoReturn
 import tyro
 
 from grokinterp import presets
-from grokinterp.cli.looking import Keys, Runs
+from grokinterp.cli.inspect import Keys, Runs
 from grokinterp.cli.parsing import parse, unknown_flag, unknown_word, warnings_in_one_line
-from grokinterp.cli.sweeping import Sweep, parse_sweep
+from grokinterp.cli.sweep import Sweep, parse_sweep
 from grokinterp.config import RunConfig, from_dict, to_dict
 from grokinterp.runs.layout import Layout, RunError
 

@@ -6,9 +6,9 @@ from grokinterp.checked import to_dict as to_dict
 from grokinterp.config.data import Curriculum as Curriculum
 from grokinterp.config.data import SplitConfig as SplitConfig
 from grokinterp.config.data import TaskConfig as TaskConfig
-from grokinterp.config.optim import AidsConfig as AidsConfig
 from grokinterp.config.optim import LossConfig as LossConfig
 from grokinterp.config.optim import OptimConfig as OptimConfig
+from grokinterp.config.optim import RegularizationConfig as RegularizationConfig
 from grokinterp.config.optim import Schedule as Schedule
 from grokinterp.config.run import RunConfig as RunConfig
 from grokinterp.config.run import as_run_config as as_run_config

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from grokinterp.arguments import integer, number, one_of
 from grokinterp.checked import Checked, NotNegativeInt, Seed
-from grokinterp.tasks import Operation, Task, operation, paper_split, several, uniform_split
+from grokinterp.tasks import Operation, Task, multitask, operation, paper_split, uniform_split
 from grokinterp.tasks.operations import OTHER_NAMES
 
 
@@ -24,7 +24,7 @@ class TaskConfig(Checked):
     Attributes:
         operation: By name; `custom` stands for a Task that was handed to `train` itself.
         p: The modulus; without a meaning for the operations in S_5, which read 120 permutations whatever it is.
-        also: Further operations that the same model learns, told apart by their tokens; see `tasks.several`.
+        also: Further operations that the same model learns, told apart by their tokens; see `tasks.multitask`.
         seed: Of the answers of `random`.
 
     Raises:
@@ -38,7 +38,7 @@ class TaskConfig(Checked):
 
     def _check(self) -> None:
         if self.also and self.operation == "custom":
-            msg = f"a custom task is whole as it is handed over, got also={self.also}; make it with gi.tasks.several."
+            msg = f"a custom task is whole as it is handed over, got also={self.also}; make it with gi.tasks.multitask."
             raise ValueError(msg)
 
     def build(self) -> Task:
@@ -51,7 +51,7 @@ class TaskConfig(Checked):
             msg = "a custom task cannot be built from its config; pass task=... to train, or read it from its run."
             raise ValueError(msg)
         if self.also:
-            return several((self.operation, *self.also), self.p, seed=self.seed)
+            return multitask((self.operation, *self.also), self.p, seed=self.seed)
         return operation(self.operation, self.p, seed=self.seed)
 
 

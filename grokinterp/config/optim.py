@@ -147,7 +147,7 @@ class OptimConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AidsConfig(Checked):
+class RegularizationConfig(Checked):
     """What is done to activations, gradients, weights and labels while training, beyond the optimizer. All off here.
 
     An update takes the gradient, makes it orthogonal to the weights, filters it, clips it, steps, and then scales the

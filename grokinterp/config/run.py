@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
 from grokinterp.arguments import shown
 from grokinterp.checked import Checked, Count, Seed
 from grokinterp.config.data import Curriculum, SplitConfig, TaskConfig
-from grokinterp.config.optim import AidsConfig, LossConfig, OptimConfig
+from grokinterp.config.optim import LossConfig, OptimConfig, RegularizationConfig
 from grokinterp.models.config import ModelConfig, TransformerConfig
 from grokinterp.reprs import call
 
@@ -35,7 +35,7 @@ class RunConfig(Checked):
         model: The model's shape and initialisation.
         optim: The optimizer and its schedules.
         loss: What an update lowers.
-        aids: What else is done while training.
+        regularization: What else is done while training.
         curriculum: Which of the training pairs are shown when.
         epochs: Passes over the training pairs; an epoch is one update with the full batch.
         seed: Of the initial parameters and the label noise; of the split, and of batches and dropout too, unless those
@@ -53,12 +53,14 @@ class RunConfig(Checked):
         ValueError: If a field is invalid, or the engine does not compute the model or dropout.
     """
 
+    RENAMED: ClassVar = {"aids": "regularization"}
+
     task: TaskConfig = field(default_factory=TaskConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     model: ModelConfig = field(default_factory=TransformerConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    aids: AidsConfig = field(default_factory=AidsConfig)
+    regularization: RegularizationConfig = field(default_factory=RegularizationConfig)
     curriculum: Curriculum = field(default_factory=Curriculum)
     epochs: Count = 40_000
     seed: Seed = 0
@@ -88,8 +90,8 @@ class RunConfig(Checked):
                 f"engine='hooked' is TransformerLens' transformer, got a model of kind {self.model.kind!r}; use 'full'."
             )
             raise ValueError(msg)
-        if self.aids.dropout and self.engine in ("factored", "hooked"):
-            msg = f"dropout={self.aids.dropout} needs engine='full' or 'auto', got engine={self.engine!r}."
+        if self.regularization.dropout and self.engine in ("factored", "hooked"):
+            msg = f"dropout={self.regularization.dropout} needs engine='full' or 'auto', got engine={self.engine!r}."
             raise ValueError(msg)
 
 

@@ -2,12 +2,12 @@
 
 from grokinterp.detection.alarms import early_detection as early_detection
 from grokinterp.detection.alarms import first_alarm as first_alarm
+from grokinterp.detection.benchmark import Trial as Trial
+from grokinterp.detection.benchmark import naive_score as naive_score
+from grokinterp.detection.benchmark import trials as trials
 from grokinterp.detection.detectors import DETECTORS as DETECTORS
 from grokinterp.detection.detectors import Detector as Detector
 from grokinterp.detection.detectors import signals as signals
-from grokinterp.detection.naive import naive_score as naive_score
-from grokinterp.detection.record import Trial as Trial
-from grokinterp.detection.record import trials as trials
 
 
 __all__ = [

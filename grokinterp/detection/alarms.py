@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from grokinterp import arguments, labels
+from grokinterp.detection.benchmark import trials, winner
 from grokinterp.detection.detectors import DETECTORS, RULE, last_sustained, signals
-from grokinterp.detection.record import trials, winner
 from grokinterp.runs.run import AnyRun
 
 

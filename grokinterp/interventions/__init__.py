@@ -6,7 +6,7 @@ does the same to the TransformerLens model itself; and `losses`, `effects` and `
 in a `trajectory`.
 """
 
-from grokinterp.interventions.component import Component as Component
+from grokinterp.interventions.components import Component as Component
 from grokinterp.interventions.components import cluster as cluster
 from grokinterp.interventions.components import directions as directions
 from grokinterp.interventions.components import head as head

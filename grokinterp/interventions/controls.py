@@ -7,7 +7,7 @@ import xarray as xr
 
 from grokinterp import arguments, labels
 from grokinterp.interventions.intervention import Intervention, Side, as_intervention
-from grokinterp.interventions.measures import kept_if_described
+from grokinterp.interventions.measures import cached_if_named
 from grokinterp.labels import SPLITS, Split
 from grokinterp.losses import cross_entropy
 from grokinterp.measures import Measure
@@ -71,7 +71,7 @@ def control(intervention: Intervention, *, draws: int = 20, seed: int = 0, split
             coords={"statistic": STATISTICS},
         )
 
-    return kept_if_described("control", compute, intervention, recorded)
+    return cached_if_named("control", compute, intervention, recorded)
 
 
 def null_losses(intervention: Intervention, *, draws: int = 20, seed: int = 0, split: Split = "test") -> Measure:
@@ -103,7 +103,7 @@ def null_losses(intervention: Intervention, *, draws: int = 20, seed: int = 0, s
         null = _null(intervention, snapshot, **recorded)
         return labels.array(null, ("draw",), name="null_loss", units="nats", long_name="loss of the null")
 
-    return kept_if_described("null_loss", compute, intervention, recorded)
+    return cached_if_named("null_loss", compute, intervention, recorded)
 
 
 def _arguments(draws: int, seed: int, split: Split) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from torch import Tensor
 from grokinterp import arguments
 from grokinterp.basis import Basis, task_basis
 from grokinterp.interventions import sites
-from grokinterp.interventions.component import Component, Part, draw_others, mean_over_pairs
-from grokinterp.interventions.names import call
+from grokinterp.interventions.cache_keys import call
+from grokinterp.interventions.components import Component, Part, draw_null, mean_over_pairs
 from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import Task
 
@@ -65,13 +65,13 @@ def frequency(*keys: int, at: At = "logits", terms: Terms = "sum") -> Component:
         site=_SITES[at],
         part=part,
         background=background,
-        others=draw_others(
+        others=draw_null(
             "frequencies",
             pool=lambda snapshot: snapshot.basis.blocks,
             taken=lambda snapshot: snapshot.basis.check(wanted),
             make=lambda others: frequency(*others, at=at, terms=terms),
         ),
-        is_described=True,
+        cacheable=True,
     )
 
 

@@ -38,7 +38,7 @@ class Intervention:
         null: Draws at most so many different interventions of the same kind on random components of equal number;
             none where there is nothing to draw from.
         side: Which losses are extreme among those of the null.
-        is_described: Whether the name says all of it, so that results may be kept under it.
+        cacheable: Whether the name says all of it, so that results may be kept under it.
 
     Examples:
         >>> import grokinterp as gi
@@ -53,7 +53,7 @@ class Intervention:
         default=lambda snapshot, draws, rng: [], repr=False
     )
     side: Side = field(default="greater", repr=False)
-    is_described: bool = field(default=False, repr=False)
+    cacheable: bool = field(default=False, repr=False)
 
     @torch.no_grad()
     def __call__(self, model: object) -> Snapshot:

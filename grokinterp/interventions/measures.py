@@ -8,10 +8,10 @@ import torch
 import xarray as xr
 
 from grokinterp import arguments, labels, progress
-from grokinterp.interventions.component import Component
+from grokinterp.interventions.cache_keys import call
+from grokinterp.interventions.components import Component
 from grokinterp.interventions.frequencies import At, frequency
 from grokinterp.interventions.intervention import Intervention, as_intervention
-from grokinterp.interventions.names import call
 from grokinterp.interventions.operations import ablate
 from grokinterp.measures import Measure
 from grokinterp.snapshots import Snapshot
@@ -49,7 +49,7 @@ def under(intervention: Intervention, measure: Measure) -> Measure:
         return measure(intervention(snapshot))
 
     compute.__module__ = measure.compute.__module__
-    made = kept_if_described(f"intervened_{measure.name}", compute, intervention, measure.arguments)
+    made = cached_if_named(f"intervened_{measure.name}", compute, intervention, measure.arguments)
     return replace(made, renamed_from=measure.renamed_from)
 
 
@@ -136,17 +136,17 @@ def effects(keys: Iterable[int] | None = None, *, at: At = "logits", operation: 
         )
 
     on_each = as_intervention(operation(replace(frequency(1, at=at), name=call("frequency", "k", at=at))))
-    return kept_if_described("intervened_loss_by_frequency", compute, on_each, {"key_frequencies": wanted})
+    return cached_if_named("intervened_loss_by_frequency", compute, on_each, {"key_frequencies": wanted})
 
 
-def kept_if_described(
+def cached_if_named(
     name: str,
     compute: Callable[[Snapshot], xr.DataArray],
     intervention: Intervention,
     others: Mapping[str, Any],
 ) -> Measure:
     """A measure with its intervention's name among its arguments; not for caches if that does not say all of it."""
-    if not intervention.is_described:
+    if not intervention.cacheable:
         # A trajectory keeps what functions of this library give; this one is in part a user's.
         compute.__module__ = "__main__"
     return Measure(name=name, compute=compute, arguments={"intervention": intervention.name, **others})

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from grokinterp import arguments
 from grokinterp.interventions import sites
-from grokinterp.interventions.component import Component
+from grokinterp.interventions.cache_keys import call, of_snapshot, of_tensors
+from grokinterp.interventions.components import Component
 from grokinterp.interventions.intervention import Edit, Intervention, Side
-from grokinterp.interventions.names import call, of_snapshot, of_tensors
 from grokinterp.snapshots import Snapshot, as_snapshot
 
 
@@ -109,7 +109,7 @@ def replace(component: Component, values: Values) -> Intervention:
 
     name = getattr(given, "__qualname__", "a function") if callable(given) else of_tensors(given)
     made = _on(component, "replace", edit, again=lambda other: replace(other, values), values=name)
-    return replaced(made, is_described=made.is_described and not callable(values))
+    return replaced(made, cacheable=made.cacheable and not callable(values))
 
 
 def patch(component: Component, source: object) -> Intervention:
@@ -140,7 +140,7 @@ def patch(component: Component, source: object) -> Intervention:
 
     name = of_snapshot(giver)
     made = _on(component, "patch", edit, again=lambda other: patch(other, giver), side="both", source=name)
-    return replaced(made, is_described=made.is_described and giver.hook is None)
+    return replaced(made, cacheable=made.cacheable and giver.hook is None)
 
 
 def _exchange(component: Component, snapshot: Snapshot, whole: Tensor, given: Tensor) -> Tensor:
@@ -176,5 +176,5 @@ def _on(
         edits={component.site: edit},
         null=null,
         side=side,
-        is_described=component.is_described,
+        cacheable=component.cacheable,
     )

@@ -13,10 +13,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from grokinterp import arguments
-from grokinterp.interventions import draws as draws_
+from grokinterp.interventions import sampling as sampling
 from grokinterp.interventions import sites
+from grokinterp.interventions.cache_keys import call
 from grokinterp.interventions.intervention import Edit, Intervention
-from grokinterp.interventions.names import call
 from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import Task
 
@@ -68,10 +68,10 @@ def relocate(k: int, to: int, *, at: Iterable[Weight] = BOTH) -> Intervention:
         if len(others) < 2:
             msg = f"a control of {name} needs 2 other frequencies, got {len(others)}."
             raise ValueError(msg)
-        return [relocate(i, j, at=weights) for i, j in draws_.ordered_pairs(others, draws, rng)]
+        return [relocate(i, j, at=weights) for i, j in sampling.ordered_pairs(others, draws, rng)]
 
     name = call("relocate", k, to, at=weights)
-    return Intervention(name=name, edits=_edits(weights, swap, swap), null=null, is_described=True)
+    return Intervention(name=name, edits=_edits(weights, swap, swap), null=null, cacheable=True)
 
 
 def phase_shift(k: int, angle: float, *, at: Iterable[Weight] = BOTH) -> Intervention:
@@ -118,7 +118,7 @@ def phase_shift(k: int, angle: float, *, at: Iterable[Weight] = BOTH) -> Interve
         if not others:
             msg = f"a control of {name} needs another frequency, got none."
             raise ValueError(msg)
-        return [phase_shift(j, angle, at=weights) for (j,) in draws_.subsets(others, 1, draws, rng)]
+        return [phase_shift(j, angle, at=weights) for (j,) in sampling.subsets(others, 1, draws, rng)]
 
     name = call("phase_shift", k, angle, at=weights)
     return Intervention(
@@ -129,7 +129,7 @@ def phase_shift(k: int, angle: float, *, at: Iterable[Weight] = BOTH) -> Interve
             lambda snapshot: turn(snapshot, _turns_of_the_answer(snapshot.task) * angle),
         ),
         null=null,
-        is_described=True,
+        cacheable=True,
     )
 
 

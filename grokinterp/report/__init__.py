@@ -1,7 +1,7 @@
 """What was trained, what was found, and the pictures: as one self-contained HTML page, or in words alone."""
 
+from grokinterp.report.page import summary as summary
 from grokinterp.report.page import write as write
-from grokinterp.report.summary import summary as summary
 
 
 __all__ = ["summary", "write"]

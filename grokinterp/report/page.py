@@ -15,10 +15,10 @@ from grokinterp import plots
 from grokinterp.config import to_dict
 from grokinterp.models.config import TransformerConfig
 from grokinterp.report import findings
-from grokinterp.report.gather import Numbers, gather, has_attention
+from grokinterp.report.data import Numbers, gather, has_attention
 from grokinterp.report.setting import attention_caption, setting, weights_caption
-from grokinterp.runs.identity import flat
 from grokinterp.runs.layout import write_atomically
+from grokinterp.runs.manifest import flat
 from grokinterp.runs.run import AnyRun, Run, is_bundled, load_run
 
 
@@ -264,3 +264,33 @@ def draw_picture(draw: Callable[[], go.Figure], caption: str) -> Picture:
     """A figure as HTML, with its caption."""
     html = draw().to_html(full_html=False, include_plotlyjs=False, auto_play=False, config=FIGURE_CONFIG)
     return Picture(html=html, caption=caption)
+
+
+def summary(run: AnyRun, *, progress: bool = True) -> list[str]:
+    """The findings of a run in words. Measures are kept in its `analysis/` folder.
+
+    Args:
+        run: A run with at least one checkpoint, or its path.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A sentence or two each: what was trained, when it memorized and grokked, its phases, its keys by each
+        rule, what they explain of the logits, and how many neurons each has; and what is left out, and why.
+
+    Raises:
+        RunError: If the run has no metrics or no checkpoint, or a file of it is broken.
+    """
+    run = load_run(run)
+    numbers = gather(run, progress_bar=progress)
+    n_train, n_pairs = int(run.is_train.sum()), run.is_train.numel()
+    said = [setting(run.config, run.task.name, n_train, n_pairs, run.forked_from)]
+    said += findings.outcome(numbers.metrics, numbers.events, planned=run.config.epochs)
+    if not has_attention(run):
+        said.append(findings.NO_ATTENTION)
+    if not numbers.keys:
+        return [*said, findings.no_group(run.task.name)]
+    keys = list(numbers.keys["logits"])
+    if keys:
+        said += findings.phases(numbers.phases) + findings.measures(numbers.curves)
+    said += findings.keys(numbers.keys)
+    return said + findings.logits(numbers.curves["logit_fve"], keys) + findings.neurons(numbers.pictures)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from grokinterp.config import OptimConfig, RunConfig, to_dict
 from grokinterp.models.config import ModelConfig, TransformerConfig
 from grokinterp.report.findings import words
-from grokinterp.runs.identity import Fork, flat
+from grokinterp.runs.manifest import Fork, flat
 
 
 # What the first sentence says, or the task's name.
@@ -53,7 +53,7 @@ def setting(config: RunConfig, task: str, n_train: int, n_pairs: int, fork: Fork
         if name not in known and value != default[name]
     ]
     said += f" Settings other than the defaults: {', '.join(other)}." if other else ""
-    if config.aids.label_noise:
+    if config.regularization.label_noise:
         said += (
             " Label noise replaced answers of training pairs: the logged train loss and accuracy count the replaced "
             "answers as right, and the progress measures count the task's answers."
@@ -95,8 +95,8 @@ def _exact(value: float) -> str:
 def weights_caption(config: RunConfig) -> str:
     """How to read the weights' norms, which depends on what holds or pulls them."""
     head, optim = "The sum of squares of each weight matrix.", config.optim
-    if config.aids.weight_norm is not None:
-        multiple = _exact(config.aids.weight_norm)
+    if config.regularization.weight_norm is not None:
+        multiple = _exact(config.regularization.weight_norm)
         return f"{head} The norm of all trained parameters together is held at {multiple} times its initial value."
     if not any((optim.weight_decay, *(decay for _, decay in optim.decay_of))):
         return f"{head} This run has no weight decay."

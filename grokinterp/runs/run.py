@@ -18,8 +18,8 @@ from grokinterp.config import RunConfig
 from grokinterp.models.init import Params, shapes
 from grokinterp.reprs import Shown, reason
 from grokinterp.runs import metrics, tensors
-from grokinterp.runs.identity import Fork, read_fork, read_identity
 from grokinterp.runs.layout import Layout, RunError, is_held
+from grokinterp.runs.manifest import Fork, read_fork, read_identity
 from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import Task
 

@@ -7,28 +7,28 @@ known about a run is read from its directory, so that a sweep can be stopped, wi
 from grokinterp.sweeps.axes import grid as grid
 from grokinterp.sweeps.executors import dask_executor as dask_executor
 from grokinterp.sweeps.executors import processes as processes
-from grokinterp.sweeps.plans import Plan as Plan
-from grokinterp.sweeps.plans import read_plan as read_plan
 from grokinterp.sweeps.presets import SWEEPS as SWEEPS
 from grokinterp.sweeps.results import collect as collect
 from grokinterp.sweeps.results import curves as curves
-from grokinterp.sweeps.running import Sweep as Sweep
-from grokinterp.sweeps.running import sweep as sweep
-from grokinterp.sweeps.tables import in_words as in_words
-from grokinterp.sweeps.tables import write_summary as write_summary
+from grokinterp.sweeps.scheduler import Sweep as Sweep
+from grokinterp.sweeps.scheduler import sweep as sweep
+from grokinterp.sweeps.spec import SweepSpec as SweepSpec
+from grokinterp.sweeps.spec import read_spec as read_spec
+from grokinterp.sweeps.summary import format_summary as format_summary
+from grokinterp.sweeps.summary import write_summary as write_summary
 
 
 __all__ = [
     "SWEEPS",
-    "Plan",
     "Sweep",
+    "SweepSpec",
     "collect",
     "curves",
     "dask_executor",
+    "format_summary",
     "grid",
-    "in_words",
     "processes",
-    "read_plan",
+    "read_spec",
     "sweep",
     "write_summary",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 
 from grokinterp import arguments
 from grokinterp.config import RunConfig, as_run_config, change, to_dict
-from grokinterp.runs.identity import flat
+from grokinterp.runs.manifest import flat
 
 
 # Always an axis, and always the last one.

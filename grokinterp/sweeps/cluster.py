@@ -11,7 +11,7 @@ from grokinterp.runs.layout import RunError
 
 
 # Seconds for which a scheduler may not answer.
-_PATIENCE: Final = 10.0
+CONNECT_TIMEOUT: Final = 10.0
 
 
 class ClusterExecutor(ClientExecutor):
@@ -44,7 +44,7 @@ def connect(address: str) -> ClusterExecutor:
         RunError: If no scheduler answers.
     """
     try:
-        client = Client(address, timeout=_PATIENCE, set_as_default=False)
+        client = Client(address, timeout=CONNECT_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
         msg = f"no dask scheduler answers at {address} ({error}); start one with `dask scheduler`, or mend the address."
         raise RunError(msg) from None

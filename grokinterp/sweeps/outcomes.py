@@ -12,7 +12,7 @@ from grokinterp import labels, phases
 from grokinterp.config import RunConfig
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import Run
-from grokinterp.sweeps.places import known_configs
+from grokinterp.sweeps.directories import known_configs
 
 
 SPLITS: Final = ("train", "test")

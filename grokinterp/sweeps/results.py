@@ -12,7 +12,7 @@ from grokinterp import labels, phases
 from grokinterp.runs.run import Run
 from grokinterp.sweeps.axes import axes_of, dimension_of, fields_of, is_told_by, word
 from grokinterp.sweeps.outcomes import SPLITS, Place, outcomes, places_in, places_of
-from grokinterp.sweeps.running import Sweep
+from grokinterp.sweeps.scheduler import Sweep
 
 
 Source = str | Path | Sweep | Iterable[Run | str | Path]

@@ -1,8 +1,8 @@
 """What is learned: operations as tables, the groups behind them, and which pairs are trained on."""
 
 from grokinterp.tasks.groups import Group
+from grokinterp.tasks.multitask import multitask
 from grokinterp.tasks.operations import OPERATIONS, Operation, Task, from_group, from_table, operation
-from grokinterp.tasks.several import several
 from grokinterp.tasks.split import all_pairs, paper_split, uniform_split
 
 
@@ -14,8 +14,8 @@ __all__ = [
     "all_pairs",
     "from_group",
     "from_table",
+    "multitask",
     "operation",
     "paper_split",
-    "several",
     "uniform_split",
 ]

@@ -12,15 +12,15 @@ import torch
 from grokinterp import arguments
 from grokinterp.config import RunConfig, SplitConfig, change
 from grokinterp.models.init import Params, shapes
-from grokinterp.runs.identity import Fork
 from grokinterp.runs.layout import Layout, RunError
-from grokinterp.runs.opening import Start
+from grokinterp.runs.lock import Start
+from grokinterp.runs.manifest import Fork
 from grokinterp.runs.resume import ResumePoint, read_resume, read_start
 from grokinterp.runs.run import AnyRun, Run, load_run
 from grokinterp.runs.tensors import TrainingSet
 from grokinterp.tasks import Task
 from grokinterp.tasks.split import AnySplit, as_split
-from grokinterp.training.beginning import answers_of, difficulty_of, split_of
+from grokinterp.training.dataset import answers_of, difficulty_of, split_of
 from grokinterp.training.loop import prepared, train
 
 
@@ -154,7 +154,7 @@ def _training_set(run: Run, config: RunConfig, task: Task, is_train: AnySplit | 
     else:
         difficulties = difficulty_of(config, task, None)
     is_same = torch.equal(chosen, kept.is_train) and config.task == parent.task
-    if is_same and config.aids.label_noise == parent.aids.label_noise:
+    if is_same and config.regularization.label_noise == parent.regularization.label_noise:
         return replace(kept, difficulty=difficulties)
     return TrainingSet(is_train=chosen, answers=answers_of(config, task, chosen), difficulty=difficulties)
 

@@ -12,11 +12,10 @@ from grokinterp.runs.layout import RunError
 from grokinterp.runs.resume import OptimizerState, ResumePoint
 from grokinterp.runs.tensors import TrainingSet
 from grokinterp.tasks import Task, all_pairs
-from grokinterp.training import filters
-from grokinterp.training.aids import dropout_hook
 from grokinterp.training.engines import Engine, build_engine
 from grokinterp.training.objective import objective
 from grokinterp.training.optimizers import Optimizer
+from grokinterp.training.regularization import Grokfast, dropout_hook, filtered, hold_norm, norm
 from grokinterp.training.schedules import Plateau, factor
 
 
@@ -48,14 +47,14 @@ class Learner:
     ) -> None:
         self.config = config
         self.params: Params = {name: p.to(device).requires_grad_() for name, p in params.items()}
-        self.optimizer = Optimizer(self.params, config.optim, initial=initial, frozen=config.aids.frozen)
-        self.grokfast = filters.Grokfast(config.aids) if config.aids.grokfast != "none" else None
+        self.optimizer = Optimizer(self.params, config.optim, initial=initial, frozen=config.regularization.frozen)
+        self.grokfast = Grokfast(config.regularization) if config.regularization.grokfast != "none" else None
         self.plateaus = {name: Plateau(schedule) for name, schedule in _schedules(config).items()}
         self.generator = torch.Generator().manual_seed(config.batch_seed)
         self.step = 0
-        multiple = config.aids.weight_norm
+        multiple = config.regularization.weight_norm
         updated = {name: initial[name] for name in self.optimizer.names}
-        self._norm = None if multiple is None else multiple * filters.norm(updated).to(device)
+        self._norm = None if multiple is None else multiple * norm(updated).to(device)
         self._device = device
         self._take_pairs(task, training_set)
         self.engine_name, self.logits = build_engine(config, self.params)
@@ -143,7 +142,7 @@ class Learner:
         self._filter_gradients()
         self.optimizer.step(self._lr_factor(), self._factor("weight_decay_schedule"))
         if self._norm is not None:
-            for name, held in filters.hold_norm(self._updated(), self._norm).items():
+            for name, held in hold_norm(self._updated(), self._norm).items():
                 self.params[name].copy_(held)
         for plateau in self.plateaus.values():
             plateau.update(loss.item())
@@ -152,7 +151,7 @@ class Learner:
 
     def _filter_gradients(self) -> None:
         grads = {name: p.grad for name, p in self._updated().items() if p.grad is not None}
-        for name, grad in filters.filtered(grads, self.params, self.config.aids, self.grokfast).items():
+        for name, grad in filtered(grads, self.params, self.config.regularization, self.grokfast).items():
             self.params[name].grad = grad
 
     def _updated(self) -> Params:
@@ -194,7 +193,7 @@ def _loss_of(config: RunConfig, logits: Engine) -> Callable[[Params, Tensor, Ten
 
 def _with_dropout(config: RunConfig, logits: Engine, generator: torch.Generator) -> Engine:
     """The logits of a training step: those of the engine, or with parts of the activations dropped."""
-    rate = config.aids.dropout
+    rate = config.regularization.dropout
     if not rate:
         return logits
     hook = dropout_hook(rate, generator)

@@ -10,15 +10,15 @@ from grokinterp import arguments
 from grokinterp.config import RunConfig, as_run_config, check_device
 from grokinterp.measures import Measure, as_measures
 from grokinterp.models.init import Params
-from grokinterp.runs.kept import KeptMeasure, digest, is_cacheable
+from grokinterp.runs.cache import CachedMeasure, digest, is_cacheable
 from grokinterp.runs.layout import Layout, RunError
-from grokinterp.runs.opening import Start, claim, look, only_trainer
+from grokinterp.runs.lock import Start, claim, look, only_trainer
 from grokinterp.runs.run import Run, is_bundled, load_run
 from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import Task
 from grokinterp.tasks.split import AnySplit
-from grokinterp.training.beginning import Order, task_of, training_set_of
-from grokinterp.training.memory import keep_freed_memory
+from grokinterp.training.dataset import Order, task_of, training_set_of
+from grokinterp.training.runtime import keep_freed_memory
 from grokinterp.training.trainer import OnLog, Trainer
 
 
@@ -141,7 +141,7 @@ class _Monitors:
 
     def __init__(self, run: Run, monitors: Sequence[Measure]) -> None:
         self.run = run
-        self.kept = [KeptMeasure(run, measure, cache=True) for measure in monitors]
+        self.kept = [CachedMeasure(run, measure, cache=True) for measure in monitors]
 
     def observe(self, epoch: int, params: Params) -> None:
         on_cpu = {name: p.detach().cpu().clone().contiguous() for name, p in params.items()}

@@ -14,17 +14,14 @@ from grokinterp.config import RunConfig
 from grokinterp.losses import accuracy, cross_entropy, softmax_collapse, zero_losses
 from grokinterp.models.init import Params, initial_params
 from grokinterp.runs import metrics, tensors
-from grokinterp.runs.identity import Fork
 from grokinterp.runs.layout import Layout, RunError
-from grokinterp.runs.opening import Start, disk_errors, gone
+from grokinterp.runs.lock import Start, disk_errors, gone
+from grokinterp.runs.manifest import Fork
 from grokinterp.runs.resume import ResumePoint, write_resume
 from grokinterp.tasks import Task
-from grokinterp.training.determinism import deterministic
-from grokinterp.training.interrupt import interruption
 from grokinterp.training.learner import Learner
-from grokinterp.training.lines import bar
-from grokinterp.training.precision import FloatWatch
-from grokinterp.training.schedule import is_checkpoint, is_logged
+from grokinterp.training.objective import Float32Monitor
+from grokinterp.training.runtime import bar, deterministic, interruption
 
 
 # Called with each logged epoch and a copy of its entry in metrics.jsonl.
@@ -71,7 +68,7 @@ class Trainer:
         self.is_train = start.training_set.is_train.flatten().to(device)
         self.device = device
         self.epoch, self.seconds = (0, 0.0) if point is None else (point.epoch, point.seconds)
-        self._precision = FloatWatch(config.loss.dtype)
+        self._precision = Float32Monitor(config.loss.dtype)
         # By which the directory is told from another one that was put in its place.
         self._root = layout.root.stat()
 
@@ -223,3 +220,26 @@ def _in_short(entry: dict[str, Any]) -> str:
     """An entry for the progress bar, train before test."""
     loss, acc = entry["loss"], entry["accuracy"]
     return f"loss {loss['train']:.2e} train {loss['test']:.2e} test, accuracy {acc['train']:.2f} {acc['test']:.2f}"
+
+
+def is_checkpoint(epoch: int, every: int, last: int) -> bool:
+    """Whether an epoch is saved: five to a decade up to `every`, then each `every`, and the last.
+
+    A run's first hundred epochs change as much as the next thousands.
+
+    Examples:
+        >>> [epoch for epoch in range(251) if is_checkpoint(epoch, every=100, last=250)]
+        [0, 1, 2, 3, 4, 6, 10, 16, 25, 40, 63, 100, 200, 250]
+    """
+    return epoch == last or epoch % every == 0 or (epoch < every and _is_log_spaced(epoch))
+
+
+def _is_log_spaced(epoch: int) -> bool:
+    """Whether an epoch is 10^(i/5), rounded, for some i."""
+    i = 5 * math.log10(epoch)
+    return epoch in (round(10 ** (math.floor(i) / 5)), round(10 ** (math.ceil(i) / 5)))
+
+
+def is_logged(epoch: int, every: int, last: int) -> bool:
+    """Whether an epoch has an entry in the metrics: each `every`, from 0 on, and the last."""
+    return epoch == last or epoch % every == 0

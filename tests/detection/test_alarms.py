@@ -8,8 +8,8 @@ import xarray as xr
 
 import grokinterp as gi
 from grokinterp.detection import alarms, first_alarm, naive_score, trials
+from grokinterp.detection.benchmark import Trial, resampled_median, wilson, winner
 from grokinterp.detection.detectors import last_sustained
-from grokinterp.detection.record import Trial, resampled_median, wilson, winner
 
 
 EPOCHS = np.arange(0, 100, 10)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import grokinterp as gi
 from grokinterp import interventions as iv
-from grokinterp.interventions import draws, names, sites
+from grokinterp.interventions import cache_keys, sampling, sites
 
 
 pytestmark = pytest.mark.slow
@@ -177,7 +177,7 @@ def test_interventions_that_differ_are_kept_apart(run):
         iv.phase_shift(1, 0.5),
         iv.phase_shift(1, 0.25),
     ]
-    assert all(intervention.is_described for intervention in every)
+    assert all(intervention.cacheable for intervention in every)
     assert len({intervention.name for intervention in every}) == len(every)
     assert len(iv.neurons(range(500)).name) < 40
 
@@ -185,8 +185,8 @@ def test_interventions_that_differ_are_kept_apart(run):
 def test_a_digest_tells_values_shapes_and_types_apart():
     zeros = torch.zeros(2, 3)
     every = [(zeros,), (zeros.T,), (zeros.int(),), (zeros + 1,), (zeros.flatten(),), (zeros[:1], zeros[1:])]
-    assert len({names.of_tensors(*tensors) for tensors in every}) == len(every)
-    assert names.of_tensors(zeros) == names.of_tensors(zeros.clone().requires_grad_())
+    assert len({cache_keys.of_tensors(*tensors) for tensors in every}) == len(every)
+    assert cache_keys.of_tensors(zeros) == cache_keys.of_tensors(zeros.clone().requires_grad_())
 
 
 def test_what_a_name_does_not_say_is_not_kept(run, visited):
@@ -380,7 +380,7 @@ def test_subsets_are_different_and_all_of_them_where_they_are_few(n, size, most,
     pool = list(range(10, 10 + n))
     if size > n:
         return
-    found = draws.subsets(pool, size, most, np.random.default_rng(seed))
+    found = sampling.subsets(pool, size, most, np.random.default_rng(seed))
     assert len(found) == len(set(found)) == min(most, math.comb(n, size))
     assert set(found) <= set(itertools.combinations(pool, size))
 
@@ -388,7 +388,7 @@ def test_subsets_are_different_and_all_of_them_where_they_are_few(n, size, most,
 @given(st.integers(0, 6), st.integers(1, 30), st.integers(0, 5))
 def test_ordered_pairs_are_different_and_all_of_them_where_they_are_few(n, most, seed):
     pool = list(range(10, 10 + n))
-    found = draws.ordered_pairs(pool, most, np.random.default_rng(seed))
+    found = sampling.ordered_pairs(pool, most, np.random.default_rng(seed))
     assert len(found) == len(set(found)) == min(most, n * (n - 1))
     assert set(found) <= set(itertools.permutations(pool, 2))
 
@@ -397,6 +397,6 @@ def test_every_subset_is_as_likely_as_any_other():
     rng = np.random.default_rng(0)
     times = dict.fromkeys(itertools.combinations(range(5), 2), 0)
     for _ in range(2000):
-        for subset in draws.subsets(range(5), 2, 3, rng):
+        for subset in sampling.subsets(range(5), 2, 3, rng):
             times[subset] += 1
     assert all(abs(count - 600) < 100 for count in times.values())

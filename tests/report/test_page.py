@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 import grokinterp as gi
 from grokinterp.papers import dossier
 from grokinterp.report import page as page_module
-from grokinterp.report.gather import circle_keys, gather, slider_epochs, thin
+from grokinterp.report.data import circle_keys, gather, slider_epochs, thin
 from grokinterp.tasks.groups import symmetric
 
 

@@ -4,7 +4,7 @@ import json
 import re
 import typing
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Literal
 
 import pytest
@@ -14,7 +14,7 @@ from grokinterp.checked import Checked
 from grokinterp.config import RunConfig, change, to_dict
 from grokinterp.models.config import MLPConfig, TransformerConfig
 from grokinterp.report.setting import attention_caption, setting, weights_caption
-from grokinterp.runs.identity import Fork, flat
+from grokinterp.runs.manifest import Fork, flat
 
 
 # The task's name and the counts of pairs say these.
@@ -23,7 +23,7 @@ ELSEWHERE = {"task.operation", "task.p", "task.also", "split.fraction"}
 VALUES: dict[str, list[Any]] = {
     "optim.betas": [(0.5, 0.25)],
     "optim.decay_of": [(("embed.*", 0.5),), (("embed.*", 0.0), ("blocks.*", 0.12345678))],
-    "aids.frozen": [("embed.*", "unembed.*")],
+    "regularization.frozen": [("embed.*", "unembed.*")],
     "curriculum.stages": [((0, 0.5), (9, 1.0))],
     "device": ["cuda:1"],
     "task.also": [("subtraction",)],
@@ -39,7 +39,7 @@ TOGETHER: dict[str, dict[str, Any]] = {
 
 def leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every field of a config by its dotted name, with its type."""
-    for name, hint in typing.get_type_hints(cls).items():
+    for name, hint in ((f.name, typing.get_type_hints(cls)[f.name]) for f in fields(cls)):
         parts = [
             part for part in (hint, *typing.get_args(hint)) if isinstance(part, type) and issubclass(part, Checked)
         ]
@@ -144,10 +144,10 @@ def test_what_every_run_is_said_in_one_sentence_by_default():
 
 
 def test_label_noise_and_a_fork_are_said():
-    config = change(RunConfig(), {"aids.label_noise": 0.25})
+    config = change(RunConfig(), {"regularization.label_noise": 0.25})
     said = setting(config, "t", 3, 10, Fork(run="runs/parent", epoch=1200, initial_seed=5))
     assert "It continues runs/parent from epoch 1,200; the initial parameters are from seed 5." in said
-    assert "aids.label_noise = 0.25." in said
+    assert "regularization.label_noise = 0.25." in said
     assert "the logged train loss and accuracy count the replaced answers as right" in said
     assert "Label noise" not in setting(RunConfig(), "t", 3, 10)
 
@@ -159,7 +159,7 @@ def test_label_noise_and_a_fork_are_said():
         ({"optim.weight_decay": 0.0}, "This run has no weight decay."),
         ({"optim.weight_decay": 0.0, "optim.decay_of": (("embed.*", 0.5),)}, "Weight decay takes it down"),
         ({"optim.decay_toward": "initial"}, "Weight decay pulls the weights toward their initial values."),
-        ({"aids.weight_norm": 1.5}, "held at 1.5 times its initial value."),
+        ({"regularization.weight_norm": 1.5}, "held at 1.5 times its initial value."),
     ],
 )
 def test_the_weights_are_read_by_what_pulls_them(changes, said):

@@ -162,8 +162,8 @@ def configs() -> dict[str, gi.RunConfig]:
     schedule = gi.Schedule(kind="plateau", steps=2, factor=0.5)
     plateau = {"optim.lr_schedule": schedule, "optim.batch_size": 4}
     return {
-        "ema": change(config, {"aids.grokfast": "ema", **plateau}),
-        "ma": change(config, {"aids.grokfast": "ma", "aids.grokfast_window": 3}),
+        "ema": change(config, {"regularization.grokfast": "ema", **plateau}),
+        "ma": change(config, {"regularization.grokfast": "ma", "regularization.grokfast_window": 3}),
     }
 
 

@@ -11,8 +11,8 @@ import torch
 from grokinterp.config import OptimConfig, RunConfig, SplitConfig, TaskConfig
 from grokinterp.models.config import TransformerConfig
 from grokinterp.runs import metrics, tensors
-from grokinterp.runs.identity import write_identity
 from grokinterp.runs.layout import Layout
+from grokinterp.runs.manifest import write_identity
 
 
 @pytest.fixture(autouse=True)

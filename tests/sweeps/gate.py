@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from grokinterp.sweeps import work
+from grokinterp.sweeps import worker
 from grokinterp.training.trainer import Trainer
 from sweeps.disk import wait_for
 
@@ -16,7 +16,7 @@ HELD_AT = 120
 def gated_train_one(config: dict[str, Any], path: str, stop: str) -> str:
     """`train_one`, whose run waits at epoch 120 until the gate is open; runs of seed 0 pass.
 
-    In place of `train_one` in `sweeps.running`, from where it goes to the workers by name.
+    In place of `train_one` in `sweeps.scheduler`, from where it goes to the workers by name.
     """
     advance = Trainer.advance
     here = _gates(Path(path).parent)
@@ -30,8 +30,8 @@ def gated_train_one(config: dict[str, Any], path: str, stop: str) -> str:
         advance(trainer)
 
     # Looks for the stop file at each epoch, so that the run cannot end between two looks.
-    with mock.patch.object(Trainer, "advance", held), mock.patch.object(work, "_LOOK_EVERY", -1.0):
-        return work.train_one(config, path, stop)
+    with mock.patch.object(Trainer, "advance", held), mock.patch.object(worker, "_LOOK_EVERY", -1.0):
+        return worker.train_one(config, path, stop)
 
 
 def wait_for_held(root: Path, count: int) -> None:

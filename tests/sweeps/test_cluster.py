@@ -16,7 +16,8 @@ import grokinterp as gi
 from grokinterp.cli import main
 from grokinterp.config import RunConfig
 from grokinterp.runs.layout import Layout, RunError
-from grokinterp.sweeps import dask_executor, running, sweep
+from grokinterp.sweeps import dask_executor, sweep
+from grokinterp.sweeps import scheduler as sweep_scheduler
 from grokinterp.training.loop import train
 from sweeps.disk import at_work, saved, wait_for, written
 from sweeps.gate import gated_train_one, open_gate, wait_for_held
@@ -72,7 +73,7 @@ def test_a_worker_killed_in_mid_run_costs_nothing_that_was_saved(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(running, "train_one", gated_train_one)
+    monkeypatch.setattr(sweep_scheduler, "train_one", gated_train_one)
     configs = gi.grid(long, {"seed": range(1, 5)})
     root = tmp_path / "sweep"
     with dask_executor(scheduler[1]) as executor, ThreadPoolExecutor(1) as other:
@@ -103,7 +104,7 @@ def test_a_scheduler_that_is_gone_ends_the_sweep_and_loses_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(running, "train_one", gated_train_one)
+    monkeypatch.setattr(sweep_scheduler, "train_one", gated_train_one)
     configs = gi.grid(long, {"seed": range(4)})
     root = tmp_path / "sweep"
     gone = rf"the dask scheduler at {re.escape(scheduler[1])} is gone; 1 of 4 runs are finished\. Sweep"
@@ -139,7 +140,7 @@ def test_what_fails_on_a_worker_is_told_here(
 
 
 def test_no_scheduler_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grokinterp.sweeps.cluster._PATIENCE", 0.2)
+    monkeypatch.setattr("grokinterp.sweeps.cluster.RETRY_DELAYS", 0.2)
     with pytest.raises(
         RunError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9 .* mend the address"
     ) as raised:

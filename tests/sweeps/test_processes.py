@@ -16,8 +16,8 @@ import torch
 import grokinterp as gi
 from grokinterp.config import RunConfig, to_dict
 from grokinterp.runs.layout import RunBusyError
-from grokinterp.sweeps import processes, running, sweep
-from grokinterp.sweeps.work import train_one
+from grokinterp.sweeps import processes, scheduler, sweep
+from grokinterp.sweeps.worker import train_one
 from grokinterp.training.loop import train
 from sweeps.disk import at_work, saved, wait_for, written
 from sweeps.gate import HELD_AT, gated_train_one, is_open, open_gate, wait_for_held
@@ -31,10 +31,10 @@ import json, sys
 from pathlib import Path
 import grokinterp as gi
 from grokinterp.config import RunConfig, from_dict
-from grokinterp.sweeps import running
+from grokinterp.sweeps import scheduler
 from sweeps.gate import gated_train_one
 if __name__ == "__main__":
-    running.train_one = gated_train_one
+    scheduler.train_one = gated_train_one
     config = from_dict(RunConfig, json.loads(Path(sys.argv[1]).read_text()))
     gi.sweep(gi.grid(config, {"seed": [1, 2]}), sys.argv[2], 2, progress=False)
 """
@@ -62,7 +62,7 @@ def sweeping(long: RunConfig, tmp_path: Path) -> Iterator[subprocess.Popen]:
 def test_a_worker_killed_in_mid_run_costs_nothing_that_was_saved(
     long: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "train_one", gated_train_one)
+    monkeypatch.setattr(scheduler, "train_one", gated_train_one)
     configs = gi.grid(long, {"seed": [1, 2, 3]})
     root = tmp_path / "sweep"
     with ThreadPoolExecutor(1) as other:
@@ -82,7 +82,7 @@ def test_a_worker_killed_in_mid_run_costs_nothing_that_was_saved(
 def test_a_run_that_kills_its_workers_is_given_up_and_the_rest_goes_on(
     tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "train_one", deadly)
+    monkeypatch.setattr(scheduler, "train_one", deadly)
     with processes(1) as executor:
         done = sweep(gi.grid(tiny, {"seed": range(2)}), tmp_path, executor, progress=False)
     assert [run.config.seed for run in done.runs] == [1]
@@ -127,7 +127,7 @@ def test_two_sweeps_in_processes_of_their_own_share_a_root(
             open_gate(root)
             raise
 
-    monkeypatch.setattr(running, "train_one", opening_when_busy)
+    monkeypatch.setattr(scheduler, "train_one", opening_when_busy)
     wait_for_held(root, 2)
     done = sweep(gi.grid(long, {"seed": [1, 2]}), root, progress=False)
     assert is_open(root), "the other sweep's runs were not found busy"

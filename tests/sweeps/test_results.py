@@ -15,7 +15,7 @@ from grokinterp.config import RunConfig
 from grokinterp.labels import UNITS
 from grokinterp.runs.layout import Layout, RunError
 from grokinterp.runs.run import load_run
-from grokinterp.sweeps.places import assign
+from grokinterp.sweeps.directories import assign
 
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from grokinterp.basis import task_basis
-from grokinterp.tasks import OPERATIONS, Task, from_group, from_table, groups, operation, several
+from grokinterp.tasks import OPERATIONS, Task, from_group, from_table, groups, multitask, operation
 from grokinterp.tasks.groups import dihedral
 
 
@@ -355,7 +355,7 @@ def test_a_group_of_one_element_has_no_frequencies() -> None:
 
 def test_the_rows_of_several_operations_are_those_of_each() -> None:
     names = ("division", "addition", "random")
-    task = several(names, 5, seed=3)
+    task = multitask(names, 5, seed=3)
     for i, name in enumerate(names):
         alone = operation(name, 5, seed=3)
         for a in range(5):
@@ -366,7 +366,7 @@ def test_the_rows_of_several_operations_are_those_of_each() -> None:
 
 
 def test_operator_and_first_operand_are_one_token_of_their_own() -> None:
-    task = several(("addition", "subtraction"), 5)
+    task = multitask(("addition", "subtraction"), 5)
     assert task.a_tokens.tolist() == list(range(5, 15))
     assert task.b_tokens.tolist() == list(range(5))
 
@@ -382,9 +382,9 @@ def test_operator_and_first_operand_are_one_token_of_their_own() -> None:
 )
 def test_operations_that_make_no_task_are_refused(names: tuple[str, ...], message: str, unchecked: None) -> None:
     with pytest.raises(ValueError, match=message):
-        several(names, 120)
+        multitask(names, 120)
 
 
 def test_analyses_of_groups_refuse_several_operations() -> None:
     with pytest.raises(ValueError, match="got 'addition, subtraction mod 5', which has no group"):
-        several(("addition", "subtraction"), 5).require_group()
+        multitask(("addition", "subtraction"), 5).require_group()

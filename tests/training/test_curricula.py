@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from grokinterp.config import Curriculum
 from grokinterp.tasks import from_table, operation
-from grokinterp.training.curricula import difficulty
+from grokinterp.training.dataset import difficulty
 
 
 @given(st.integers(2, 30))

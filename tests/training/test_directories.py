@@ -20,7 +20,7 @@ from grokinterp.models import transformer
 from grokinterp.runs.layout import Layout, RunError
 from grokinterp.runs.tensors import read_tensors, write_tensors
 from grokinterp.tasks import all_pairs
-from grokinterp.training import many
+from grokinterp.training import vmapped
 from grokinterp.training.loop import train
 from grokinterp.training.trainer import Trainer
 
@@ -368,14 +368,14 @@ def test_another_working_directory_changes_nothing(
         if how != "train_many":
             at_epoch(13, lambda: os.chdir(tmp_path / "there"), patch)
         else:
-            advance = many._advance
-            patch.setattr(many, "_advance", lambda trainers: (os.chdir(tmp_path / "there"), advance(trainers)))
+            advance = vmapped._advance
+            patch.setattr(vmapped, "_advance", lambda trainers: (os.chdir(tmp_path / "there"), advance(trainers)))
         if how == "train":
             run = train(config, "run", progress=False)
         elif how == "fork":
             run = gi.fork(parent, 8, "run", {"epochs": 24}, progress=False)
         else:
-            run = many.train_many([config], ["run"], progress=False)[0]
+            run = vmapped.train_many([config], ["run"], progress=False)[0]
     monkeypatch.chdir(tmp_path / "there")
     assert run.is_finished
     assert run.snapshot().epoch == 24

@@ -63,9 +63,9 @@ def test_every_kind_of_state_is_forked(tiny: RunConfig, tmp_path: Path) -> None:
         "optim.lr_schedule.steps": 2,
         "optim.lr_schedule.factor": 0.5,
         "optim.name": "Muon",
-        "aids.grokfast": "ma",
-        "aids.grokfast_window": 5,
-        "aids.dropout": 0.2,
+        "regularization.grokfast": "ma",
+        "regularization.grokfast_window": 5,
+        "regularization.dropout": 0.2,
     }
     parent = train(change(tiny, changes), tmp_path / "parent", progress=False)
     assert parent.metrics.learning_rate.min() < parent.metrics.learning_rate.max() / 4
@@ -100,7 +100,7 @@ def test_training_pairs_of_ones_own_may_be_given(parent: Run, tmp_path: Path) ->
 
 
 def test_parameters_can_be_frozen_and_the_optimizer_be_another(parent: Run, tmp_path: Path) -> None:
-    changes = {"aids.frozen": ["embed.*", "unembed.*"], "optim.name": "SGD"}
+    changes = {"regularization.frozen": ["embed.*", "unembed.*"], "optim.name": "SGD"}
     fork = gi.fork(parent, 16, tmp_path / "fork", changes, progress=False)
     assert not moved(fork, "embed.W_E", since=16)
     assert not moved(fork, "unembed.W_U", since=16)
@@ -116,7 +116,13 @@ def test_another_task_of_as_many_tokens_can_be_learned(parent: Run, tmp_path: Pa
 
 def test_decay_toward_the_initial_weights_leads_to_those_of_the_first_run(parent: Run, tmp_path: Path) -> None:
     # Nothing but decay moves a model whose gradient is clipped away.
-    changes = {"optim.decay_toward": "initial", "aids.clip_norm": 1e-30, "optim.lr": 0.5, "seed": 9, "epochs": 60}
+    changes = {
+        "optim.decay_toward": "initial",
+        "regularization.clip_norm": 1e-30,
+        "optim.lr": 0.5,
+        "seed": 9,
+        "epochs": 60,
+    }
     fork = gi.fork(parent, 16, tmp_path / "fork", changes, fresh_optimizer=True, progress=False)
     initial = parent.params(0)
     assert all(torch.allclose(p, initial[name], atol=1e-6) for name, p in fork.params().items())
@@ -167,8 +173,12 @@ def test_a_fork_of_a_damaged_state_begins_nothing(parent: Run, tmp_path: Path) -
 
 
 def test_a_fork_whose_optimizer_remembers_something_else_begins_nothing(tiny: RunConfig, tmp_path: Path) -> None:
-    parent = train(change(tiny, {"aids.grokfast": "ma", "aids.grokfast_window": 3}), tmp_path / "p", progress=False)
-    changes = {"aids.grokfast_window": 4, "epochs": 30}
+    parent = train(
+        change(tiny, {"regularization.grokfast": "ma", "regularization.grokfast_window": 3}),
+        tmp_path / "p",
+        progress=False,
+    )
+    changes = {"regularization.grokfast_window": 4, "epochs": 30}
     with pytest.raises(ValueError, match=r"the parent's state does not fit the fork's config: .* fresh_optimizer=True"):
         gi.fork(parent, 24, tmp_path / "fork", changes, progress=False)
     assert [path.name for path in (tmp_path / "fork").iterdir()] == [".lock"]

@@ -17,8 +17,8 @@ from grokinterp.config import RunConfig
 from grokinterp.runs import metrics
 from grokinterp.runs.layout import Layout
 from grokinterp.runs.run import load_run
-from grokinterp.training.interrupt import stopping_when
 from grokinterp.training.loop import train
+from grokinterp.training.runtime import stopping_when
 from grokinterp.training.trainer import Trainer
 
 
@@ -30,7 +30,7 @@ import signal, sys, torch
 from pathlib import Path
 from grokinterp.config import OptimConfig, RunConfig, TaskConfig
 from grokinterp.models.config import TransformerConfig
-from grokinterp.training.interrupt import stopping_when
+from grokinterp.training.runtime import stopping_when
 from grokinterp.training.loop import train
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -15,7 +15,7 @@ import xarray as xr
 
 import grokinterp as gi
 from grokinterp.config import RunConfig, to_dict
-from grokinterp.runs.kept import KeptMeasure
+from grokinterp.runs.cache import CachedMeasure
 from grokinterp.runs.layout import Layout
 from grokinterp.runs.run import load_run
 from grokinterp.training.loop import train
@@ -135,7 +135,7 @@ def _is_killed_at(
     """Train until the given write, counted from 0; False where there are not so many."""
     calls = iter(range(1_000_000))
     owner, name = (os, "fsync") if place == "before the flush" else (Path, "replace")
-    real, save, is_dead = getattr(owner, name), KeptMeasure.save, False
+    real, save, is_dead = getattr(owner, name), CachedMeasure.save, False
 
     def dying(*args: Any) -> Any:
         nonlocal is_dead
@@ -147,14 +147,14 @@ def _is_killed_at(
             raise Killed
         return result
 
-    def unless_dead(measure: KeptMeasure) -> None:
+    def unless_dead(measure: CachedMeasure) -> None:
         """Which the `finally` of a process that is killed for real does not come to."""
         if not is_dead:
             save(measure)
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, dying)
-        patch.setattr(KeptMeasure, "save", unless_dead)
+        patch.setattr(CachedMeasure, "save", unless_dead)
         try:
             train(config, path, monitors=monitors, progress=False)
         except Killed:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import grokinterp as gi
-from grokinterp.training.precision import float32_warning
+from grokinterp.training.objective import float32_warning
 
 
 ZEROS, PLATEAU = [0.6, 0.7, 0.8, 0.85, 0.9], [0.30, 0.31, 0.30, 0.31, 0.31]

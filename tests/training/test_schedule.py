@@ -8,8 +8,8 @@ import numpy as np
 
 from grokinterp.config import RunConfig
 from grokinterp.training.loop import train
-from grokinterp.training.memory import keep_freed_memory
-from grokinterp.training.schedule import is_checkpoint, is_logged
+from grokinterp.training.runtime import keep_freed_memory
+from grokinterp.training.trainer import is_checkpoint, is_logged
 
 
 def test_checkpoints_are_log_spaced_then_regular_then_last() -> None:

@@ -12,7 +12,7 @@ from grokinterp.models.config import TransformerConfig
 from grokinterp.papers.evidence import Evidence
 from grokinterp.papers.paper import Figure
 from grokinterp.papers.published import across, published, seeds
-from grokinterp.report.gather import circle_keys
+from grokinterp.report.data import circle_keys
 
 
 # Published figure -> published line -> our variable.

@@ -1,0 +1,200 @@
+"""What measures gave of a run, cached in its analysis/ folder: one netCDF file per measure."""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, TypeGuard
+
+import xarray as xr
+from filelock import FileLock, Timeout
+
+from grokinterp.config import RunConfig, from_dict, to_dict
+from grokinterp.labels import DIMENSIONS
+from grokinterp.measures import AnyMeasure, Measure
+from grokinterp.runs.layout import RunError, write_atomically
+from grokinterp.runs.run import Run, is_bundled
+from grokinterp.snapshots import Snapshot
+
+
+# Raised with every change that the changelog marks **numbers**: what was kept before is not used any more.
+NUMBERS: Final = 1
+# Each file ends with this and the SHA-256 of all bytes before it, so that no damaged file reaches the HDF5 library,
+# which a damaged file can crash. HDF5 ignores bytes after its own. The number changes with the layout of the files.
+_SEAL: Final = b"grokinterp cache 1, sha256 of the above: "
+# Seconds to wait for another process that is writing, which takes it milliseconds.
+LOCK_TIMEOUT: Final = 60.0
+
+
+class CachedMeasure:
+    """The results of one measure by epoch, and the file that caches them.
+
+    Attributes:
+        checkpoints: The digest of the checkpoint behind each cached result, by epoch.
+    """
+
+    def __init__(self, run: Run, measure: AnyMeasure, *, cache: bool) -> None:
+        self.measure = measure
+        folder = run.layout.analysis if run.layout.analysis.exists() else run.path
+        self.is_read_only = is_bundled(run) or not os.access(folder, os.W_OK)
+        self.path: Path | None = None
+        self._stored: xr.DataArray | None = None
+        self._new: dict[int, xr.DataArray] = {}
+        if cache and is_cacheable(measure):
+            self.path, self._made_by = _path(run, measure), _origin(run, measure)
+            self._stored = _read(self.path, self._made_by)
+        self.checkpoints: dict[int, int] = {} if self._stored is None else _checkpoints(self._stored)
+
+    def has(self, epoch: int, checkpoint: int | None) -> bool:
+        """Whether the result of an epoch is cached, and is of this checkpoint; None if there is no file of it."""
+        return epoch in self.checkpoints and checkpoint in (None, self.checkpoints[epoch])
+
+    def add(self, epoch: int, snapshot: Snapshot, checkpoint: int | None) -> None:
+        """Compute the measure of one more epoch, of the checkpoint with this digest."""
+        try:
+            self._new[epoch] = self.measure(snapshot)
+        except Exception as error:
+            error.add_note(f"at epoch {epoch}, computing {self.measure}")
+            raise
+        self.checkpoints[epoch] = checkpoint or 0
+
+    def save(self) -> None:
+        """Add what is new to the file.
+
+        Raises:
+            RunError: If the file cannot be written.
+        """
+        if self.path is None or not self._new or self.is_read_only:
+            return
+        with _locked(self.path.parent):
+            # Read again, since a trainer or another analysis may have written it in the meantime.
+            merged = _merged(self._stored, _read(self.path, self._made_by), self._stacked())
+            to_write = merged.assign_attrs(made_by=json.dumps(self._made_by, sort_keys=True))
+            write_atomically(self.path, lambda temporary: _write(temporary, to_write))
+        self._stored, self._new, self.checkpoints = merged, {}, _checkpoints(merged)
+
+    def over(self, epochs: Sequence[int]) -> xr.DataArray:
+        """The results of some epochs as one array over `epoch`."""
+        return _merged(self._stored, self._stacked()).sel(epoch=list(epochs)).drop_vars("checkpoint")
+
+    def _stacked(self) -> xr.DataArray | None:
+        """The new results as one array."""
+        if not self._new:
+            return None
+        about = {"long_name": DIMENSIONS["epoch"]}
+        epochs = xr.DataArray([*self._new], dims="epoch", name="epoch", attrs=about)
+        results = [*self._new.values()]
+        stacked = xr.concat(results, dim=epochs, coords="minimal", compat="override").rename(results[0].name)
+        digests = [self.checkpoints[epoch] for epoch in self._new]
+        return stacked.assign_attrs(results[0].attrs).assign_coords(checkpoint=("epoch", digests))
+
+
+def is_cacheable(measure: AnyMeasure) -> TypeGuard[Measure]:
+    """Whether it is a measure of the library, whose `NUMBERS` tell whether it would give the same again."""
+    return isinstance(measure, Measure) and measure.compute.__module__.startswith("grokinterp.")
+
+
+def digest(content: bytes) -> int:
+    """64 bits of the SHA-256 of the tensors in a safetensors file, whatever its header says of them besides."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    return int.from_bytes(hashlib.sha256(memoryview(content)[start:]).digest()[:8], "little", signed=True)
+
+
+def digest_of(path: Path) -> int | None:
+    """The digest of a safetensors file; None if there is no such file.
+
+    Raises:
+        RunError: If it cannot be read.
+    """
+    try:
+        return digest(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        msg = f"{path} could not be read: {error}."
+        raise RunError(msg) from error
+
+
+def _merged(*parts: xr.DataArray | None) -> xr.DataArray:
+    """Results from several sources over all of their epochs; a later source replaces an earlier one."""
+    whole = xr.concat([x for x in parts if x is not None], dim="epoch", coords="minimal", compat="override")
+    return whole.drop_duplicates("epoch", keep="last").sortby("epoch")
+
+
+def _checkpoints(stored: xr.DataArray) -> dict[int, int]:
+    return dict(zip(stored["epoch"].values.tolist(), stored["checkpoint"].values.tolist(), strict=True))
+
+
+def _write(path: Path, results: xr.DataArray) -> None:
+    results.to_netcdf(path, engine="h5netcdf")
+    seal = _SEAL + hashlib.sha256(path.read_bytes()).hexdigest().encode()
+    with path.open("ab") as file:
+        file.write(seal)
+
+
+def _read(path: Path, made_by: dict[str, Any]) -> xr.DataArray | None:
+    """The results in a file; None if it is missing, damaged, of another layout or of another origin."""
+    try:
+        body, _, sha256 = path.read_bytes().rpartition(_SEAL)
+        if hashlib.sha256(body).hexdigest().encode() != sha256:
+            return None
+        stored = xr.load_dataarray(io.BytesIO(body), engine="h5netcdf").drop_encoding()
+        return stored if _of_this_version(stored.attrs.pop("made_by")) == made_by and _checkpoints(stored) else None
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError):
+        return None  # What h5py and xarray raise for a file that is no cache.
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder of the caches, one process at a time."""
+    try:
+        folder.mkdir(exist_ok=True)
+        with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT):
+            yield
+    except Timeout:
+        msg = f"another process has held {folder / '.lock'} for {LOCK_TIMEOUT:.0f} s; stop it, then try again."
+        raise RunError(msg) from None
+    except OSError as error:
+        msg = f"{folder} could not be written: {error}; mend that, then try again: what was saved before is used."
+        raise RunError(msg) from error
+
+
+def _origin(run: Run, measure: Measure) -> dict[str, Any]:
+    """What a cached result depends on besides the checkpoint: numbers, config, task, split and arguments."""
+    # Restrictions of tasks such as multiplication, whose zero is no group element, had a different background before.
+    is_recent = run.task.elements is not None and len(run.task.elements) < run.task.n_outputs
+    origin = {
+        "numbers": NUMBERS + is_recent,
+        "arguments": dict(measure.arguments),
+        "config": to_dict(replace(run.config, epochs=1)),
+        "task": digest_of(run.layout.task),
+        "split": digest_of(run.layout.split),
+    }
+    # Two quantities may be given one name, one after the other, and have the same arguments.
+    return origin if measure.renamed_from is None else origin | {"measure": measure.renamed_from}
+
+
+def _of_this_version(made_by: str) -> dict[str, Any] | None:
+    """The origin of a kept result, with those fields of the config that came later; none if it cannot be read."""
+    try:
+        origin = json.loads(made_by)
+        config = from_dict(RunConfig, {**origin["config"], "epochs": 1}, is_older=True)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return origin | {"config": to_dict(config)}
+
+
+def _path(run: Run, measure: Measure) -> Path:
+    """The cache's file: the measure's name and, where it has any, its arguments."""
+    words = [measure.name]
+    for key, value in measure.arguments.items():
+        text = "-".join(map(str, value)) if isinstance(value, list) else str(value)
+        words.append(f"{key}={text}")
+    name = ",".join(words)
+    if len(name) > 150:
+        name = f"{measure.name},{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return run.layout.analysis / f"{name}.nc"

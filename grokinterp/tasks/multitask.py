@@ -1,0 +1,55 @@
+"""Several operations as one task: one model for all of them."""
+
+from collections.abc import Sequence
+
+import torch
+
+from grokinterp import arguments
+from grokinterp.tasks.operations import IN_S5, OPERATIONS, Operation, Task, operation
+
+
+def multitask(names: Sequence[Operation], p: int, *, seed: int = 0) -> Task:
+    """Several operations modulo p as one table, whose rows are first an operation and then its first operand.
+
+    A task is a table of two inputs, so that the operator is joined to the first operand: there is one token for
+    "3 +" and another for "3 /". The second operand, the answers, and all of the model behind the embedding are shared.
+    The rows come operation by operation, p each, so that `x.unflatten(0, (len(names), p))` has one operation per entry
+    of its first dimension for whatever x there is of every pair: the table, the split, the logits. Losses and
+    accuracies by operation are measures of `grokinterp.multitask`. The joint table is no group's: analyses that need
+    one refuse it.
+
+    Args:
+        names: At least two of `OPERATIONS`, none twice and none in S_5, in the order of the rows.
+        p: The modulus of all of them.
+        seed: Of the answers of `random`.
+
+    Returns:
+        The task. b = 0 is left out if one of the operations is division. The second operands are tokens 0 to p - 1;
+        the first operands of operation number i, counted from 1, are tokens i p to i p + p - 1.
+
+    Raises:
+        ValueError: If there are not two or more different operations modulo p, or one is not defined for p.
+
+    Examples:
+        >>> task = multitask(("addition", "division"), 5)
+        >>> task.name, task.shape, task.a_tokens[[0, 5]].tolist()
+        ('addition, division mod 5', (10, 4), [5, 10])
+        >>> task.table.unflatten(0, (2, 5))[1, 3].tolist()
+        [3, 4, 1, 2]
+    """
+    modular = [name for name in OPERATIONS if name not in IN_S5]
+    names = arguments.some_of(names, OPERATIONS, "names")
+    p = arguments.integer(p, "p", minimum=2)
+    if len(names) < 2 or len(set(names)) != len(names) or not set(names) <= set(modular):
+        msg = f"names must be two or more different operations of {', '.join(modular)}, got {list(names)}."
+        raise ValueError(msg)
+    tasks = [operation(name, p, seed=seed) for name in names]
+    b = torch.arange(1 if "division" in names else 0, p)
+    return Task(
+        name=f"{', '.join(names)} mod {p}",
+        table=torch.cat([task.table[:, torch.isin(task.b_tokens, b)] for task in tasks]),
+        n_outputs=p,
+        n_tokens=(len(names) + 1) * p,
+        a_tokens=torch.arange(p, (len(names) + 1) * p),
+        b_tokens=b,
+    )
