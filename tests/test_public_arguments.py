@@ -173,7 +173,7 @@ KINDS: dict[str, Kind] = {
     "axis": choice("p"),
     "groups": choice("p"),
     **dict.fromkeys(
-        ("bias_correction", "progress", "cache", "log_x", "log_y", "rises", "dodge", "fresh_optimizer"), FLAG
+        ("bias_correction", "progress", "cache", "log_x", "log_y", "rises", "side_by_side", "fresh_optimizer"), FLAG
     ),
 }
 # Where a name has another meaning, or other limits.
