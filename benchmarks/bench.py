@@ -18,7 +18,6 @@ import grokinterp as gi
 from benchmarks.baselines import hooked_step, matmul_step, naive_trajectory
 from grokinterp.losses import cross_entropy
 from grokinterp.models.factored import factored_logits
-from grokinterp.models.init import initial_params
 from grokinterp.tasks import all_pairs
 from grokinterp.training.runtime import keep_freed_memory
 
@@ -66,7 +65,7 @@ def steps(rounds: int, *, compiled: bool) -> list[tuple[str, str, str]]:
         return cross_entropy(factored_logits(params, model, a, b), labels)
 
     def factored_step(loss: Callable[..., torch.Tensor]) -> Callable[[], None]:
-        params = {n: p.requires_grad_() for n, p in initial_params(config.model, task, seed=0).items()}
+        params = {n: p.requires_grad_() for n, p in config.model.initial_params(task, seed=0).items()}
         optimizer = torch.optim.AdamW(params.values(), lr=1e-3, weight_decay=1.0, betas=(0.9, 0.98), fused=True)
 
         def step() -> None:

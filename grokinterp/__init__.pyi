@@ -32,8 +32,8 @@ from .detection import early_detection as early_detection
 from .importing import load_model as load_model
 from .measures import Measure as Measure
 from .measures import measure as measure
-from .models.config import MLPConfig as MLPConfig
-from .models.config import TransformerConfig as TransformerConfig
+from .models.kinds.mlp import MLPConfig as MLPConfig
+from .models.kinds.transformer import TransformerConfig as TransformerConfig
 from .runs.layout import RunError as RunError
 from .runs.run import Run as Run
 from .runs.run import load_run as load_run

@@ -13,6 +13,7 @@ from torch import Tensor
 from grokinterp import labels
 from grokinterp.basis import coefficients, power
 from grokinterp.measures import measure
+from grokinterp.models.factored import is_factorable
 from grokinterp.snapshots import Snapshot, as_snapshot, kept
 
 
@@ -245,7 +246,7 @@ def _waves(snapshot: Snapshot) -> Float64[Tensor, "axis frequency n"]:
 
 def _token_scores(snapshot: Snapshot) -> Float64[Tensor, "head p"]:
     config = snapshot.require_transformer()
-    if not config.is_factorable:
+    if not is_factorable(config):
         msg = (
             "the score of a token needs one layer without normalization, reading 'a b =', got "
             f"n_layers={config.n_layers}, normalization={config.normalization!r}, sequence={config.sequence!r}."

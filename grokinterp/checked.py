@@ -8,8 +8,8 @@ import typing
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, partial
-from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, Union
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import numpy as np
 
@@ -46,6 +46,11 @@ class Checked:
         for name, hint in _hints(type(self)).items():
             object.__setattr__(self, name, _read(hint, getattr(self, name), f"{type(self).__name__}.{name}"))
         self._check()
+
+    @classmethod
+    def choices(cls) -> tuple[type["Checked"], ...]:
+        """The classes that a field of this type may hold, told apart by their `kind` if there are several."""
+        return (cls,)
 
     def _check(self) -> None:
         """Raise a ValueError if fields that are valid alone contradict each other."""
@@ -171,8 +176,8 @@ def _read(hint: Any, value: Any, where: str, *, is_older: bool = False) -> Any:
             raise ValueError(str(error).replace(" must be ", " must be None or ", 1)) from None
     if origin is tuple:
         return _read_tuple(args, value, where)
-    if is_dataclass(hint) or origin in (Union, UnionType):
-        return _read_part(args or (hint,), value, where, is_older=is_older)
+    if isinstance(hint, type) and issubclass(hint, Checked):
+        return _read_part(hint.choices(), value, where, is_older=is_older)
     return _READERS[hint](value, where)
 
 

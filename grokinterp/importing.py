@@ -12,12 +12,14 @@ from torch import Tensor
 
 from grokinterp import arguments
 from grokinterp.losses import accuracy, cross_entropy
-from grokinterp.models.config import ActFn, ModelConfig, Sequence, TransformerConfig
-from grokinterp.models.weights import addition_of, for_task, read_weights
+from grokinterp.models.architecture import ActFn
+from grokinterp.models.kinds.transformer import Sequence
+from grokinterp.models.weights import addition_of, read_weights
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.tensors import read_tensors
 from grokinterp.snapshots import Snapshot, warn_of_chance
 from grokinterp.tasks import Task
+from grokinterp.tasks.operations import as_task
 from grokinterp.tasks.split import AnySplit, as_split
 
 
@@ -76,8 +78,8 @@ def load_model(
     if task is None:
         task = addition_of(params, config)
         of_task = (f"the task is {task.name}",)
-    config = for_task(params, config, task)
-    assumed = (*of_task, *_assumed(config))
+    config = config.for_task(params, as_task(task))
+    assumed = (*of_task, *config.assumptions())
     known = None if is_train is None else as_split(is_train, task)
     snapshot = Snapshot(params=params, config=config, task=task, is_train=known, assumed=assumed)
     if wanted:
@@ -85,16 +87,6 @@ def load_model(
     else:
         warn_of_chance(snapshot, _REMEDY)
     return snapshot
-
-
-def _assumed(config: ModelConfig) -> tuple[str, ...]:
-    """What the weights do not tell of the model that they are read as."""
-    act_fn = f"act_fn is {config.act_fn!r}"
-    if not isinstance(config, TransformerConfig):
-        return (act_fn,)
-    norm = "no normalization" if config.normalization == "none" else "LayerNorm with eps 1e-5"
-    direction = () if config.n_layers == 1 else ("causal attention",)
-    return (act_fn, f"sequence is {config.sequence!r}", norm, *direction, "positions added to the embeddings")
 
 
 def _check_expected(snapshot: Snapshot, expect: Mapping[str, float], path: Path) -> None:

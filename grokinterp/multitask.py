@@ -55,7 +55,7 @@ def accuracies(names: Sequence[Operation]) -> Measure:
         >>> import grokinterp as gi
         >>> names = ("addition", "subtraction")
         >>> task = gi.tasks.multitask(names, 7)
-        >>> params = gi.models.init.initial_params(gi.TransformerConfig(), task, seed=0)
+        >>> params = gi.TransformerConfig().initial_params(task, seed=0)
         >>> is_train = gi.tasks.uniform_split(task, 0.3, seed=0)
         >>> snap = gi.Snapshot(params=params, config=gi.TransformerConfig(), task=task, is_train=is_train)
         >>> dict(accuracies(names)(snap).sizes)

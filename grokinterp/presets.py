@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from grokinterp.config import LossConfig, OptimConfig, RunConfig, SplitConfig, TaskConfig
-from grokinterp.models.config import MLPConfig, TransformerConfig
+from grokinterp.models.kinds.mlp import MLPConfig
+from grokinterp.models.kinds.transformer import TransformerConfig
 
 
 def nanda2023() -> RunConfig:

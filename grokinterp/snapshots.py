@@ -15,12 +15,11 @@ from grokinterp import arguments
 from grokinterp.basis import Basis, task_basis
 from grokinterp.labels import SPLITS, Split
 from grokinterp.losses import accuracy
-from grokinterp.models import forward, lens
-from grokinterp.models.config import ModelConfig, Sequence, TransformerConfig
-from grokinterp.models.factored import FactoredActivations, factored_activations
-from grokinterp.models.hooks import Hook
-from grokinterp.models.init import Params, shapes
-from grokinterp.models.weights import addition_of, check_numbers, for_task
+from grokinterp.models import lens
+from grokinterp.models.architecture import Architecture, Hook, Params
+from grokinterp.models.factored import FactoredActivations, factored_activations, is_factorable
+from grokinterp.models.kinds.transformer import Sequence, TransformerConfig
+from grokinterp.models.weights import addition_of, check_numbers
 from grokinterp.reprs import Shown
 from grokinterp.tasks import Task, all_pairs
 from grokinterp.tasks.operations import as_task
@@ -43,7 +42,7 @@ class Snapshot(Shown):
         is_train: True at the pairs it was trained on; None where that is not known.
         epoch: Updates of the full batch it has seen; None where that is not known.
         hook: Edits of activations, made in every forward pass; None for the model as its parameters say. It is
-            called as that of `models.forward.logits`, with the batch of all pairs in order.
+            called as that of `Architecture.logits`, with the batch of all pairs in order.
         assumed: What neither the weights nor the caller told, in words.
 
     Raises:
@@ -52,7 +51,7 @@ class Snapshot(Shown):
     """
 
     params: Params
-    config: ModelConfig
+    config: Architecture
     task: Task
     is_train: Bool[Tensor, "a b"] | None = None
     epoch: int | None = None
@@ -83,7 +82,7 @@ class Snapshot(Shown):
         return facts | ({"assumed": "; ".join(self.assumed)} if self.assumed else {})
 
     def _check_shapes(self) -> None:
-        wanted = shapes(self.config, as_task(self.task))
+        wanted = self.config.shapes(as_task(self.task))
         found = {name: tuple(p.shape) for name, p in self.params.items()}
         for name in sorted(wanted.keys() | found.keys()):
             if name not in wanted:
@@ -137,9 +136,7 @@ class Snapshot(Shown):
         An MLP on one-hot inputs has two for each token, its row of the first layer as a and that as b; they stand side
         by side.
         """
-        if "embed.W_E" in self.params:
-            return self.params["embed.W_E"][: self.task.n_tokens]
-        return torch.cat(self.params["blocks.0.mlp.W_in"].chunk(2), dim=1)
+        return self.config.operand_rows(self.params, self.task)
 
     @property
     def W_L(self) -> Float[Tensor, "neuron c"]:
@@ -180,14 +177,14 @@ class Snapshot(Shown):
         Raises:
             ValueError: If the model has no such hook.
         """
-        names = forward.hook_names(self.config)
+        names = self.config.hook_names()
         _, (kept,) = self._forward(arguments.one_of(name, names, "hook"))
         return kept.reshape(*self.task.shape, *kept.shape[1:])
 
     @property
     def tokens(self) -> Int[Tensor, "batch pos"]:
         """The sequences, such as [a, b, '='], of all pairs in order, for a TransformerLens model to read."""
-        return forward.tokens(self.params, self.config, *all_pairs(self.task))
+        return self.config.tokens(self.params, *all_pairs(self.task))
 
     def model(self) -> Any:
         """The TransformerLens model with copies of these weights, which knows its task, split, epoch and sequence.
@@ -202,7 +199,7 @@ class Snapshot(Shown):
             msg = "an edited snapshot has no TransformerLens model; take the model of the clean one, and edit that."
             raise ValueError(msg)
         model = lens.to_transformer_lens(self.params, self.config)
-        sequence = getattr(self.config, "sequence", "a b =")
+        sequence = self.config.sequence or "a b ="
         known = {"task": self.task, "is_train": self.is_train, "epoch": self.epoch, "sequence": sequence}
         setattr(model, _KNOWN, known)
         return model
@@ -227,12 +224,11 @@ class Snapshot(Shown):
 
     @cached_property
     def _at_equals(self) -> FactoredActivations:
-        if self.hook is None and isinstance(self.config, TransformerConfig) and self.config.is_factorable:
+        if self.hook is None and is_factorable(self.config):
             with torch.no_grad():
                 return factored_activations(self.params, self.config, *all_pairs(self.task))
         last = f"blocks.{self.config.n_layers - 1}"
-        has_attention = isinstance(self.config, TransformerConfig)
-        names = [f"{last}.mlp.hook_post", *([f"{last}.attn.hook_pattern"] if has_attention else [])]
+        names = [f"{last}.mlp.hook_post", *([f"{last}.attn.hook_pattern"] if self.config.has_attention else [])]
         logits, (neurons, *patterns) = self._forward(*names)
         return FactoredActivations(patterns[0] if patterns else torch.empty(len(logits), 0, 0), neurons, logits)
 
@@ -243,11 +239,11 @@ class Snapshot(Shown):
         def see(name: str, activation: Tensor) -> Tensor:
             activation = activation if self.hook is None else self.hook(name, activation)
             if name in names:
-                seen[name] = forward.at_answer(self.config, name, activation)
+                seen[name] = self.config.at_answer(name, activation)
             return activation
 
         with torch.no_grad():
-            logits = forward.logits(self.params, self.config, *all_pairs(self.task), see)
+            logits = self.config.logits(self.params, *all_pairs(self.task), see)
         return logits, [seen[name] for name in names]
 
 
@@ -302,7 +298,7 @@ def snapshot(
         task, is_assumed = addition_of(params, config), True
     found = Snapshot(
         params=params,
-        config=for_task(params, config, task),
+        config=config.for_task(params, as_task(task)),
         task=task,
         is_train=None if is_train is None else as_split(is_train, task),
         epoch=known.get("epoch") if epoch is None else epoch,
@@ -313,8 +309,8 @@ def snapshot(
     return found
 
 
-def _read(config: ModelConfig) -> tuple[str, ...]:
-    return (f"it reads {config.sequence!r}",) if isinstance(config, TransformerConfig) else ()
+def _read(config: Architecture) -> tuple[str, ...]:
+    return (f"it reads {config.sequence!r}",) if config.sequence is not None else ()
 
 
 def as_snapshot(model: object) -> Snapshot:

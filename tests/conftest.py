@@ -9,8 +9,8 @@ import torch
 from hypothesis import settings
 
 import grokinterp as gi
-from grokinterp.models.config import TransformerConfig
-from grokinterp.models.init import Params, shapes
+from grokinterp.models.architecture import Params
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.tasks import Task
 
 
@@ -38,7 +38,7 @@ def random_params() -> Callable[..., Params]:
     def draw(config: TransformerConfig, task: Task, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Params:
         generator = torch.Generator().manual_seed(seed)
         params = {}
-        for name, shape in shapes(config, task).items():
+        for name, shape in config.shapes(task).items():
             centre = 1.0 if name.endswith(".w") else 0.0
             params[name] = (centre + 0.3 * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
         return params

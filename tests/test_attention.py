@@ -10,8 +10,6 @@ from torch import Tensor
 
 import grokinterp as gi
 from grokinterp.attention import linear_pattern
-from grokinterp.models import forward
-from grokinterp.models.init import initial_params
 
 
 def wave(p: int, k: int, phase: float, amplitude: float) -> Tensor:
@@ -31,7 +29,7 @@ def attending(to_a: list[Tensor]) -> gi.Snapshot:
 def random_snapshot(*, operation: str = "addition", p: int = 11, **settings: object) -> gi.Snapshot:
     config = gi.TransformerConfig(d_model=16, n_heads=2, d_head=8, d_mlp=32, **settings)
     task = gi.TaskConfig(operation=operation, p=p).build()
-    params = {name: 4 * x.double() for name, x in initial_params(config, task, seed=3).items()}
+    params = {name: 4 * x.double() for name, x in config.initial_params(task, seed=3).items()}
     return gi.Snapshot(params=params, config=config, task=task)
 
 
@@ -52,7 +50,7 @@ def test_attention_to_equals_is_what_the_inputs_leave() -> None:
 @pytest.mark.parametrize("n_layers", [1, 2])
 def test_attention_to_a_token_is_read_at_its_position(sequence: str, place: int, n_layers: int) -> None:
     snapshot = random_snapshot(sequence=sequence, n_layers=n_layers)
-    pattern = forward.activations(snapshot.params, snapshot.config, *gi.tasks.all_pairs(snapshot.task))[
+    pattern = snapshot.config.activations(snapshot.params, *gi.tasks.all_pairs(snapshot.task))[
         f"blocks.{n_layers - 1}.attn.hook_pattern"
     ]
     expected = pattern[:, :, -1, place].mean(dim=0)
@@ -187,7 +185,7 @@ def test_heads_that_look_at_one_input_or_the_other_differ_by_their_deviation_alo
 def test_mean_and_deviation_are_those_of_a_loop_over_layers_heads_and_positions() -> None:
     snapshot = random_snapshot(n_layers=2)
     mean, deviation = gi.attention.mean(snapshot), gi.attention.deviation(snapshot)
-    cache = forward.activations(snapshot.params, snapshot.config, *gi.tasks.all_pairs(snapshot.task))
+    cache = snapshot.config.activations(snapshot.params, *gi.tasks.all_pairs(snapshot.task))
     for layer in range(2):
         last = cache[f"blocks.{layer}.attn.hook_pattern"][:, :, -1]
         for head in range(2):

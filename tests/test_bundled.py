@@ -48,7 +48,7 @@ def test_its_first_checkpoint_is_rebuilt_from_the_seed(run: gi.Run) -> None:
 
     An angle below 2 pi is off by up to an ulp, 4.8e-7, and a radius is at most 6 standard deviations: 2.9e-6 of one.
     """
-    rebuilt = gi.models.init.initial_params(run.config.model, run.task, seed=0)
+    rebuilt = run.config.model.initial_params(run.task, seed=0)
     for name, parameter in run.params(0).items():
         torch.testing.assert_close(rebuilt[name], parameter, rtol=0, atol=2.9e-6 * parameter.std().item())
 

@@ -18,7 +18,9 @@ from grokinterp.config import (
     from_dict,
     to_dict,
 )
-from grokinterp.models.config import MLPConfig, TransformerConfig
+from grokinterp.models.factored import is_factorable
+from grokinterp.models.kinds.mlp import MLPConfig
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.tasks import multitask, operation, paper_split, uniform_split
 
 
@@ -137,8 +139,8 @@ def test_keys_must_all_be_there_and_none_besides(path, value, message):
         ("task.operation", "add", "task.operation must be one of addition, .*, random, custom, got 'add'"),
         ("model.act_fn", None, "config.model.act_fn must be one of relu, gelu, quadratic, got None"),
         ("model.kind", "mlp", "config.model has an unknown key 'n_heads'; did you mean"),
-        ("model.kind", "rnn", "config.model.kind must be one of transformer, mlp, got 'rnn'"),
-        ("model", 5, "config.model must be of type TransformerConfig or MLPConfig, or a table of its keys, got 5"),
+        ("model.kind", "rnn", "config.model.kind must be one of mlp, transformer, got 'rnn'"),
+        ("model", 5, "config.model must be of type MLPConfig or TransformerConfig, or a table of its keys, got 5"),
         ("engine", ["full"], r"config.engine must be one of auto, factored, full, hooked, got \['full'\]"),
     ],
 )
@@ -189,7 +191,7 @@ def test_the_factored_engine_needs_a_model_that_factors():
         RunConfig(engine="factored", model=TransformerConfig(normalization="LN"))
     with pytest.raises(ValueError, match=r"engine=.factored. needs a transformer of one layer .* use engine=.full."):
         RunConfig(engine="factored", model=MLPConfig())
-    assert RunConfig(engine="factored").model.is_factorable
+    assert is_factorable(RunConfig(engine="factored").model)
 
 
 def test_engines_that_do_not_compute_a_model_are_refused():
@@ -205,9 +207,9 @@ def test_label_smoothing_is_of_the_cross_entropy():
 
 
 def test_a_sequence_has_a_place_for_what_else_is_asked():
-    with pytest.raises(ValueError, match="equals_in_output needs a sequence with '='"):
+    with pytest.raises(ValueError, match="equals_in_output requires a sequence with '='"):
         TransformerConfig(sequence="a b", equals_in_output=True)
-    with pytest.raises(ValueError, match="init='paper' is that of one layer"):
+    with pytest.raises(ValueError, match="init='paper' requires one layer"):
         TransformerConfig(sequence="a op b =", init="paper")
     assert [TransformerConfig(sequence=s).n_positions for s in ("a b", "a b =", "a op b =")] == [2, 3, 4]
 

@@ -128,7 +128,7 @@ def test_keys_follow_the_group_of_the_task(name: operations.Operation) -> None:
     """Logits that are waves of the task's own product have exactly their frequencies as keys."""
     task = operations.operation(name, 13)
     config = gi.TransformerConfig(d_model=4, n_heads=1, d_head=4, d_mlp=4)
-    params = gi.models.init.initial_params(config, task, seed=0)
+    params = config.initial_params(task, seed=0)
     snapshot = gi.Snapshot(params=params, config=config, task=task)
     waves = snapshot.basis.rows([2, 5])
     # Replaces the cached logits, as nothing but the logits is looked at.
@@ -139,7 +139,7 @@ def test_keys_follow_the_group_of_the_task(name: operations.Operation) -> None:
 def test_keys_of_a_group_that_is_not_abelian_are_irreps() -> None:
     task = operations.from_group(groups.symmetric(4))
     config = gi.TransformerConfig(d_model=4, n_heads=1, d_head=4, d_mlp=4)
-    snapshot = gi.Snapshot(params=gi.models.init.initial_params(config, task, seed=0), config=config, task=task)
+    snapshot = gi.Snapshot(params=config.initial_params(task, seed=0), config=config, task=task)
     rows = snapshot.basis.rows([3])
     object.__setattr__(snapshot, "logits", (rows.T @ rows)[task.table])
     assert gi.fourier.key_frequencies(snapshot) == (3,)

@@ -17,7 +17,7 @@ def random_snapshot() -> gi.Snapshot:
     """An untrained model: its logits have something of everything."""
     task = gi.tasks.operation("addition", 11)
     config = gi.TransformerConfig(d_model=16, n_heads=2, d_head=8, d_mlp=24, equals_in_output=True)
-    params = gi.models.init.initial_params(config, task, seed=3)
+    params = config.initial_params(task, seed=3)
     return gi.Snapshot(params=params, config=config, task=task, is_train=gi.tasks.uniform_split(task, 0.4, seed=0))
 
 
@@ -41,7 +41,7 @@ def test_wave_logits_are_the_projection(random_snapshot: gi.Snapshot) -> None:
 def test_even_modulus_has_its_extra_frequency() -> None:
     task = gi.tasks.operation("addition", 8)
     config = gi.TransformerConfig(d_model=8, n_heads=1, d_head=8, d_mlp=16)
-    snapshot = gi.Snapshot(params=gi.models.init.initial_params(config, task, seed=0), config=config, task=task)
+    snapshot = gi.Snapshot(params=config.initial_params(task, seed=0), config=config, task=task)
     expected = [(_wave(8, k) * snapshot.logits).sum().item() for k in range(1, 5)]
     torch.testing.assert_close(wave_coefficients(snapshot), torch.tensor(expected, dtype=torch.float64))
 

@@ -18,7 +18,7 @@ NAMES: tuple[Operation, ...] = ("division", "addition", "random")
 @pytest.fixture(scope="module")
 def untrained() -> gi.Snapshot:
     task, config = gi.tasks.multitask(NAMES, 5, seed=3), gi.TransformerConfig(d_model=16, n_heads=2, d_head=8, d_mlp=24)
-    params = gi.models.init.initial_params(config, task, seed=0)
+    params = config.initial_params(task, seed=0)
     return gi.Snapshot(params=params, config=config, task=task, is_train=gi.tasks.uniform_split(task, 0.5, seed=1))
 
 

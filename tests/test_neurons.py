@@ -73,7 +73,7 @@ def test_phase_is_where_the_neuron_peaks_as_a_function_of_the_sum() -> None:
 def test_neurons_of_a_division_have_a_basis_per_input() -> None:
     task = gi.tasks.operation("division", 7)
     config = gi.TransformerConfig(d_model=8, n_heads=1, d_head=8, d_mlp=16)
-    snapshot = gi.Snapshot(params=gi.models.init.initial_params(config, task, seed=0), config=config, task=task)
+    snapshot = gi.Snapshot(params=config.initial_params(task, seed=0), config=config, task=task)
     fit = gi.neurons.fit(snapshot)
     assert set(fit.frequency.tolist()) <= {1, 2, 3}
     assert 0 < fit.fve.max().item() <= 1
@@ -82,7 +82,7 @@ def test_neurons_of_a_division_have_a_basis_per_input() -> None:
 def test_phase_is_unknown_where_the_group_is_not_cyclic() -> None:
     task = gi.tasks.from_group(groups.symmetric(3))
     config = gi.TransformerConfig(d_model=8, n_heads=1, d_head=8, d_mlp=16)
-    snapshot = gi.Snapshot(params=gi.models.init.initial_params(config, task, seed=0), config=config, task=task)
+    snapshot = gi.Snapshot(params=config.initial_params(task, seed=0), config=config, task=task)
     assert gi.neurons.phase(snapshot).isnull().all()
 
 
@@ -112,7 +112,7 @@ def test_clusters_are_the_neurons_of_a_frequency() -> None:
 def _random_snapshot(operation: str, p: int) -> gi.Snapshot:
     task = gi.tasks.operation(operation, p)
     config = gi.TransformerConfig(d_model=8, n_heads=1, d_head=8, d_mlp=16)
-    params = {name: 6 * x for name, x in gi.models.init.initial_params(config, task, seed=0).items()}
+    params = {name: 6 * x for name, x in config.initial_params(task, seed=0).items()}
     return gi.Snapshot(params=params, config=config, task=task)
 
 

@@ -3,7 +3,6 @@ import json
 import pytest
 
 from grokinterp.config import RunConfig, from_dict, to_dict
-from grokinterp.models.init import initial_params, shapes
 from grokinterp.presets import PRESETS, mlp_onehot, nanda2023, power2022, quick, transformer_lens_demo
 
 
@@ -23,8 +22,8 @@ def test_a_preset_can_be_built(name):
     task = config.task.build()
     is_train = config.split.build(task, config.seed)
     assert is_train.sum() == int(config.split.fraction * task.table.numel())
-    params = initial_params(config.model, task, seed=config.seed)
-    assert {name: tuple(p.shape) for name, p in params.items()} == shapes(config.model, task)
+    params = config.model.initial_params(task, seed=config.seed)
+    assert {name: tuple(p.shape) for name, p in params.items()} == config.model.shapes(task)
 
 
 def test_presets_are_listed_under_their_functions_names():
@@ -72,7 +71,7 @@ def test_the_two_layers_are_those_that_grokking_was_first_seen_in():
 
 def test_the_perceptron_reads_one_hot_pairs_and_has_two_hidden_layers():
     config = mlp_onehot()
-    sizes = shapes(config.model, config.task.build())
+    sizes = config.model.shapes(config.task.build())
     weights = ("blocks.0.mlp.W_in", "blocks.1.mlp.W_in", "unembed.W_U")
     assert [sizes[name] for name in weights] == [(194, 128), (128, 128), (128, 97)]
     assert len(sizes) == 2 * len(weights)

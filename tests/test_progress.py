@@ -23,7 +23,7 @@ def planted() -> gi.Snapshot:
 def untrained() -> gi.Snapshot:
     task = gi.tasks.operation("addition", 11)
     config = gi.TransformerConfig(d_model=16, n_heads=2, d_head=8, d_mlp=24, equals_in_output=True)
-    params = {name: 4 * p for name, p in gi.models.init.initial_params(config, task, seed=3).items()}
+    params = {name: 4 * p for name, p in config.initial_params(task, seed=3).items()}
     return gi.Snapshot(params=params, config=config, task=task, is_train=gi.tasks.uniform_split(task, 0.4, seed=0))
 
 
@@ -146,7 +146,7 @@ def test_the_zero_of_multiplication_is_no_frequency() -> None:
     """Excluding the keys leaves its logits alone; restricting to them leaves it the mean logits of each class."""
     task = gi.tasks.operation("multiplication", 13)
     config = gi.TransformerConfig(d_model=4, n_heads=1, d_head=4, d_mlp=4)
-    params = gi.models.init.initial_params(config, task, seed=0)
+    params = config.initial_params(task, seed=0)
     snapshot = gi.Snapshot(params=params, config=config, task=task, is_train=gi.tasks.uniform_split(task, 0.5, seed=0))
     rows = snapshot.basis.rows([1, 4])
     by_product = 20 * rows.T @ rows
@@ -256,7 +256,7 @@ TASKS["S_3"] = gi.tasks.from_group(gi.tasks.groups.symmetric(3))
 
 def _random(task: gi.tasks.Task, **about: object) -> gi.Snapshot:
     config = gi.TransformerConfig(d_model=16, n_heads=2, d_head=8, d_mlp=24)
-    params = {name: 4 * p for name, p in gi.models.init.initial_params(config, task, seed=3).items()}
+    params = {name: 4 * p for name, p in config.initial_params(task, seed=3).items()}
     return gi.Snapshot(params=params, config=config, task=task, **about)
 
 

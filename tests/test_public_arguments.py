@@ -271,7 +271,7 @@ def of_runs() -> xr.Dataset:
 
 @cache
 def live_model() -> Any:
-    params = gi.models.init.initial_params(SMALL.model, TASK, seed=0)
+    params = SMALL.model.initial_params(TASK, seed=0)
     return gi.models.lens.to_transformer_lens(params, SMALL.model)
 
 
@@ -284,7 +284,7 @@ X = torch.eye(7, dtype=torch.float64)
 TASK = gi.tasks.operation("addition", 7)
 SEVERAL = gi.tasks.multitask(("addition", "subtraction"), 7)
 OF_SEVERAL = gi.Snapshot(
-    params=gi.models.init.initial_params(SMALL.model, SEVERAL, seed=0),
+    params=SMALL.model.initial_params(SEVERAL, seed=0),
     config=SMALL.model,
     task=SEVERAL,
     is_train=gi.tasks.uniform_split(SEVERAL, 0.5, seed=0),

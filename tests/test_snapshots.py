@@ -12,9 +12,9 @@ from grokinterp import labels
 from grokinterp.basis import fourier_basis
 from grokinterp.fourier import key_frequencies
 from grokinterp.measures import Measure
-from grokinterp.models import forward, lens
-from grokinterp.models.config import MLPConfig, TransformerConfig
-from grokinterp.models.init import initial_params
+from grokinterp.models import lens
+from grokinterp.models.kinds.mlp import MLPConfig
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.snapshots import Snapshot, as_snapshot, snapshot
 from grokinterp.tasks import all_pairs, from_table, operation, uniform_split
 from grokinterp.testing import planted_snapshot
@@ -43,7 +43,7 @@ def test_what_is_read_is_that_of_a_single_pair(config, task, random_params):
     assert snap.attention.shape == (n_a, n_b, 3, 3)
     last = f"blocks.{config.n_layers - 1}"
     for i, j in ((0, 0), (2, 5), (6, 1)):
-        cache = forward.activations(snap.params, config, task.a_tokens[i : i + 1], task.b_tokens[j : j + 1])
+        cache = config.activations(snap.params, task.a_tokens[i : i + 1], task.b_tokens[j : j + 1])
         wanted = cache["unembed.hook_out"][0, -1, :7].double()
         assert_close(snap.logits[i, j], wanted, atol=1e-5, rtol=1e-5)
         assert_close(snap.neurons[i, j], cache[f"{last}.mlp.hook_post"][0, -1], atol=1e-5, rtol=1e-5)
@@ -54,8 +54,8 @@ def test_what_is_read_is_that_of_a_single_pair(config, task, random_params):
 @each_config
 def test_activations_are_those_at_equals_by_their_names(config, random_params):
     snap = Snapshot(params=random_params(config, TASK), config=config, task=TASK)
-    cache = forward.activations(snap.params, config, *all_pairs(TASK))
-    for name in forward.hook_names(config):
+    cache = config.activations(snap.params, *all_pairs(TASK))
+    for name in config.hook_names():
         found = snap.activation(name)
         wanted = cache[name][:, :, -1] if name.endswith("pattern") else cache[name][:, -1]
         assert_close(found, wanted.unflatten(0, (7, 7)), atol=0, rtol=0)
@@ -294,7 +294,7 @@ def test_tokens_are_what_a_transformer_lens_model_reads(config, task, random_par
 def test_the_paper_s_initial_logits_drop_the_class_equals():
     task = operation("addition", 13)
     config = TransformerConfig(**SMALL, biases="mlp", equals_in_output=True, init="paper")
-    snap = Snapshot(params=initial_params(config, task, seed=0), config=config, task=task)
+    snap = Snapshot(params=config.initial_params(task, seed=0), config=config, task=task)
     assert snap.params["unembed.W_U"].shape[1] == 14
     assert snap.logits.shape == (13, 13, 13)
 
@@ -333,8 +333,8 @@ def test_every_door_reads_a_split_alike(unchecked, random_params, tmp_path):
 def test_a_deep_model_takes_one_forward_pass(monkeypatch, random_params):
     config = CONFIGS["two layers, LN"]
     passes = []
-    logits = forward.logits
-    monkeypatch.setattr(forward, "logits", lambda *args: passes.append(1) or logits(*args))
+    logits = TransformerConfig.logits
+    monkeypatch.setattr(TransformerConfig, "logits", lambda *args: passes.append(1) or logits(*args))
     snap = Snapshot(params=random_params(config, TASK), config=config, task=TASK)
     assert snap.logits.shape + snap.neurons.shape + snap.attention.shape == (7, 7, 7, 7, 7, 10, 7, 7, 3, 3)
     assert len(passes) == 1

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from grokinterp.models.config import ActFn, Sequence
+from grokinterp.models.architecture import ActFn
+from grokinterp.models.kinds.transformer import Sequence
 from grokinterp.reprs import reason
 from grokinterp.tasks import Operation, operation
 

@@ -10,7 +10,9 @@ from grokinterp.arguments import shown
 from grokinterp.checked import Checked, Count, Seed
 from grokinterp.config.data import Curriculum, SplitConfig, TaskConfig
 from grokinterp.config.optim import LossConfig, OptimConfig, RegularizationConfig
-from grokinterp.models.config import ModelConfig, TransformerConfig
+from grokinterp.models.architecture import Architecture
+from grokinterp.models.factored import is_factorable
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.reprs import call
 
 
@@ -57,7 +59,7 @@ class RunConfig(Checked):
 
     task: TaskConfig = field(default_factory=TaskConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
-    model: ModelConfig = field(default_factory=TransformerConfig)
+    model: Architecture = field(default_factory=TransformerConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     regularization: RegularizationConfig = field(default_factory=RegularizationConfig)
@@ -79,7 +81,7 @@ class RunConfig(Checked):
         return self.seed if self.optim.seed is None else self.optim.seed
 
     def _check(self) -> None:
-        if self.engine == "factored" and not self.model.is_factorable:
+        if self.engine == "factored" and not is_factorable(self.model):
             msg = (
                 "engine='factored' needs a transformer of one layer without normalization, reading 'a b ='; "
                 "use engine='full'."

@@ -11,7 +11,7 @@ import xarray as xr
 from grokinterp import arguments, labels, phases
 from grokinterp.detection import measures
 from grokinterp.measures import Measure
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.monitors import MONITORS
 from grokinterp.progress import weight_norm
 from grokinterp.runs.run import AnyRun, load_run

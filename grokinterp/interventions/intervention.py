@@ -14,8 +14,7 @@ from torch import Tensor
 from grokinterp.arguments import shown
 from grokinterp.interventions import sites
 from grokinterp.models import lens
-from grokinterp.models.forward import at_answer, hook_names
-from grokinterp.models.hooks import HOOK_LOGITS, Hook
+from grokinterp.models.architecture import HOOK_LOGITS, Hook
 from grokinterp.snapshots import Snapshot, as_snapshot
 
 
@@ -163,7 +162,7 @@ def run_with_hooks(intervention: Intervention, model: Any) -> Float64[Tensor, "a
         >>> import grokinterp as gi
         >>> task = gi.tasks.operation("addition", 7)
         >>> config = gi.TransformerConfig(d_model=16, n_heads=2, d_head=8, d_mlp=24)
-        >>> params = gi.models.init.initial_params(config, task, seed=0)
+        >>> params = config.initial_params(task, seed=0)
         >>> snap = gi.Snapshot(params=params, config=config, task=task)
         >>> without_head_1 = gi.interventions.ablate(gi.interventions.head(1))
         >>> theirs = run_with_hooks(without_head_1, snap)
@@ -175,7 +174,7 @@ def run_with_hooks(intervention: Intervention, model: Any) -> Float64[Tensor, "a
     tokens = snapshot.tokens.to(next(real.parameters()).device)
     with torch.no_grad():
         logits = real.run_with_hooks(tokens, fwd_hooks=intervention.fwd_hooks(snapshot))
-    logits = at_answer(snapshot.config, HOOK_LOGITS, logits)
+    logits = snapshot.config.at_answer(HOOK_LOGITS, logits)
     return logits[:, : snapshot.task.n_outputs].cpu().double().unflatten(0, snapshot.task.shape)
 
 
@@ -183,7 +182,7 @@ def _own_hooks(snapshot: Snapshot) -> list[tuple[str, Callable[..., Tensor]]]:
     """Those of a snapshot that is edited already."""
     if snapshot.hook is None:
         return []
-    return [_as_hook(name, partial(snapshot.hook, name)) for name in hook_names(snapshot.config)]
+    return [_as_hook(name, partial(snapshot.hook, name)) for name in snapshot.config.hook_names()]
 
 
 def _as_hook(name: str, change: sites.Change) -> tuple[str, Callable[..., Tensor]]:

@@ -8,15 +8,12 @@ token '=' nor the class '=' is ever edited. Layers may count from the end: `bloc
 from collections.abc import Callable
 from typing import Final
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from grokinterp.models.config import MLPConfig, ModelConfig
-from grokinterp.models.forward import hook_names
-from grokinterp.models.hooks import HOOK_LOGITS as LOGITS
-from grokinterp.models.init import Params
+from grokinterp.models.architecture import HOOK_LOGITS as LOGITS
+from grokinterp.models.architecture import Architecture, Params
 from grokinterp.snapshots import Snapshot
 
 
@@ -24,7 +21,6 @@ W_E: Final = "embed.W_E"
 W_U: Final = "unembed.W_U"
 WEIGHTS: Final = (W_E, W_U)
 NEURONS: Final = "blocks.-1.mlp.hook_post"
-_FIRST_LAYER: Final = "blocks.0.mlp.W_in"
 
 Change = Callable[[Tensor], Tensor]
 """From what is at a site to what takes its place."""
@@ -40,7 +36,7 @@ def in_layer(layer: int, hook: str) -> str:
     return f"blocks.{layer}.{hook}"
 
 
-def resolve(site: str, config: ModelConfig) -> str:
+def resolve(site: str, config: Architecture) -> str:
     """The site with its layer counted from the first.
 
     Raises:
@@ -58,7 +54,7 @@ def resolve(site: str, config: ModelConfig) -> str:
             msg = f"layer must be in {-n}..{n - 1} for a model of {n} layers, got {layer}."
             raise ValueError(msg)
         site = in_layer(int(layer) % n, name)
-    known = (*WEIGHTS, *hook_names(config))
+    known = (*WEIGHTS, *config.hook_names())
     if site not in known:
         # An MLP lacks attention and residual stream, and an error about a head should say so.
         msg = f"site must be one of {', '.join(known)} for a model of kind {config.kind!r}, got {site!r}."
@@ -84,14 +80,12 @@ def write_weights(snapshot: Snapshot, changes: dict[str, Change]) -> Params:
     """The parameters with changes of `W_E` and `W_U`; the other parameters are the same tensors."""
     params = dict(snapshot.params)
     for site, change in changes.items():
-        if site not in params:
-            # An MLP on one-hot inputs: its tokens' two rows stand side by side in `Snapshot.W_E`.
-            rows = change(read(snapshot, site)).to(params[_FIRST_LAYER])
-            params[_FIRST_LAYER] = torch.cat(rows.chunk(2, dim=1))
-            continue
-        params[site] = params[site].clone()
-        without_equals = slice(snapshot.task.n_tokens) if site == W_E else (..., slice(snapshot.task.n_outputs))
-        params[site][without_equals] = change(read(snapshot, site)).to(params[site])
+        changed = change(read(snapshot, site))
+        if site == W_E:
+            params = snapshot.config.set_operand_rows(params, changed)
+        else:
+            params[site] = params[site].clone()
+            params[site][:, : snapshot.task.n_outputs] = changed.to(params[site])
     return params
 
 
@@ -105,9 +99,8 @@ def hook(snapshot: Snapshot, site: str, change: Change) -> tuple[str, Change]:
         ValueError: If the model has no such site, or it is one that TransformerLens' versions edit differently.
     """
     answers = slice(snapshot.task.n_outputs)
-    # An MLP's activations have no positions.
-    last = (slice(None),) if isinstance(snapshot.config, MLPConfig) else (slice(None), -1)
-    if site == W_E and "hook_embed" not in hook_names(snapshot.config):
+    last = (slice(None), -1) if snapshot.config.has_positions else (slice(None),)
+    if site == W_E and "hook_embed" not in snapshot.config.hook_names():
         msg = f"a model of one-hot inputs has no hook of {W_E}; intervene on its Snapshot."
         raise ValueError(msg)
     if site == W_E:

@@ -6,7 +6,7 @@ rows, and the MLP. The products W_O W_in, W_O W_U and W_out W_U are taken once p
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,18 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from grokinterp.models.config import TransformerConfig
-from grokinterp.models.hooks import ACTIVATIONS
-from grokinterp.models.init import Params
+from grokinterp.models.architecture import ACTIVATIONS, Architecture, Params
+from grokinterp.models.kinds.transformer import TransformerConfig
+
+
+def is_factorable(config: Architecture) -> TypeGuard[TransformerConfig]:
+    """Whether the model is a 1-layer transformer without normalization that reads 'a b ='."""
+    return (
+        isinstance(config, TransformerConfig)
+        and config.n_layers == 1
+        and config.normalization == "none"
+        and config.sequence == "a b ="
+    )
 
 
 class FactoredActivations(NamedTuple):
@@ -50,7 +59,7 @@ def factored_activations(
     Raises:
         ValueError: If the config has more layers or a normalization.
     """
-    if not config.is_factorable:
+    if not is_factorable(config):
         msg = (
             "the factored forward needs one layer without normalization, reading 'a b =', got "
             f"n_layers={config.n_layers}, normalization={config.normalization!r}, sequence={config.sequence!r}; "

@@ -14,10 +14,8 @@ from einops import rearrange
 from torch import Tensor
 
 from grokinterp.arguments import shown
-from grokinterp.models import forward
-from grokinterp.models.config import MLPConfig, ModelConfig, Sequence, TransformerConfig
-from grokinterp.models.hooks import ACTIVATIONS, HOOK_LOGITS
-from grokinterp.models.init import Params
+from grokinterp.models.architecture import ACTIVATIONS, HOOK_LOGITS, Architecture, Params
+from grokinterp.models.kinds.transformer import Sequence, TransformerConfig
 from grokinterp.models.weights import addition_of, check_numbers, read_weights
 
 
@@ -26,7 +24,7 @@ def has_hooked_transformer() -> bool:
     return int(version("transformer-lens").split(".")[0]) < 4
 
 
-def to_transformer_lens(params: Params, config: ModelConfig) -> Any:
+def to_transformer_lens(params: Params, config: Architecture) -> Any:
     """A TransformerLens model with copies of these weights, equal in its logits and hooks.
 
     An MLP becomes a `HookedRootModule` that reads the tokens [batch, 2] of a and b.
@@ -42,12 +40,12 @@ def to_transformer_lens(params: Params, config: ModelConfig) -> Any:
     Raises:
         ValueError: If the activation function has no counterpart: `quadratic` under version 4.
     """
-    if isinstance(config, MLPConfig):
-        return _to_hooked_mlp(params, config)
+    if not isinstance(config, TransformerConfig):
+        return _to_hooked_module(params, config)
     return _to_hooked_transformer(params, config) if has_hooked_transformer() else _to_bridge(params, config)
 
 
-def from_transformer_lens(model: Any, sequence: Sequence = "a b =") -> tuple[Params, ModelConfig]:
+def from_transformer_lens(model: Any, sequence: Sequence = "a b =") -> tuple[Params, Architecture]:
     """Weights (copied to the CPU) and config of a TransformerLens model.
 
     Biases that are zero throughout are left out, so that a model without them stays one.
@@ -64,7 +62,7 @@ def from_transformer_lens(model: Any, sequence: Sequence = "a b =") -> tuple[Par
         ValueError: If it has another kind of attention, normalization or MLP than this library reads, or does not
             compute what its weights say, as with a hook that was left on.
     """
-    if isinstance(getattr(model, "cfg", None), MLPConfig):
+    if isinstance(getattr(model, "cfg", None), Architecture):
         params = {name: p.detach().cpu().clone() for name, p in model.named_parameters()}
         _check_computes_the_same(model, params, model.cfg)
         return params, model.cfg
@@ -104,7 +102,7 @@ def hooked_logits(params: Params, config: TransformerConfig) -> Callable[[Params
     model = _to_hooked_transformer(params, config).to(next(iter(params.values())).device, print_details=False)
 
     def at_answer(params: Params, a: Tensor, b: Tensor) -> Tensor:
-        return torch.func.functional_call(model, params, (forward.tokens(params, config, a, b),))[:, -1]
+        return torch.func.functional_call(model, params, (config.tokens(params, a, b),))[:, -1]
 
     return at_answer
 
@@ -143,36 +141,31 @@ def _to_hooked_transformer(params: Params, config: TransformerConfig) -> Any:
     return model
 
 
-def _to_hooked_mlp(params: Params, config: MLPConfig) -> Any:
+def _to_hooked_module(params: Params, config: Architecture) -> Any:
     import transformer_lens
     from transformer_lens import hook_points
 
     # The class has moved between versions; where it was, the later ones warn.
     root: Any = getattr(transformer_lens, "HookedRootModule", None) or hook_points.HookedRootModule
 
-    class HookedMLP(root):
-        """The MLP with TransformerLens' hook points; its parameters and hooks have the names that they have here."""
+    class HookedModel(root):
+        """The model with TransformerLens' hook points; parameters and hooks keep their names."""
 
         def __init__(self) -> None:
             super().__init__()
             self.cfg = config
             for name, parameter in params.items():
                 _place(self, name).register_parameter(name.rpartition(".")[2], torch.nn.Parameter(parameter.clone()))
-            for name in forward.hook_names(config):
+            for name in config.hook_names():
                 _place(self, name).add_module(name.rpartition(".")[2], hook_points.HookPoint())
             self.setup()
 
         def forward(self, tokens: Tensor) -> Tensor:
             """The logits [batch, d_vocab_out] of the tokens [batch, 2] of a and b."""
-            return forward.logits(
-                dict(self.named_parameters()),
-                config,
-                tokens[:, 0],
-                tokens[:, 1],
-                lambda name, x: self.hook_dict[name](x),
-            )
+            a, b = tokens.T
+            return config.logits(dict(self.named_parameters()), a, b, lambda name, x: self.hook_dict[name](x))
 
-    return HookedMLP()
+    return HookedModel()
 
 
 def _place(root: torch.nn.Module, name: str) -> torch.nn.Module:
@@ -254,15 +247,15 @@ def _check_is_read(cfg: Any, sequence: Sequence) -> None:
         raise ValueError(msg)
 
 
-def _check_computes_the_same(model: Any, params: Params, config: ModelConfig) -> None:
+def _check_computes_the_same(model: Any, params: Params, config: Architecture) -> None:
     """Some pairs through the model itself: no list of settings is long enough to know every other kind."""
     check_numbers(params)
     a = torch.arange(min(addition_of(params, config).n_tokens, 16))
     b = a.flip(0)
     with torch.no_grad():
-        tokens = forward.tokens(params, config, a, b).to(next(model.parameters()).device)
-        wanted = forward.at_answer(config, HOOK_LOGITS, model(tokens)).cpu().double()
-        found = forward.logits(params, config, a, b).double()
+        tokens = config.tokens(params, a, b).to(next(model.parameters()).device)
+        wanted = config.at_answer(HOOK_LOGITS, model(tokens)).cpu().double()
+        found = config.logits(params, a, b).double()
     # Far above the rounding of the model's numbers, far below what another computation would change.
     off, size = (found - wanted).abs().max().item(), wanted.abs().max().item()
     if not off <= 3 * math.sqrt(torch.finfo(params["unembed.W_U"].dtype).eps) * max(size, 1e-3):

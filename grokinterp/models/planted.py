@@ -14,8 +14,8 @@ from torch import Tensor
 
 from grokinterp import arguments
 from grokinterp.basis import fourier_basis
-from grokinterp.models.config import TransformerConfig
-from grokinterp.models.init import Params, shapes
+from grokinterp.models.architecture import Params
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.tasks.operations import operation
 
 
@@ -86,8 +86,7 @@ def transformer(
         msg = f"keys must be at most 15 frequencies, got {len(keys)}."
         raise ValueError(msg)
     params = {
-        name: torch.zeros(shape, dtype=torch.float64)
-        for name, shape in shapes(config, operation("addition", p)).items()
+        name: torch.zeros(shape, dtype=torch.float64) for name, shape in config.shapes(operation("addition", p)).items()
     }
     # The residual stream: waves of the token, then of a and of b once attended to, then of the output; positions.
     token, from_a, from_b, out = (slice(i * waves, (i + 1) * waves) for i in range(4))

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from grokinterp import labels
 from grokinterp.measures import measure
-from grokinterp.models import forward
 from grokinterp.snapshots import Snapshot, kept
 from grokinterp.tasks import all_pairs
 
@@ -48,7 +47,7 @@ def norm(snapshot: Snapshot) -> xr.DataArray:
 
 
 def _by_hook(snapshot: Snapshot, place: int, name: str, long_name: str) -> xr.DataArray:
-    names = forward.hook_names(snapshot.config)
+    names = snapshot.config.hook_names()
     values = _statistics(snapshot)[:, place]
     return labels.array(values, ("hook",), name=name, units="", long_name=long_name, coords={"hook": names})
 
@@ -60,13 +59,13 @@ def _statistics(snapshot: Snapshot) -> Float64[Tensor, "hook statistic"]:
 
     def see(name: str, activation: Tensor) -> Tensor:
         activation = activation if snapshot.hook is None else snapshot.hook(name, activation)
-        last = forward.at_answer(snapshot.config, name, activation)
+        last = snapshot.config.at_answer(name, activation)
         found[name] = _of_one(last.flatten(1).double())
         return activation
 
     with torch.no_grad():
-        forward.logits(snapshot.params, snapshot.config, *all_pairs(snapshot.task), see)
-    return torch.stack([found[name] for name in forward.hook_names(snapshot.config)])
+        snapshot.config.logits(snapshot.params, *all_pairs(snapshot.task), see)
+    return torch.stack([found[name] for name in snapshot.config.hook_names()])
 
 
 def _of_one(x: Float64[Tensor, "batch rest"]) -> Float64[Tensor, " statistic"]:

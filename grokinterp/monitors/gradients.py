@@ -12,10 +12,8 @@ from torch import Tensor
 from grokinterp import labels
 from grokinterp.losses import cross_entropy
 from grokinterp.measures import measure
-from grokinterp.models import forward
-from grokinterp.models.config import TransformerConfig
-from grokinterp.models.factored import factored_logits
-from grokinterp.models.init import Params
+from grokinterp.models.architecture import Params
+from grokinterp.models.factored import factored_logits, is_factorable
 from grokinterp.snapshots import Snapshot, kept
 from grokinterp.tasks import all_pairs
 
@@ -92,10 +90,10 @@ def train_logits(snapshot: Snapshot, params: Params) -> Float[Tensor, "batch d_v
     config = snapshot.config
     if snapshot.hook is not None:
         # An edit is made for the batch of all pairs in order.
-        return forward.logits(params, config, a, b, snapshot.hook)[is_train]
-    if isinstance(config, TransformerConfig) and config.is_factorable:
+        return config.logits(params, a, b, snapshot.hook)[is_train]
+    if is_factorable(config):
         return factored_logits(params, config, a[is_train], b[is_train])
-    return forward.logits(params, config, a[is_train], b[is_train])
+    return config.logits(params, a[is_train], b[is_train])
 
 
 def _by_parameter(snapshot: Snapshot, values: list[float], name: str, units: str, long_name: str) -> xr.DataArray:

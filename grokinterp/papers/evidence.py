@@ -11,7 +11,7 @@ import xarray as xr
 from grokinterp import arguments, fourier
 from grokinterp.measures import Measure
 from grokinterp.models import lens
-from grokinterp.models.config import Sequence, TransformerConfig
+from grokinterp.models.kinds.transformer import Sequence, TransformerConfig
 from grokinterp.papers.paper import AnyPaper, Paper, find_paper
 from grokinterp.runs.run import Run, load_run
 from grokinterp.snapshots import Snapshot, as_snapshot, kept
@@ -101,10 +101,10 @@ class Evidence:
         Raises:
             NotAvailableError: If the model is an MLP, or a transformer that does not meet these requirements.
         """
-        if not isinstance(self.snapshot.config, TransformerConfig):
+        if not self.snapshot.config.has_attention:
             msg = "this claim concerns attention or the residual stream and needs a transformer."
             raise NotAvailableError(msg)
-        config = self.snapshot.config
+        config = self.snapshot.require_transformer()
         if (one_layer and config.n_layers > 1) or config.sequence not in sequences:
             msg = (
                 f"this claim needs {'a 1-layer model' if one_layer else 'a model'} with sequence "

@@ -9,7 +9,6 @@ import torch
 import xarray as xr
 
 from grokinterp import attention, fourier, logits, neurons, phases, progress
-from grokinterp.models.config import TransformerConfig
 from grokinterp.runs.run import Run
 from grokinterp.snapshots import Snapshot
 from grokinterp.trajectories import known_epochs, trajectory
@@ -77,7 +76,7 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
     curves = curves.sel(epoch=thin(curves.epoch.values.tolist(), CURVE_EPOCHS))
 
     stops = slider_epochs(run.epochs, found["phase_end"].values.tolist())
-    drawn = [attention.pattern] if has_attention(run) else []
+    drawn = [attention.pattern] if run.config.model.has_attention else []
     if has_group:
         drawn += [fourier.components, neurons.frequency, neurons.fve, neurons.phase, neurons.spectrum]
         drawn.append(logits.over_inputs(range(min(3, run.task.n_outputs))))
@@ -102,11 +101,6 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
         keys=by_rule,
         irreps={} if is_cyclic else {k: snapshot.basis.block_names[k] for k in snapshot.basis.blocks},
     )
-
-
-def has_attention(run: Run) -> bool:
-    """Whether there is attention to draw: an MLP has none."""
-    return isinstance(run.config.model, TransformerConfig)
 
 
 def thin(epochs: Sequence[int], most: int) -> list[int]:

@@ -13,9 +13,8 @@ from plotly.offline import get_plotlyjs
 
 from grokinterp import plots
 from grokinterp.config import to_dict
-from grokinterp.models.config import TransformerConfig
 from grokinterp.report import findings
-from grokinterp.report.data import Numbers, gather, has_attention
+from grokinterp.report.data import Numbers, gather
 from grokinterp.report.setting import attention_caption, setting, weights_caption
 from grokinterp.runs.layout import write_atomically
 from grokinterp.runs.manifest import flat
@@ -167,14 +166,14 @@ def sections(run: Run, numbers: Numbers) -> list[Section]:
         parts.append(_progress(numbers))
     if numbers.keys:
         parts += [_frequencies(run, numbers, keys), _logits(numbers, keys), _neurons(numbers)]
-    if isinstance(run.config.model, TransformerConfig):
+    if run.config.model.has_attention:
         drawn = draw_picture(lambda: plots.attention(numbers.pictures), attention_caption(run.config.model))
         parts.append(Section(id="attention", title="Attention", sentences=[], pictures=[drawn]))
     weights = draw_picture(lambda: plots.weights(curves), weights_caption(run.config))
     parts.append(Section(id="weights", title="Weights", sentences=[], pictures=[weights]))
     if not numbers.keys:
         parts[0].sentences.append(findings.no_group(run.task.name))
-    if not has_attention(run):
+    if not run.config.model.has_attention:
         parts[0].sentences.append(findings.NO_ATTENTION)
     return parts
 
@@ -285,7 +284,7 @@ def summary(run: AnyRun, *, progress: bool = True) -> list[str]:
     n_train, n_pairs = int(run.is_train.sum()), run.is_train.numel()
     said = [setting(run.config, run.task.name, n_train, n_pairs, run.forked_from)]
     said += findings.outcome(numbers.metrics, numbers.events, planned=run.config.epochs)
-    if not has_attention(run):
+    if not run.config.model.has_attention:
         said.append(findings.NO_ATTENTION)
     if not numbers.keys:
         return [*said, findings.no_group(run.task.name)]

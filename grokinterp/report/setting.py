@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from grokinterp.config import OptimConfig, RunConfig, to_dict
-from grokinterp.models.config import ModelConfig, TransformerConfig
+from grokinterp.models.architecture import Architecture
 from grokinterp.report.findings import words
 from grokinterp.runs.manifest import Fork, flat
 
@@ -28,7 +28,7 @@ def setting(config: RunConfig, task: str, n_train: int, n_pairs: int, fork: Fork
         fork: Where the run was forked from, if it is a fork.
 
     Examples:
-        >>> from grokinterp.models.config import MLPConfig
+        >>> from grokinterp.models.kinds.mlp import MLPConfig
         >>> config = RunConfig(model=MLPConfig(), optim=OptimConfig(name="SGD"), epochs=50, compile=True, seed=7)
         >>> setting(config, "addition mod 5", 10, 25)
         'An MLP of 2 hidden layers (128 neurons per layer) was trained on 10 of the 25 pairs of addition mod 5 (0.4) for
@@ -37,7 +37,7 @@ def setting(config: RunConfig, task: str, n_train: int, n_pairs: int, fork: Fork
     """
     pairs = f"{n_train:,} of the {n_pairs:,} pairs of {task} ({n_train / n_pairs:.2g})"
     said = (
-        f"{_model(config.model)} was trained on {pairs} for up to {config.epochs:,} epochs, with "
+        f"{config.model.describe()} was trained on {pairs} for up to {config.epochs:,} epochs, with "
         f"{_optimizer(config.optim)}, from seed {config.seed}."
     )
     if fork is not None:
@@ -59,15 +59,6 @@ def setting(config: RunConfig, task: str, n_train: int, n_pairs: int, fork: Fork
             "answers as right, and the progress measures count the task's answers."
         )
     return said
-
-
-def _model(config: ModelConfig) -> str:
-    plural, each = ("s", " per layer") if config.n_layers > 1 else ("", "")
-    neurons = f"{config.d_mlp:,} neuron{'s' if config.d_mlp > 1 else ''}{each}"
-    if isinstance(config, TransformerConfig):
-        heads = f"{config.n_heads} head{'s' if config.n_heads > 1 else ''}"
-        return f"A transformer of {config.n_layers} layer{plural} ({heads}, {neurons})"
-    return f"An MLP of {config.n_layers} hidden layer{plural} ({neurons})"
 
 
 def _optimizer(config: OptimConfig) -> str:
@@ -105,7 +96,7 @@ def weights_caption(config: RunConfig) -> str:
     return f"{head} Weight decay takes it down once nothing else is gained by large weights."
 
 
-def attention_caption(config: TransformerConfig) -> str:
+def attention_caption(config: Architecture) -> str:
     """How to read the attention to the first input, which depends on the other tokens."""
     last, rest = {
         "a b =": ("'='", "the second input and '='"),

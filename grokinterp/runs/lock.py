@@ -10,7 +10,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from grokinterp.config import RunConfig
-from grokinterp.models.init import Params, shapes
+from grokinterp.models.architecture import Params
 from grokinterp.runs import tensors
 from grokinterp.runs.layout import Layout, RunBusyError, RunError
 from grokinterp.runs.manifest import Fork, differences, environment, read_fork, read_identity, write_identity
@@ -116,7 +116,7 @@ def look(layout: Layout, config: RunConfig, task: Task, new: Start | None) -> St
     reached = max(layout.epochs(), default=0)
     if config.epochs < reached or (config.epochs == reached and layout.finished.exists()):
         return None
-    like = shapes(config.model, task)
+    like = config.model.shapes(task)
     point = read_resume(layout, like)
     entries = read_metrics(layout.metrics)
     if point is None and any(entry["epoch"] for entry in entries):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from grokinterp import arguments, labels
 from grokinterp.config import RunConfig
-from grokinterp.models.init import Params, shapes
+from grokinterp.models.architecture import Params
 from grokinterp.reprs import Shown, reason
 from grokinterp.runs import metrics, tensors
 from grokinterp.runs.layout import Layout, RunError, is_held
@@ -157,7 +157,7 @@ class Run(Shown):
             ValueError: If the epoch is not an integer.
         """
         epoch = self._known(epoch)
-        return tensors.read_params(self.layout.checkpoint(epoch), shapes(self.config.model, self.task), epoch)
+        return tensors.read_params(self.layout.checkpoint(epoch), self.config.model.shapes(self.task), epoch)
 
     def snapshot(self, epoch: int | None = None) -> Snapshot:
         """The model of a checkpoint with its task and split, for analyses.

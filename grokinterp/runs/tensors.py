@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from grokinterp.arguments import integer
-from grokinterp.models.init import Params
+from grokinterp.models.architecture import Params
 from grokinterp.runs.layout import RunError, check_is_file, from_json, write_atomically
 from grokinterp.tasks import Group, Task
 from grokinterp.tasks.split import as_split

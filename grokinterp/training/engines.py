@@ -5,10 +5,10 @@ from collections.abc import Callable
 from torch import Tensor
 
 from grokinterp.config import RunConfig
-from grokinterp.models import forward, lens
-from grokinterp.models.config import TransformerConfig
-from grokinterp.models.factored import factored_logits
-from grokinterp.models.init import Params
+from grokinterp.models import lens
+from grokinterp.models.architecture import Params
+from grokinterp.models.factored import factored_logits, is_factorable
+from grokinterp.models.kinds.transformer import TransformerConfig
 
 
 Engine = Callable[[Params, Tensor, Tensor], Tensor]
@@ -18,7 +18,7 @@ def engine_name(config: RunConfig) -> str:
     """`factored`, `full` or `hooked`: what a config asks for, or what `auto` means for its model."""
     if config.engine != "auto":
         return config.engine
-    return "factored" if config.model.is_factorable else "full"
+    return "factored" if is_factorable(config.model) else "full"
 
 
 def build_engine(config: RunConfig, params: Params) -> tuple[str, Engine]:
@@ -37,6 +37,6 @@ def build_engine(config: RunConfig, params: Params) -> tuple[str, Engine]:
     model, name = config.model, engine_name(config)
     if isinstance(model, TransformerConfig) and name == "hooked":
         return name, lens.hooked_logits(params, model)
-    if isinstance(model, TransformerConfig) and name == "factored":
+    if is_factorable(model) and name == "factored":
         return name, lambda params, a, b: factored_logits(params, model, a, b)
-    return name, lambda params, a, b: forward.logits(params, model, a, b)
+    return name, lambda params, a, b: model.logits(params, a, b)

@@ -11,7 +11,7 @@ import torch
 
 from grokinterp import arguments
 from grokinterp.config import RunConfig, SplitConfig, change
-from grokinterp.models.init import Params, shapes
+from grokinterp.models.architecture import Params
 from grokinterp.runs.layout import Layout, RunError
 from grokinterp.runs.lock import Start
 from grokinterp.runs.manifest import Fork
@@ -135,7 +135,7 @@ def _task(run: Run, config: RunConfig) -> Task:
     if config.task == run.config.task:
         return run.task
     task = config.task.build()
-    if shapes(config.model, task) != shapes(config.model, run.task):
+    if config.model.shapes(task) != config.model.shapes(run.task):
         msg = f"a fork's task must have as many tokens and answers as {run.task.name}, got {task.name}."
         raise ValueError(msg)
     return task
@@ -161,7 +161,7 @@ def _training_set(run: Run, config: RunConfig, task: Task, is_train: AnySplit | 
 
 def _point(run: Run, epoch: int, params: Params, *, progress: bool) -> ResumePoint:
     """Where the parent stood at a checkpoint: kept, or found by training it anew."""
-    like = shapes(run.config.model, run.task)
+    like = run.config.model.shapes(run.task)
     for point in (read_resume(run.layout, like) if run.layout.resume.exists() else None, read_start(run.layout, like)):
         if point is not None and point.epoch == epoch:
             return point
@@ -185,7 +185,7 @@ def _point(run: Run, epoch: int, params: Params, *, progress: bool) -> ResumePoi
 
 def _trained_anew(run: Run, epoch: int, path: Path, *, progress: bool) -> Run:
     config, fork_of = replace(run.config, epochs=epoch), run.forked_from
-    point = read_start(run.layout, shapes(run.config.model, run.task))
+    point = read_start(run.layout, run.config.model.shapes(run.task))
     if fork_of is None or point is None:
         start = Start(training_set=run.training_set)
     else:

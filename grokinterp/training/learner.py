@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from grokinterp.config import RunConfig, Schedule
-from grokinterp.models import forward
-from grokinterp.models.init import Params
+from grokinterp.models.architecture import Params
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.resume import OptimizerState, ResumePoint
 from grokinterp.runs.tensors import TrainingSet
@@ -197,4 +196,4 @@ def _with_dropout(config: RunConfig, logits: Engine, generator: torch.Generator)
     if not rate:
         return logits
     hook = dropout_hook(rate, generator)
-    return lambda params, a, b: forward.logits(params, config.model, a, b, hook)
+    return lambda params, a, b: config.model.logits(params, a, b, hook)

@@ -9,7 +9,7 @@ from safetensors.torch import save
 from grokinterp import arguments
 from grokinterp.config import RunConfig, as_run_config, check_device
 from grokinterp.measures import Measure, as_measures
-from grokinterp.models.init import Params
+from grokinterp.models.architecture import Params
 from grokinterp.runs.cache import CachedMeasure, digest, is_cacheable
 from grokinterp.runs.layout import Layout, RunError
 from grokinterp.runs.lock import Start, claim, look, only_trainer

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from grokinterp.config import OptimConfig
-from grokinterp.models.init import Params
+from grokinterp.models.architecture import Params
 from grokinterp.runs.resume import OptimizerState
 
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from grokinterp.config import RegularizationConfig
-from grokinterp.models.hooks import Hook
-from grokinterp.models.init import Params
+from grokinterp.models.architecture import Hook, Params
 from grokinterp.runs.resume import OptimizerState
 
 

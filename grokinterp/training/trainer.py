@@ -12,7 +12,7 @@ import torch
 
 from grokinterp.config import RunConfig
 from grokinterp.losses import accuracy, cross_entropy, softmax_collapse, zero_losses
-from grokinterp.models.init import Params, initial_params
+from grokinterp.models.architecture import Params
 from grokinterp.runs import metrics, tensors
 from grokinterp.runs.layout import Layout, RunError
 from grokinterp.runs.lock import Start, disk_errors, gone
@@ -59,7 +59,7 @@ class Trainer:
         self.observer: Observer | None = None
         self.on_log: OnLog | None = None
         fork, point = start.forked_from, start.point
-        initial = initial_params(config.model, task, seed=config.seed if fork is None else fork.initial_seed)
+        initial = config.model.initial_params(task, seed=config.seed if fork is None else fork.initial_seed)
         # Copies, since updates are made in place, and decay may lead back to where training began.
         params = {name: p.clone() for name, p in (start.params or initial).items()}
         self.learner = Learner(config, task, start.training_set, params, initial=initial, device=device)

@@ -9,7 +9,6 @@ import torch
 import grokinterp as gi
 from grokinterp.detection import measures
 from grokinterp.losses import cross_entropy
-from grokinterp.models.init import initial_params
 from grokinterp.tasks import from_table, operation, uniform_split
 
 
@@ -26,7 +25,7 @@ SMALL = gi.TransformerConfig(d_model=16, n_heads=2, d_head=8, d_mlp=24)
 
 
 def untrained(task: gi.Task, *, scale: float = 4.0) -> gi.Snapshot:
-    params = {name: scale * p.double() for name, p in initial_params(SMALL, task, seed=1).items()}
+    params = {name: scale * p.double() for name, p in SMALL.initial_params(task, seed=1).items()}
     return gi.Snapshot(params=params, config=SMALL, task=task, is_train=uniform_split(task, 0.5, seed=0))
 
 

@@ -257,7 +257,7 @@ def test_the_planted_model_under_hooks(planted):
 def mlp(request) -> gi.Snapshot:
     config = gi.MLPConfig(inputs=request.param, n_layers=1, d_model=8, d_mlp=16)
     task = gi.tasks.operation("addition", 7)
-    return gi.Snapshot(params=gi.models.init.initial_params(config, task, seed=0), config=config, task=task)
+    return gi.Snapshot(params=config.initial_params(task, seed=0), config=config, task=task)
 
 
 @pytest.mark.parametrize("component", [iv.head(0), iv.skip("attention"), iv.skip("mlp")], ids=lambda c: c.name)

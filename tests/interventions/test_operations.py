@@ -9,7 +9,6 @@ from torch.testing import assert_close
 
 import grokinterp as gi
 from grokinterp import interventions as iv
-from grokinterp.models import transformer
 
 
 NUMBERS = (3, 4, 11, 19)
@@ -25,7 +24,7 @@ def logits_with(snap: gi.Snapshot, where: str, change) -> Tensor:
         return x
 
     a, b = gi.tasks.all_pairs(snap.task)
-    return transformer.logits(snap.params, snap.config, a, b, hook)[:, :7].unflatten(0, snap.task.shape)
+    return snap.config.logits(snap.params, a, b, hook)[:, :7].unflatten(0, snap.task.shape)
 
 
 def test_without_a_head_is_with_its_output_weights_zero(random_snapshot):

@@ -3,10 +3,9 @@ import torch
 from torch.testing import assert_close
 
 from grokinterp.losses import cross_entropy
-from grokinterp.models.config import TransformerConfig
-from grokinterp.models.factored import factored_activations, factored_logits
-from grokinterp.models.forward import activations, logits
-from grokinterp.models.init import Params, initial_params
+from grokinterp.models.architecture import Params
+from grokinterp.models.factored import factored_activations, factored_logits, is_factorable
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.tasks import Task, all_pairs, operation
 
 
@@ -26,7 +25,9 @@ def loss_and_gradients(forward, params: Params, config: TransformerConfig, task:
 def assert_same_loss_and_gradients(params, config, task, pairs, *, tolerance):
     """Each gradient against the other's norm; that of b_K, which is zero in exact arithmetic, absolutely."""
     loss, gradients = loss_and_gradients(factored_logits, params, config, task, pairs)
-    wanted_loss, wanted = loss_and_gradients(logits, params, config, task, pairs)
+    wanted_loss, wanted = loss_and_gradients(
+        lambda leaves, config, a, b: config.logits(leaves, a, b), params, config, task, pairs
+    )
     assert_close(loss, wanted_loss, atol=0, rtol=tolerance)
     for name, gradient in gradients.items():
         if name.endswith("b_K"):
@@ -51,7 +52,7 @@ def assert_same_loss_and_gradients(params, config, task, pairs, *, tolerance):
 def test_loss_and_every_gradient_are_the_full_forward_s_at_an_initialisation(config):
     task = operation("addition", 113)
     pairs = torch.randperm(113 * 113, generator=torch.Generator().manual_seed(0))[:1000]
-    params = initial_params(config, task, seed=0)
+    params = config.initial_params(task, seed=0)
     assert_same_loss_and_gradients(params, config, task, pairs, tolerance=1e-5)
 
 
@@ -70,17 +71,17 @@ def test_attention_and_neurons_are_those_of_the_full_forward(biases, act_fn, ran
     config = TransformerConfig(**SMALL, biases=biases, act_fn=act_fn)
     params = random_params(config, TASK, dtype=torch.float64)
     a, b = all_pairs(TASK)
-    found, wanted = factored_activations(params, config, a, b), activations(params, config, a, b)
+    found, wanted = factored_activations(params, config, a, b), config.activations(params, a, b)
     assert_close(found.pattern, wanted["blocks.0.attn.hook_pattern"][:, :, -1], atol=1e-11, rtol=0)
     assert_close(found.neurons, wanted["blocks.0.mlp.hook_post"][:, -1], atol=1e-11, rtol=1e-11)
-    assert_close(found.logits, logits(params, config, a, b), atol=1e-10, rtol=1e-10)
+    assert_close(found.logits, config.logits(params, a, b), atol=1e-10, rtol=1e-10)
 
 
 def test_a_rectangular_task_is_read_by_its_tokens(random_params):
     config, task = TransformerConfig(**SMALL), operation("division", 7)
     params = random_params(config, task, dtype=torch.float64)
     pairs = all_pairs(task)
-    assert_close(factored_logits(params, config, *pairs), logits(params, config, *pairs), atol=1e-10, rtol=1e-10)
+    assert_close(factored_logits(params, config, *pairs), config.logits(params, *pairs), atol=1e-10, rtol=1e-10)
 
 
 def test_parameters_may_be_stacked_under_vmap(random_params):
@@ -103,13 +104,13 @@ def test_parameters_may_be_stacked_under_vmap(random_params):
 )
 def test_a_model_that_does_not_factor_is_refused(kwargs, message, random_params):
     config = TransformerConfig(**SMALL, **kwargs)
-    assert not config.is_factorable
+    assert not is_factorable(config)
     with pytest.raises(ValueError, match=message):
         factored_logits(random_params(config, TASK), config, *all_pairs(TASK))
 
 
 def test_equal_runs_have_equal_bits():
     config, task = TransformerConfig(), operation("addition", 113)
-    params, pairs = initial_params(config, task, seed=0), torch.arange(500)
+    params, pairs = config.initial_params(task, seed=0), torch.arange(500)
     (_, first), (_, again) = (loss_and_gradients(factored_logits, params, config, task, pairs) for _ in range(2))
     assert all(torch.equal(first[name], again[name]) for name in first)

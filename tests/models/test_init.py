@@ -7,9 +7,7 @@ from torch.testing import assert_close
 
 from grokinterp.losses import cross_entropy
 from grokinterp.models import lens
-from grokinterp.models.config import TransformerConfig
-from grokinterp.models.init import d_vocab_out, initial_params, shapes
-from grokinterp.models.transformer import logits
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.tasks import Task, all_pairs, operation, paper_split
 
 
@@ -30,7 +28,7 @@ def test_the_paper_s_initial_squared_norms():
         "blocks.0.mlp.W_out": 513.27,
         "unembed.W_U": 129.05,
     }
-    params = initial_params(PAPER, ADDITION, seed=0)
+    params = PAPER.initial_params(ADDITION, seed=0)
     found = {name: p.double().square().sum().item() for name, p in params.items() if "W_" in name}
     assert_close(found, wanted, atol=0.005, rtol=0)
     assert all(not params[f"blocks.0.mlp.{name}"].any() for name in ("b_in", "b_out"))
@@ -44,7 +42,7 @@ def test_the_paper_s_initial_squared_norms():
 def test_the_paper_s_initial_losses(seed, train, test, tolerance):
     is_train = paper_split(ADDITION, 0.3, seed=seed).flatten()
     labels = ADDITION.table.flatten()
-    found = logits(initial_params(PAPER, ADDITION, seed=seed), PAPER, *all_pairs(ADDITION))
+    found = PAPER.logits(PAPER.initial_params(ADDITION, seed=seed), *all_pairs(ADDITION))
     assert found.shape == (113 * 113, 114)
     losses = [cross_entropy(found[mask], labels[mask]).item() for mask in (is_train, ~is_train)]
     assert_close(losses, [train, test], atol=tolerance, rtol=0)
@@ -54,7 +52,7 @@ def test_the_paper_s_draws_are_turned_to_the_layout_of_the_forward():
     """The layout decides nothing about norms, so the same draws are taken here one by one, in the paper's order."""
     config = TransformerConfig(d_model=6, n_heads=2, d_head=3, d_mlp=5, biases="mlp", init="paper")
     task = operation("addition", 7)
-    params = initial_params(config, task, seed=3)
+    params = config.initial_params(task, seed=3)
     generator = torch.Generator().manual_seed(3)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -72,7 +70,7 @@ def test_the_paper_s_draws_are_turned_to_the_layout_of_the_forward():
 
 @pytest.mark.parametrize("config", [TransformerConfig(biases="all"), LAYERED], ids=["one layer", "two layers, LN"])
 def test_weights_have_the_spread_of_hooked_transformer(config):
-    params = initial_params(config, ADDITION, seed=0)
+    params = config.initial_params(ADDITION, seed=0)
     for name, p in params.items():
         if "W_" in name:
             assert abs(p.std().item() / (0.8 / math.sqrt(128)) - 1) < 0.1, name
@@ -104,7 +102,7 @@ def test_the_initialisation_has_the_bits_of_hooked_transformer(config):
         )
         theirs = HookedTransformer(cfg)
     wanted = dict(theirs.named_parameters())
-    params = initial_params(config, ADDITION, seed=999)
+    params = config.initial_params(ADDITION, seed=999)
     assert list(params) == [name for name in wanted if name in params]
     assert {name for name in wanted if name not in params} == {name for name in wanted if ".b_" in name}
     for name, p in params.items():
@@ -115,8 +113,8 @@ def test_the_initialisation_has_the_bits_of_hooked_transformer(config):
 @pytest.mark.parametrize("normalization", ["none", "LN"])
 def test_parameters_have_the_shapes_of_their_names(biases, normalization):
     config = TransformerConfig(n_layers=2, biases=biases, normalization=normalization, equals_in_output=True)
-    params = initial_params(config, operation("division", 11), seed=0)
-    wanted = shapes(config, operation("division", 11))
+    params = config.initial_params(operation("division", 11), seed=0)
+    wanted = config.shapes(operation("division", 11))
     assert {name: tuple(p.shape) for name, p in params.items()} == wanted
     assert all(p.dtype == torch.float32 and p.is_contiguous() for p in params.values())
     assert wanted["embed.W_E"] == (12, 128)
@@ -129,14 +127,15 @@ def test_parameters_have_the_shapes_of_their_names(biases, normalization):
 
 @pytest.mark.parametrize(("equals_in_output", "classes"), [(False, 7), (True, 8)])
 def test_equals_is_a_class_where_the_config_asks_for_it(equals_in_output, classes):
-    assert d_vocab_out(TransformerConfig(equals_in_output=equals_in_output), operation("addition", 7)) == classes
+    shapes = TransformerConfig(equals_in_output=equals_in_output).shapes(operation("addition", 7))
+    assert shapes["unembed.W_U"] == (128, classes)
 
 
 @pytest.mark.parametrize("config", [PAPER, TransformerConfig()], ids=["paper", "hooked_transformer"])
 def test_the_seed_alone_decides(config):
     task: Task = operation("addition", 7)
     state = torch.get_rng_state()
-    first, again, other = (initial_params(config, task, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (config.initial_params(task, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert all(not torch.equal(first[name], other[name]) for name in first if "W_" in name)
@@ -147,9 +146,9 @@ def test_the_seed_alone_decides(config):
     [
         ({"d_model": 0}, "TransformerConfig.d_model must be an integer of at least 1, got 0"),
         ({"n_layers": -1}, "TransformerConfig.n_layers must be an integer of at least 1, got -1"),
-        ({"init": "paper", "n_layers": 2}, "init='paper' is that of one layer"),
-        ({"init": "paper", "normalization": "LN"}, "without normalization or attention biases, reading 'a b ='"),
-        ({"init": "paper", "biases": "all"}, "attention biases, reading 'a b ='; use 'hooked_transformer'"),
+        ({"init": "paper", "n_layers": 2}, "init='paper' requires one layer"),
+        ({"init": "paper", "normalization": "LN"}, "without normalization or attention biases and sequence 'a b ='"),
+        ({"init": "paper", "biases": "all"}, "attention biases and sequence 'a b ='; use 'hooked_transformer'"),
     ],
 )
 def test_a_model_that_cannot_be_is_refused(kwargs, message):

@@ -11,10 +11,8 @@ import torch
 from torch.testing import assert_close
 
 from grokinterp.models import lens
-from grokinterp.models.config import MLPConfig, TransformerConfig
-from grokinterp.models.forward import activations, hook_names, logits
-from grokinterp.models.forward import tokens as tokens_of
-from grokinterp.models.init import initial_params
+from grokinterp.models.kinds.mlp import MLPConfig
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.snapshots import Snapshot
 from grokinterp.tasks import all_pairs, operation
 
@@ -64,8 +62,8 @@ def test_logits_are_equal_on_all_pairs(config, random_params):
     params = random_params(config, TASK)
     a, b = all_pairs(TASK)
     with torch.no_grad():
-        theirs = lens.to_transformer_lens(params, config)(tokens_of(params, config, a, b))[:, -1]
-    ours = logits(params, config, a, b)
+        theirs = lens.to_transformer_lens(params, config)(config.tokens(params, a, b))[:, -1]
+    ours = config.logits(params, a, b)
     assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
     assert ours.std() > 0.1
 
@@ -74,10 +72,10 @@ def test_logits_are_equal_on_all_pairs(config, random_params):
 def test_logits_are_equal_on_all_pairs_of_the_paper_s_model():
     task = operation("addition", 113)
     config = TransformerConfig(biases="mlp", equals_in_output=True, init="paper")
-    params, (a, b) = initial_params(config, task, seed=0), all_pairs(task)
+    params, (a, b) = config.initial_params(task, seed=0), all_pairs(task)
     with torch.no_grad():
-        theirs = lens.to_transformer_lens(params, config)(tokens_of(params, config, a, b))[:, -1]
-        ours = logits(params, config, a, b)
+        theirs = lens.to_transformer_lens(params, config)(config.tokens(params, a, b))[:, -1]
+        ours = config.logits(params, a, b)
     assert_close(theirs, ours, atol=1e-5, rtol=0)
 
 
@@ -85,7 +83,7 @@ def test_logits_are_equal_on_all_pairs_of_the_paper_s_model():
 def test_every_hook_fires_and_is_cached_with_equal_values(config, random_params):
     params = random_params(config, TASK)
     a, b = all_pairs(TASK)
-    model, tokens = lens.to_transformer_lens(params, config), tokens_of(params, config, a, b)
+    model, tokens = lens.to_transformer_lens(params, config), config.tokens(params, a, b)
     fired = []
 
     def look(activation: torch.Tensor, hook: Any) -> torch.Tensor:
@@ -93,10 +91,10 @@ def test_every_hook_fires_and_is_cached_with_equal_values(config, random_params)
         return activation
 
     with torch.no_grad():
-        model.run_with_hooks(tokens, fwd_hooks=[(name, look) for name in hook_names(config)])
+        model.run_with_hooks(tokens, fwd_hooks=[(name, look) for name in config.hook_names()])
         _, cache = model.run_with_cache(tokens)
-    assert len(fired) == len(hook_names(config))
-    for name, ours in activations(params, config, a, b).items():
+    assert len(fired) == len(config.hook_names())
+    for name, ours in config.activations(params, a, b).items():
         assert_close(cache[name], ours, atol=1e-5, rtol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
 
 
@@ -105,9 +103,9 @@ def test_every_hook_fires_and_is_cached_with_equal_values(config, random_params)
 def test_every_hook_is_editable_and_an_edit_does_the_same_to_both(config, random_params):
     params = random_params(config, TASK)
     a, b = all_pairs(TASK)
-    model, tokens = lens.to_transformer_lens(params, config), tokens_of(params, config, a, b)
-    plain = logits(params, config, a, b)
-    for name in hook_names(config):
+    model, tokens = lens.to_transformer_lens(params, config), config.tokens(params, a, b)
+    plain = config.logits(params, a, b)
+    for name in config.hook_names():
 
         def edit(activation: torch.Tensor, hook: Any = None) -> torch.Tensor:
             return activation.tanh() + 0.1
@@ -127,7 +125,7 @@ def test_every_hook_is_editable_and_an_edit_does_the_same_to_both(config, random
         with torch.no_grad():
             theirs = model.run_with_hooks(tokens, fwd_hooks=[(name, edit)])[:, -1]
         assert (theirs - plain).abs().max() > 1e-3, name
-        wanted = logits(params, config, a, b, edit_ours)
+        wanted = config.logits(params, a, b, edit_ours)
         assert_close(theirs, wanted, atol=1e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
@@ -190,8 +188,8 @@ def test_float64_is_kept(random_params):
     params = random_params(config, TASK, dtype=torch.float64)
     a, b = all_pairs(TASK)
     with torch.no_grad():
-        theirs = lens.to_transformer_lens(params, config)(tokens_of(params, config, a, b))[:, -1]
-    assert_close(theirs, logits(params, config, a, b), atol=1e-10, rtol=1e-10)
+        theirs = lens.to_transformer_lens(params, config)(config.tokens(params, a, b))[:, -1]
+    assert_close(theirs, config.logits(params, a, b), atol=1e-10, rtol=1e-10)
 
 
 @each_config
@@ -219,8 +217,8 @@ def test_a_model_built_with_transformer_lens_itself_is_read(normalization_type):
     assert params["pos_embed.W_pos"].shape == (3, 16)
     a, b = all_pairs(TASK)
     with torch.no_grad():
-        theirs = model(tokens_of(params, config, a, b))[:, -1]
-    assert_close(logits(params, config, a, b), theirs, atol=1e-5, rtol=1e-5)
+        theirs = model(config.tokens(params, a, b))[:, -1]
+    assert_close(config.logits(params, a, b), theirs, atol=1e-5, rtol=1e-5)
 
 
 @needs_hooked_transformer
@@ -230,7 +228,7 @@ def test_the_quadratic_activation_has_a_hooked_transformer(random_params):
     a, b = all_pairs(TASK)
     model = lens.to_transformer_lens(params, config)
     with torch.no_grad():
-        assert_close(model(tokens_of(params, config, a, b))[:, -1], logits(params, config, a, b), atol=1e-5, rtol=1e-5)
+        assert_close(model(config.tokens(params, a, b))[:, -1], config.logits(params, a, b), atol=1e-5, rtol=1e-5)
     assert lens.from_transformer_lens(model)[1] == config
 
 
@@ -248,7 +246,7 @@ def test_the_hooked_engine_is_the_full_forward_with_its_gradients(config, random
     a, b = all_pairs(TASK)
     forward = lens.hooked_logits(random_params(config, TASK, seed=1, dtype=torch.float64), config)
     results = []
-    for call in (forward, lambda params, a, b: logits(params, config, a, b)):
+    for call in (forward, lambda params, a, b: config.logits(params, a, b)):
         leaves = {name: p.clone().requires_grad_() for name, p in params.items()}
         out = call(leaves, a, b)
         results.append((out.detach(), torch.autograd.grad(out.square().sum(), list(leaves.values()))))
@@ -363,15 +361,15 @@ MLPS = {
 def test_an_mlp_has_transformer_lens_hooks_and_comes_back(config, random_params):
     params, (a, b) = random_params(config, TASK), all_pairs(TASK)
     model = lens.to_transformer_lens(params, config)
-    ours = activations(params, config, a, b)
+    ours = config.activations(params, a, b)
     with torch.no_grad():
         theirs, cache = model.run_with_cache(torch.stack([a, b], dim=1))
         edited = model.run_with_hooks(
             torch.stack([a, b], dim=1), fwd_hooks=[("blocks.0.mlp.hook_post", lambda x, hook: 0 * x)]
         )
-    assert set(cache) == set(hook_names(config))
+    assert set(cache) == set(config.hook_names())
     assert all(torch.equal(cache[name], ours[name]) for name in cache)
-    assert torch.equal(theirs, logits(params, config, a, b))
+    assert torch.equal(theirs, config.logits(params, a, b))
     assert len(edited.unique(dim=0)) == 1
     assert len(theirs.unique(dim=0)) > 1
     found, found_config = lens.from_transformer_lens(model)

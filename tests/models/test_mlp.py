@@ -5,10 +5,7 @@ import torch
 from torch.testing import assert_close
 
 import grokinterp as gi
-from grokinterp.models.config import MLPConfig
-from grokinterp.models.forward import activations
-from grokinterp.models.init import initial_params, shapes
-from grokinterp.models.mlp import hook_names, logits
+from grokinterp.models.kinds.mlp import MLPConfig
 from grokinterp.tasks import all_pairs, operation, uniform_split
 
 
@@ -44,26 +41,26 @@ def test_logits_are_those_of_the_definition(config, random_params):
     params = random_params(config, TASK, dtype=torch.float64)
     a, b = all_pairs(TASK)
     wanted = torch.stack([oracle(params, config, int(x), int(y)) for x, y in zip(a, b, strict=True)])
-    assert_close(logits(params, config, a, b), wanted, atol=1e-12, rtol=0)
+    assert_close(config.logits(params, a, b), wanted, atol=1e-12, rtol=0)
 
 
 @each_config
 def test_every_hook_is_seen_and_can_be_edited(config, random_params):
     params, (a, b) = random_params(config, TASK), all_pairs(TASK)
-    assert tuple(activations(params, config, a, b)) == hook_names(config)
-    plain = logits(params, config, a, b)
-    for name in hook_names(config):
+    assert tuple(config.activations(params, a, b)) == config.hook_names()
+    plain = config.logits(params, a, b)
+    for name in config.hook_names():
 
         def shift(at: str, activation: torch.Tensor, name: str = name) -> torch.Tensor:
             return activation + 1 if at == name else activation
 
-        assert (logits(params, config, a, b, shift) - plain).abs().max() > 1e-3, name
+        assert (config.logits(params, a, b, shift) - plain).abs().max() > 1e-3, name
 
 
 @each_config
 def test_the_shapes_are_those_of_the_initial_parameters(config):
-    params = initial_params(config, TASK, seed=0)
-    assert {name: tuple(p.shape) for name, p in params.items()} == shapes(config, TASK)
+    params = config.initial_params(TASK, seed=0)
+    assert {name: tuple(p.shape) for name, p in params.items()} == config.shapes(TASK)
     assert all(p.is_contiguous() for p in params.values())
 
 
@@ -73,7 +70,7 @@ def test_the_initial_parameters_are_torch_s_bit_for_bit():
         torch.random.manual_seed(3)
         embedding = torch.nn.Embedding(7, 5)
         layers = [torch.nn.Linear(10, 9), torch.nn.Linear(9, 9), torch.nn.Linear(9, 7)]
-    params = initial_params(config, TASK, seed=3)
+    params = config.initial_params(TASK, seed=3)
     assert torch.equal(params["embed.W_E"], embedding.weight)
     names = [("blocks.0.mlp.W_in", "blocks.0.mlp.b_in"), ("blocks.1.mlp.W_in", "blocks.1.mlp.b_in")]
     for layer, (W, b) in zip(layers, [*names, ("unembed.W_U", "unembed.b_U")], strict=True):
@@ -85,7 +82,7 @@ def test_a_snapshot_of_an_mlp_has_logits_neurons_and_an_embedding_for_each_opera
     params = random_params(CONFIGS[0], TASK, dtype=torch.float64)
     snapshot = gi.Snapshot(params=params, config=CONFIGS[0], task=TASK)
     assert_close(snapshot.logits[5, 2], oracle(params, CONFIGS[0], 5, 3), atol=1e-12, rtol=0)
-    hidden = activations(params, CONFIGS[0], torch.tensor([5]), torch.tensor([3]))
+    hidden = CONFIGS[0].activations(params, torch.tensor([5]), torch.tensor([3]))
     assert_close(snapshot.neurons[5, 2], hidden["blocks.1.mlp.hook_post"][0], atol=1e-12, rtol=0)
     assert_close(snapshot.activation("blocks.0.mlp.hook_pre")[5, 2], hidden["blocks.0.mlp.hook_pre"][0], atol=0, rtol=0)
     W_in = params["blocks.0.mlp.W_in"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import grokinterp as gi
-from grokinterp.models import planted, transformer
+from grokinterp.models import planted
 from grokinterp.tasks import all_pairs, operation
 
 
@@ -45,7 +45,7 @@ def test_factored_and_full_forward_agree_on_it() -> None:
     params, config = planted.transformer(7, (1, 3))
     a, b = all_pairs(operation("addition", 7))
     snapshot = gi.testing.planted_snapshot(7, (1, 3))
-    torch.testing.assert_close(transformer.logits(params, config, a, b).reshape(7, 7, 7), snapshot.logits)
+    torch.testing.assert_close(config.logits(params, a, b).reshape(7, 7, 7), snapshot.logits)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from grokinterp.models.config import TransformerConfig
-from grokinterp.models.forward import activations
-from grokinterp.models.transformer import hook_names, logits, sequences
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.tasks import all_pairs, operation
 
 
@@ -65,7 +63,7 @@ def oracle(params, config, tokens: list[int]) -> torch.Tensor:
 def test_the_forward_is_its_definition(config, random_params):
     params = random_params(config, TASK, dtype=torch.float64)
     a, b = all_pairs(TASK)
-    found = logits(params, config, a, b)
+    found = config.logits(params, a, b)
     read = {"a b =": lambda x, y: [x, y, 5], "a b": lambda x, y: [x, y], "a op b =": lambda x, y: [x, 6, y, 5]}
     each = [read[config.sequence](x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
     wanted = torch.stack([oracle(params, config, tokens) for tokens in each])
@@ -81,15 +79,15 @@ def test_every_hook_is_seen_once_in_order(config, random_params):
         seen.append(name)
         return activation
 
-    logits(random_params(config, TASK), config, *all_pairs(TASK), look)
-    assert tuple(seen) == hook_names(config)
+    config.logits(random_params(config, TASK), *all_pairs(TASK), look)
+    assert tuple(seen) == config.hook_names()
     assert len(set(seen)) == len(seen)
 
 
 @each_config
 def test_activations_have_the_shapes_of_transformer_lens(config, random_params):
-    cache = activations(random_params(config, TASK), config, *all_pairs(TASK))
-    assert tuple(cache) == hook_names(config)
+    cache = config.activations(random_params(config, TASK), *all_pairs(TASK))
+    assert tuple(cache) == config.hook_names()
     classes, n = 6 if config.equals_in_output else 5, config.n_positions
     kinds = {"hook_pattern": (2, n, n), "hook_pre": (n, 7), "hook_post": (n, 7), "unembed.hook_out": (n, classes)}
     kinds |= {f"hook_{x}": (n, 2, 4) for x in "qkvz"}
@@ -103,20 +101,20 @@ def test_activations_have_the_shapes_of_transformer_lens(config, random_params):
 def test_what_a_hook_returns_takes_the_activation_s_place(config, random_params):
     params = random_params(config, TASK)
     a, b = all_pairs(TASK)
-    plain = logits(params, config, a, b)
-    for name in hook_names(config):
+    plain = config.logits(params, a, b)
+    for name in config.hook_names():
 
         def square(at: str, activation: torch.Tensor, name: str = name) -> torch.Tensor:
             return activation.square() if at == name else activation
 
-        assert (logits(params, config, a, b, square) - plain).abs().max() > 1e-3, name
+        assert (config.logits(params, a, b, square) - plain).abs().max() > 1e-3, name
 
 
 @each_config
 def test_attention_is_causal_and_sums_to_one(config, random_params):
     params = random_params(config, TASK)
     a, b = all_pairs(TASK)
-    cache, other = activations(params, config, a, b), activations(params, config, a, (b + 1) % 5)
+    cache, other = config.activations(params, a, b), config.activations(params, a, (b + 1) % 5)
     for layer in range(config.n_layers):
         pattern = cache[f"blocks.{layer}.attn.hook_pattern"]
         assert_close(pattern.sum(dim=-1), torch.ones(25, 2, config.n_positions), atol=1e-6, rtol=0)
@@ -128,30 +126,28 @@ def test_attention_is_causal_and_sums_to_one(config, random_params):
 
 
 def test_equals_is_the_last_token():
-    tokens = sequences(
-        {"embed.W_E": torch.zeros(6, 2)}, TransformerConfig(), torch.tensor([0, 3]), torch.tensor([4, 1])
-    )
+    tokens = TransformerConfig().tokens({"embed.W_E": torch.zeros(6, 2)}, torch.tensor([0, 3]), torch.tensor([4, 1]))
     assert tokens.tolist() == [[0, 4, 5], [3, 1, 5]]
 
 
 def test_the_token_of_the_operation_comes_after_that_of_equals():
     config = TransformerConfig(sequence="a op b =")
-    assert sequences({"embed.W_E": torch.zeros(7, 2)}, config, torch.tensor([3]), torch.tensor([1])).tolist() == [
+    assert config.tokens({"embed.W_E": torch.zeros(7, 2)}, torch.tensor([3]), torch.tensor([1])).tolist() == [
         [3, 6, 1, 5]
     ]
     alone = TransformerConfig(sequence="a b")
-    assert sequences({"embed.W_E": torch.zeros(5, 2)}, alone, torch.tensor([3]), torch.tensor([1])).tolist() == [[3, 1]]
+    assert alone.tokens({"embed.W_E": torch.zeros(5, 2)}, torch.tensor([3]), torch.tensor([1])).tolist() == [[3, 1]]
 
 
 def test_parameters_may_be_stacked_under_vmap(random_params):
     config, (a, b) = CONFIGS[3], all_pairs(TASK)
     each = [random_params(config, TASK, seed=seed) for seed in range(3)]
     stacked = {name: torch.stack([params[name] for params in each]) for name in each[0]}
-    found = torch.func.vmap(lambda params: logits(params, config, a, b))(stacked)
-    wanted = torch.stack([logits(params, config, a, b) for params in each])
+    found = torch.func.vmap(lambda params: config.logits(params, a, b))(stacked)
+    wanted = torch.stack([config.logits(params, a, b) for params in each])
     assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_logits_keep_the_dtype_of_the_parameters(dtype, random_params):
-    assert logits(random_params(CONFIGS[2], TASK, dtype=dtype), CONFIGS[2], *all_pairs(TASK)).dtype == dtype
+    assert CONFIGS[2].logits(random_params(CONFIGS[2], TASK, dtype=dtype), *all_pairs(TASK)).dtype == dtype

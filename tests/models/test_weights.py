@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 import grokinterp as gi
-from grokinterp.models.config import MLPConfig, TransformerConfig
-from grokinterp.models.forward import logits
-from grokinterp.models.init import Params
+from grokinterp.models.architecture import Params
+from grokinterp.models.kinds.mlp import MLPConfig
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.models.weights import read_weights
 from grokinterp.tasks import all_pairs, operation
 
@@ -61,7 +61,7 @@ def test_short_floats_are_cast_to_float32_which_is_said(dtype, random_params):
     snap = gi.Snapshot(params=params, config=CONFIG, task=TASK)
     assert {p.dtype for p in snap.params.values()} == {torch.float32}
     assert snap.assumed == (f"weights cast from {dtype} to float32",)
-    wanted = logits({name: p.float() for name, p in params.items()}, CONFIG, *all_pairs(TASK))
+    wanted = CONFIG.logits({name: p.float() for name, p in params.items()}, *all_pairs(TASK))
     torch.testing.assert_close(snap.logits.flatten(0, 1).float(), wanted, atol=1e-5, rtol=1e-5)
 
 

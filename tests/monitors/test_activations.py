@@ -4,7 +4,6 @@ import pytest
 import torch
 
 import grokinterp as gi
-from grokinterp.models import forward
 from grokinterp.tasks import all_pairs
 
 
@@ -14,11 +13,11 @@ SETTINGS = [{}, {"n_layers": 2, "normalization": "LN"}, {"act_fn": "gelu"}]
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_statistics_are_those_of_a_loop_over_hooks_at_the_last_position(small, settings) -> None:
     snapshot = small(**settings)
-    cache = forward.activations(snapshot.params, snapshot.config, *all_pairs(snapshot.task))
+    cache = snapshot.config.activations(snapshot.params, *all_pairs(snapshot.task))
     measures = gi.monitors.activation_mean, gi.monitors.activation_deviation
     measures += gi.monitors.activation_sparsity, gi.monitors.activation_norm
     found = [measure(snapshot) for measure in measures]
-    assert found[0].hook.values.tolist() == list(forward.hook_names(snapshot.config))
+    assert found[0].hook.values.tolist() == list(snapshot.config.hook_names())
     for name, activation in cache.items():
         x = activation[:, :, -1] if name.endswith("pattern") else activation[:, -1]
         norms = [row.flatten().norm().item() for row in x]

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import grokinterp as gi
-from grokinterp.models.init import initial_params
 from grokinterp.monitors import MONITORS
 
 
@@ -34,7 +33,7 @@ def test_a_monitor_is_finite_before_training_where_biases_are_zero(name: str) ->
         gi.TransformerConfig(d_model=8, n_heads=2, d_head=4, d_mlp=12, biases="all"),
         gi.TaskConfig(p=7).build(),
     )
-    params = initial_params(config, task, seed=0)
+    params = config.initial_params(task, seed=0)
     snapshot = gi.Snapshot(
         params=params, config=config, task=task, is_train=gi.tasks.uniform_split(task, 0.5, seed=0), epoch=0
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import grokinterp as gi
-from grokinterp.models.config import Sequence
+from grokinterp.models.kinds.transformer import Sequence
 from grokinterp.papers import tolerance, verdicts
 from grokinterp.papers.nanda2023 import ablations
 from grokinterp.papers.tolerance import Tolerance, distance, key_of, spread_over
@@ -239,7 +239,7 @@ def test_a_model_that_a_user_trained_is_checked_without_its_run() -> None:
 def test_a_task_without_a_group_says_so() -> None:
     config = gi.TransformerConfig(d_model=8, n_heads=2, d_head=4, d_mlp=16)
     task = gi.TaskConfig(operation="x2+y2", p=7).build()
-    params = gi.models.init.initial_params(config, task, seed=0)
+    params = config.initial_params(task, seed=0)
     results = gi.claims.check(gi.Snapshot(params=params, config=config, task=task))
     by_id = {result.claim.id: result for result in results}
     assert by_id["key.14"].why == "x2+y2 mod 7 is not a group operation and has no frequencies."

@@ -12,7 +12,8 @@ import pytest
 import grokinterp as gi
 from grokinterp.checked import Checked
 from grokinterp.config import RunConfig, change, to_dict
-from grokinterp.models.config import MLPConfig, TransformerConfig
+from grokinterp.models.kinds.mlp import MLPConfig
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.report.setting import attention_caption, setting, weights_caption
 from grokinterp.runs.manifest import Fork, flat
 

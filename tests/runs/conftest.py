@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from grokinterp.config import OptimConfig, RunConfig, SplitConfig, TaskConfig
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.runs.run import Run, load_run
 from grokinterp.training.loop import train
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from grokinterp.config import OptimConfig, RunConfig, SplitConfig, TaskConfig
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.runs import metrics, tensors
 from grokinterp.runs.layout import Layout
 from grokinterp.runs.manifest import write_identity

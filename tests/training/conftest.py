@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from grokinterp.config import OptimConfig, RunConfig, SplitConfig, TaskConfig
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models.kinds.transformer import TransformerConfig
 
 
 Contents = dict[str, Any]

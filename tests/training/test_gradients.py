@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from grokinterp.config import RegularizationConfig
-from grokinterp.models.init import Params
+from grokinterp.models.architecture import Params
 from grokinterp.runs.layout import Layout
 from grokinterp.runs.resume import ResumePoint, read_resume, write_resume
 from grokinterp.training.regularization import Grokfast, clip, filtered, hold_norm, norm, orthogonal

@@ -29,7 +29,7 @@ TRAINING = """
 import signal, sys, torch
 from pathlib import Path
 from grokinterp.config import OptimConfig, RunConfig, TaskConfig
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.training.runtime import stopping_when
 from grokinterp.training.loop import train
 torch.set_num_threads(1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from grokinterp.config import OptimConfig
-from grokinterp.models.init import Params
+from grokinterp.models.architecture import Params
 from grokinterp.runs.layout import Layout
 from grokinterp.runs.resume import ResumePoint, read_resume, write_resume
 from grokinterp.training.optimizers import Optimizer

@@ -8,7 +8,8 @@ import torch
 
 import grokinterp as gi
 from grokinterp.config import Curriculum, RunConfig, Schedule, change
-from grokinterp.models.config import MLPConfig, TransformerConfig
+from grokinterp.models.kinds.mlp import MLPConfig
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.runs.layout import RunError
 from grokinterp.training import learner
 from grokinterp.training.loop import train

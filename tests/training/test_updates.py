@@ -16,7 +16,7 @@ from torch import Tensor
 
 from grokinterp.config import OptimConfig, RunConfig, change, to_dict
 from grokinterp.models import lens
-from grokinterp.models.init import Params, initial_params
+from grokinterp.models.architecture import Params
 from grokinterp.runs.run import Run
 from grokinterp.training.engines import build_engine
 from grokinterp.training.learner import Learner
@@ -49,7 +49,7 @@ def plain_logits(params: Params, a: Tensor, b: Tensor) -> Tensor:
 
 def plain_loop(config: RunConfig, run: Run) -> Params:
     """AdamW on the mean cross-entropy, in float64 as ours is."""
-    params = {k: p.requires_grad_() for k, p in initial_params(config.model, run.task, seed=config.seed).items()}
+    params = {k: p.requires_grad_() for k, p in config.model.initial_params(run.task, seed=config.seed).items()}
     b, a = run.is_train.T.nonzero().T
     labels = run.task.table[a, b]
     optim = config.optim
@@ -120,7 +120,7 @@ def test_the_hooked_engine_needs_version_3(tiny: RunConfig, tmp_path: Path) -> N
 )
 def test_auto_takes_the_fast_engine_where_it_applies(tiny: RunConfig, changes: dict[str, object], wanted: str) -> None:
     config = dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, **changes))
-    params = initial_params(config.model, config.task.build(), seed=0)
+    params = config.model.initial_params(config.task.build(), seed=0)
     assert build_engine(config, params)[0] == wanted
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from grokinterp.config import RegularizationConfig, RunConfig, change
-from grokinterp.models.config import MLPConfig, TransformerConfig
+from grokinterp.models.kinds.mlp import MLPConfig
+from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import Run
 from grokinterp.training import trainer

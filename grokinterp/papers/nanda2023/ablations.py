@@ -6,8 +6,7 @@ import xarray as xr
 from grokinterp import attention, interventions, labels, neurons
 from grokinterp.interventions import Intervention, ablate, frequency, head, keep_only, readout, replace, skip
 from grokinterp.losses import cross_entropy_per_pair
-from grokinterp.models.forward import at_answer
-from grokinterp.models.hooks import HOOK_LOGITS
+from grokinterp.models.architecture import HOOK_LOGITS
 from grokinterp.papers.evidence import Evidence, transformer_lens_model
 
 
@@ -87,7 +86,7 @@ def _loss(evidence: Evidence, intervention: Intervention) -> xr.DataArray:
     model = transformer_lens_model(snapshot)
     with torch.no_grad():
         logits = model.run_with_hooks(snapshot.tokens, fwd_hooks=intervention.fwd_hooks(snapshot))
-    logits = at_answer(snapshot.config, HOOK_LOGITS, logits)
+    logits = snapshot.config.at_answer(HOOK_LOGITS, logits)
     of_task = logits[:, : snapshot.task.n_outputs].unflatten(0, snapshot.task.shape)
     value = cross_entropy_per_pair(of_task, snapshot.task.table).mean().item()
     return labels.array(value, name="loss", units="nats", long_name="loss of the edited model")

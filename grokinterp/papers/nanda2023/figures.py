@@ -8,7 +8,7 @@ import xarray as xr
 
 from grokinterp import attention, fourier, interventions, logits, neurons, phases, plots
 from grokinterp.measures import Measure
-from grokinterp.models.config import TransformerConfig
+from grokinterp.models.factored import is_factorable
 from grokinterp.papers.evidence import Evidence
 from grokinterp.papers.paper import Figure
 from grokinterp.papers.published import across, published, seeds
@@ -104,7 +104,7 @@ def _embedding(evidence: Evidence) -> Iterator[Figure]:
 def _circuit(evidence: Evidence) -> Iterator[Figure]:
     snapshot = evidence.snapshot
     clusters = neurons.clusters(snapshot)
-    if isinstance(snapshot.config, TransformerConfig):
+    if snapshot.config.has_attention:
         yield (
             "Figure 4a: attention from '=' to a",
             lambda: plots.attention(_measured(evidence, attention.pattern)),
@@ -142,7 +142,7 @@ def _circuit(evidence: Evidence) -> Iterator[Figure]:
         lambda: plots.effects(_effects(evidence)),
         "Loss with cos and sin(w_k(a+b)) of each key frequency ablated from the neurons, and with only them kept.",
     )
-    if snapshot.config.is_factorable:
+    if is_factorable(snapshot.config):
         yield (
             "C_j: what makes the attention periodic",
             lambda: plots.score_components(_measured(evidence, attention.score_components)),
