@@ -39,7 +39,7 @@ class AttentionFit:
     fve: Float64[Tensor, " head"]
 
 
-@measure("attention")
+@measure("attention", version=1)
 def pattern(snapshot: Snapshot) -> xr.DataArray:
     """Attention of each head of the last layer from the last position to a, for every pair, 0 to 1; dims (head, a, b).
 
@@ -54,7 +54,7 @@ def pattern(snapshot: Snapshot) -> xr.DataArray:
     )
 
 
-@measure("attention_to_equals")
+@measure("attention_to_equals", version=1)
 def to_equals(snapshot: Snapshot) -> xr.DataArray:
     """Mean attention of each head from '=' to itself over all pairs, 0 to 1; dims (head,).
 
@@ -64,7 +64,7 @@ def to_equals(snapshot: Snapshot) -> xr.DataArray:
     return _by_head(_attention_to(snapshot, "=").double().mean(dim=(0, 1)), "mean attention from = to =")
 
 
-@measure("attention_mean")
+@measure("attention_mean", version=1)
 def mean(snapshot: Snapshot) -> xr.DataArray:
     """Mean attention of each head from the last position to each position, over all pairs; dims (layer, head, key).
 
@@ -76,7 +76,7 @@ def mean(snapshot: Snapshot) -> xr.DataArray:
     return _by_position(snapshot, [x.mean(dim=(0, 1)) for x in _patterns(snapshot)], "mean attention")
 
 
-@measure("attention_deviation")
+@measure("attention_deviation", version=1)
 def deviation(snapshot: Snapshot) -> xr.DataArray:
     """The standard deviation over all pairs of each head's attention to each position; dims (layer, head, key).
 
@@ -112,19 +112,19 @@ def fit(model: object) -> AttentionFit:
     return _fit(as_snapshot(model))
 
 
-@measure("attention_frequency")
+@measure("attention_frequency", version=1)
 def frequency(snapshot: Snapshot) -> xr.DataArray:
     """The frequency that explains most of each head's attention over the pairs; dims (head,)."""
     return _by_head(_fit(snapshot).frequency, "frequency of the head")
 
 
-@measure("attention_fve")
+@measure("attention_fve", version=1)
 def fve(snapshot: Snapshot) -> xr.DataArray:
     """How much of each head's attention the wave of its frequency explains, at most 1; dims (head,)."""
     return _by_head(_fit(snapshot).fve, "FVE of the attention by its frequency")
 
 
-@measure("attention_fitted")
+@measure("attention_fitted", version=1)
 def fitted(snapshot: Snapshot) -> xr.DataArray:
     """The wave that `fit` finds in place of each head's attention to a, for every pair; dims (head, a, b)."""
     found = _fit(snapshot)
@@ -135,7 +135,7 @@ def fitted(snapshot: Snapshot) -> xr.DataArray:
     return _over_pairs(snapshot, fitted_pattern, f"fitted attention from {_reader(snapshot)} to a")
 
 
-@measure("score_components")
+@measure("score_components", version=1)
 def score_components(snapshot: Snapshot) -> xr.DataArray:
     """C_j: how each head's score of a token depends on it, in the basis of the task; dims (head, component).
 
@@ -159,7 +159,7 @@ def score_components(snapshot: Snapshot) -> xr.DataArray:
     )
 
 
-@measure("score_spectrum")
+@measure("score_spectrum", version=1)
 def score_spectrum(snapshot: Snapshot) -> xr.DataArray:
     """The share of each head's score of a token that each frequency holds, 0 to 1; dims (head, frequency).
 

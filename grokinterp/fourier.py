@@ -74,7 +74,7 @@ def _matrices(snapshot: Snapshot) -> dict[str, Tensor]:
     return {"W_E": snapshot.W_E.T, "W_L": snapshot.W_L}
 
 
-@measure("components")
+@measure("components", version=1)
 def components(snapshot: Snapshot) -> xr.DataArray:
     """The norm of each component of W_E (over tokens) and of W_L (over classes); dims (matrix, component).
 
@@ -94,7 +94,7 @@ def components(snapshot: Snapshot) -> xr.DataArray:
     )
 
 
-@measure("spectrum")
+@measure("spectrum", version=1)
 def spectrum(snapshot: Snapshot) -> xr.DataArray:
     """The norm of each frequency of W_E and of W_L, cos and sin together; dims (matrix, frequency).
 
@@ -114,7 +114,7 @@ def spectrum(snapshot: Snapshot) -> xr.DataArray:
     )
 
 
-@measure("gini")
+@measure("gini", version=1)
 def gini(snapshot: Snapshot) -> xr.DataArray:
     """The Gini coefficient of the norms of W_E's and W_L's frequencies, 0 to 1; dims (matrix,).
 
@@ -128,7 +128,7 @@ def gini(snapshot: Snapshot) -> xr.DataArray:
     return _per_matrix(snapshot, gini_coefficient, "Gini coefficient of the spectrum")
 
 
-@measure("ipr")
+@measure("ipr", version=1)
 def ipr(snapshot: Snapshot) -> xr.DataArray:
     """The inverse participation ratio of the norms of W_E's and W_L's frequencies, 0 to 1; dims (matrix,).
 
@@ -179,10 +179,10 @@ def outside(keys: Iterable[int]) -> Measure:
             coords={"matrix": MATRICES},
         )
 
-    return Measure(name="outside_keys", compute=compute, arguments={"key_frequencies": wanted})
+    return Measure(name="outside_keys", compute=compute, version=1, arguments={"key_frequencies": wanted})
 
 
-@measure("singular_values")
+@measure("singular_values", version=1)
 def singular_values(snapshot: Snapshot) -> xr.DataArray:
     """The singular values of W_E and of W_L, largest first; dims (matrix, rank), zero beyond a matrix' own number.
 
@@ -237,7 +237,7 @@ def embedding_circles(keys: Iterable[int]) -> Measure:
             coords={"frequency": wanted, "axis": ("cos", "sin")},
         )
 
-    return Measure(name="embedding_circle", compute=compute, arguments={"key_frequencies": wanted})
+    return Measure(name="embedding_circle", compute=compute, version=1, arguments={"key_frequencies": wanted})
 
 
 def key_frequencies(model: object, rule: Rule = "logits", threshold: float | None = None) -> tuple[int, ...]:

@@ -57,7 +57,7 @@ def wave_logits(snapshot: Snapshot, keys: Iterable[int]) -> Float64[Tensor, "s c
     return total
 
 
-@measure("logit_coefficient")
+@measure("logit_coefficient", version=1)
 def coefficients(snapshot: Snapshot) -> xr.DataArray:
     """The coefficient v_k of each normalised cos(w_k(a+b-c)) in the logits; dims (frequency,), logits.
 
@@ -97,10 +97,10 @@ def fve(*, centering: Centering = "class") -> Measure:
         share = wave_coefficients(snapshot) ** 2 / _variance(snapshot, centering)
         return _by_frequency(snapshot, share, "", "FVE of the logits by cos(w_k(a+b-c))")
 
-    return Measure(name="logit_fve", compute=compute, arguments={"centering": centering})
+    return Measure(name="logit_fve", compute=compute, version=1, arguments={"centering": centering})
 
 
-@measure("product_fve")
+@measure("product_fve", version=1)
 def product_fve(snapshot: Snapshot) -> xr.DataArray:
     """The share of the logits' variance in functions of the product at each frequency, 0 to 1; dims (frequency,).
 
@@ -163,7 +163,7 @@ def readout_fve(keys: Iterable[int]) -> Measure:
             coords={"frequency": wanted, "axis": ("cos", "sin")},
         )
 
-    return Measure(name="readout_fve", compute=compute, arguments={"key_frequencies": wanted})
+    return Measure(name="readout_fve", compute=compute, version=1, arguments={"key_frequencies": wanted})
 
 
 def readout_components(neurons: Iterable[int]) -> Measure:
@@ -194,10 +194,10 @@ def readout_components(neurons: Iterable[int]) -> Measure:
             coords={"neuron": wanted, "component": snapshot.basis.names},
         )
 
-    return Measure(name="readout_components", compute=compute, arguments={"neurons": wanted})
+    return Measure(name="readout_components", compute=compute, version=1, arguments={"neurons": wanted})
 
 
-@measure("logit_components")
+@measure("logit_components", version=1)
 def components(snapshot: Snapshot) -> xr.DataArray:
     """The norm over classes of each product of a component of a with one of b in the logits; dims (component, row).
 
@@ -245,7 +245,7 @@ def over_inputs(classes: Iterable[int]) -> Measure:
             coords={"c": wanted, "a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens},
         )
 
-    return Measure(name="logits", compute=compute, arguments={"classes": wanted})
+    return Measure(name="logits", compute=compute, version=1, arguments={"classes": wanted})
 
 
 def variance_explained(model: object, keys: Iterable[int], *, centering: Centering = "class") -> float:

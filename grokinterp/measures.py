@@ -1,10 +1,15 @@
 """Measures: quantities of one snapshot, and how functions that take measures read them."""
 
+import ast
+import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import cache, wraps
+from types import FunctionType
 from typing import Any
 
 import xarray as xr
@@ -23,17 +28,33 @@ class Measure:
         name: Of the quantity, and of the variable it gives.
         compute: What gives it.
         arguments: JSON values; recorded in the result's attributes and in caches.
+        version: An integer from 1. Raise it with every change of what the measure computes. The results of a measure
+            without a version are not cached, and it cannot be a monitor in training.
         renamed_from: The name that the quantity had at first, where `named` gave it another.
+        code: A digest of a user's function, by which caches distinguish two functions; None for the library's measures,
+            and for those without a version.
 
     Raises:
         ValueError: If the name is not an identifier, or is the name of a dimension, whose place it would take in a
-            Dataset.
+            Dataset; or, with a version, if `compute` is not a function, or its arguments or the local values that it
+            uses cannot be written as JSON.
+
+    Examples:
+        >>> import grokinterp as gi
+        >>> def norm_of(parameter):
+        ...     def compute(snapshot):
+        ...         return snapshot.params[parameter].norm()
+        ...     return gi.Measure(name="norm", compute=compute, arguments={"parameter": parameter}, version=1)
+        >>> round(norm_of("embed.W_E")(gi.testing.planted_snapshot(7, keys=(1, 3))).item(), 4)
+        3.7417
     """
 
     name: str
     compute: Callable[[Snapshot], object] = field(repr=False)
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    version: int | None = None
     renamed_from: str | None = field(default=None, repr=False)
+    code: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier() or self.name in DIMENSIONS:
@@ -42,13 +63,37 @@ class Measure:
                 f"dimension such as epoch or split, got {arguments.shown(self.name)}."
             )
             raise ValueError(msg)
+        if self.version is None:
+            return
+        if not isinstance(self.compute, FunctionType):
+            msg = f"a measure with a version must be made of a function, got {shown(self.compute)}; wrap it in one."
+            raise ValueError(msg)
+        try:
+            as_json = json.loads(json.dumps(dict(self.arguments), allow_nan=False))
+        except (TypeError, ValueError):
+            msg = f"the arguments of a measure with a version must be JSON values, got {shown(self.arguments)}."
+            raise ValueError(msg) from None
+        object.__setattr__(self, "version", arguments.integer(self.version, "version", minimum=1))
+        object.__setattr__(self, "arguments", as_json)
+        if not str(self.compute.__module__).startswith("grokinterp."):
+            object.__setattr__(self, "code", _code(self.compute))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What distinguishes its results from those of other measures of its name, as JSON."""
+        known = {"version": self.version, "arguments": self.arguments, "code": self.code, "measure": self.renamed_from}
+        return {key: x for key, x in known.items() if x is not None}
 
     def __call__(self, model: object) -> xr.DataArray:
         """The quantity of a snapshot, or of a TransformerLens model."""
         result = quantity(self.compute(as_snapshot(model)), self.name).rename(self.name)
-        # Lists go in as JSON text: netCDF would give them back as arrays. And no name may be that of a method such as
-        # `keys`, for which numpy would take the array to be a dictionary.
-        attrs = {key: json.dumps(x) if isinstance(x, list) else x for key, x in self.arguments.items() if x is not None}
+        # Lists go in as JSON text: netCDF would give them back as arrays, and has no booleans or dictionaries. And no
+        # name may be that of a method such as `keys`, for which numpy would take the array to be a dictionary.
+        attrs = {
+            key: json.dumps(x) if isinstance(x, bool | dict | list) else x
+            for key, x in self.arguments.items()
+            if x is not None
+        }
         return result.assign_attrs(attrs)
 
     def named(self, name: str) -> "Measure":
@@ -60,25 +105,67 @@ class Measure:
         return replace(self, name=name, renamed_from=self.renamed_from or self.name)
 
 
-def measure(name: str) -> Callable[[Callable[[Snapshot], object]], Measure]:
+def measure(name: str, *, version: int | None = None) -> Callable[[Callable[[Snapshot], object]], Measure]:
     """Make a function of a snapshot a measure without arguments.
 
     The function returns a DataArray, or a single number: Python's, or a tensor or array without dimensions.
 
+    Args:
+        name: The measure's name, and the name of the variable in a trajectory.
+        version: An integer from 1. With a version, results are cached and the measure can be a monitor in training.
+            Raise it when something that the function uses has changed, such as a helper function or a data file: a
+            cache notices changes of the function's own code, but not of the code that it calls.
+
+    Raises:
+        ValueError: If the name or the version is invalid, or the function uses local values that no cache can compare.
+
     Examples:
-        >>> @measure("n_pairs")
-        ... def n_pairs(snapshot):
-        ...     return snapshot.task.table.numel()
-        >>> n_pairs.name
-        'n_pairs'
+        >>> import tempfile, grokinterp as gi
+        >>> @gi.measure("largest_logit", version=1)
+        ... def largest_logit(snapshot):
+        ...     return snapshot.logits.max()
+        >>> config = gi.RunConfig(task=gi.TaskConfig(p=7), epochs=3, model=gi.TransformerConfig(d_model=8, d_mlp=16))
+        >>> run = gi.train(config, tempfile.mkdtemp(), monitors=[largest_logit], progress=False)
+        >>> gi.trajectory(run, largest_logit, progress=False).largest_logit.sizes
+        Frozen({'epoch': 4})
     """
 
     def make(compute: Callable[[Snapshot], object]) -> Measure:
-        made = Measure(name=name, compute=compute)
+        made = Measure(name=name, compute=compute, version=version)
         object.__setattr__(made, "__doc__", compute.__doc__)
         return made
 
     return make
+
+
+@cache  # A source file may change later, while the function stays as it is.
+def _code(compute: FunctionType) -> str:
+    """A digest of a function and of the plain values that it uses from outside; comments and layout do not count."""
+    node = None
+    with suppress(OSError, SyntaxError):  # an interactive session may have no source
+        node = ast.parse(textwrap.dedent(inspect.getsource(compute))).body[0]
+    if isinstance(node, ast.FunctionDef):
+        node.decorator_list = []
+        text = ast.unparse(node)
+    else:
+        text = repr((compute.__code__.co_code, compute.__code__.co_names, compute.__code__.co_consts))
+    try:
+        outside = inspect.getclosurevars(compute)
+        local = [compute.__defaults__, compute.__kwdefaults__, dict(outside.nonlocals)]
+        text += json.dumps(local, default=_qualified_name)
+        constants = {key: x for key, x in outside.globals.items() if isinstance(x, int | float | str | list | tuple)}
+        text += json.dumps(constants, default=lambda x: type(x).__name__, skipkeys=True)
+    except (TypeError, ValueError) as error:
+        name = compute.__qualname__
+        msg = f"{name} has a version, but uses a local value that a cache cannot compare, {error}; leave version out."
+        raise ValueError(msg) from None
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _qualified_name(x: object) -> str:
+    if not isinstance(x, FunctionType | type):
+        raise TypeError(shown(x))
+    return f"{x.__module__}.{x.__qualname__}"
 
 
 AnyMeasure = Measure | Callable[[Snapshot], Any]
@@ -94,6 +181,7 @@ def as_measures(measures: object) -> list[AnyMeasure]:
 
     Raises:
         TypeError: If one of them is neither, or is a function that only makes a measure when it is called.
+        ValueError: If two of them have one name.
 
     Examples:
         >>> import grokinterp as gi
@@ -107,7 +195,21 @@ def as_measures(measures: object) -> list[AnyMeasure]:
         return [_as_measure(measures)]
     if isinstance(measures, str) or not isinstance(measures, Iterable):
         raise TypeError(_wanted(measures))
-    return [_as_measure(measure) for measure in measures]
+    made = [_as_measure(measure) for measure in measures]
+    refuse_twice([measure.name for measure in made if isinstance(measure, Measure)])
+    return made
+
+
+def refuse_twice(names: Sequence[str]) -> None:
+    """Refuse two measures of one name.
+
+    Raises:
+        ValueError: If a name is there twice.
+    """
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        msg = f"two measures give {twice[0]!r}; rename one, as in excluded_loss(keys).named('another_name')."
+        raise ValueError(msg)
 
 
 def _as_measure(measure: Any) -> AnyMeasure:

@@ -36,7 +36,7 @@ def losses(names: Sequence[Operation]) -> Measure:
         per_pair = cross_entropy_per_pair(snapshot.logits, snapshot.task.table)
         return _by_operation(snapshot, names, per_pair, name="loss", units="nats")
 
-    return Measure(name="loss", compute=compute, arguments={"operations": list(names)})
+    return Measure(name="loss", compute=compute, version=1, arguments={"operations": list(names)})
 
 
 def accuracies(names: Sequence[Operation]) -> Measure:
@@ -67,7 +67,7 @@ def accuracies(names: Sequence[Operation]) -> Measure:
         is_right = (snapshot.logits.argmax(dim=-1) == snapshot.task.table).double()
         return _by_operation(snapshot, names, is_right, name="accuracy", units="")
 
-    return Measure(name="accuracy", compute=compute, arguments={"operations": list(names)})
+    return Measure(name="accuracy", compute=compute, version=1, arguments={"operations": list(names)})
 
 
 def _by_operation(

@@ -201,7 +201,7 @@ def _product_means(snapshot: Snapshot, x: Float[Tensor, "a b neuron"]) -> Float6
     return sums / products.bincount(minlength=len(sums)).clamp(min=1)[:, None]
 
 
-@measure("neuron_spectrum")
+@measure("neuron_spectrum", version=1)
 def spectrum(snapshot: Snapshot) -> xr.DataArray:
     """The share of each neuron's variance that each frequency explains, 0 to 1; dims (neuron, frequency).
 
@@ -217,13 +217,13 @@ def spectrum(snapshot: Snapshot) -> xr.DataArray:
     )
 
 
-@measure("neuron_frequency")
+@measure("neuron_frequency", version=1)
 def frequency(snapshot: Snapshot) -> xr.DataArray:
     """The best single frequency of each neuron; dims (neuron,)."""
     return labels.array(_fit(snapshot).frequency, ("neuron",), name="f", units="", long_name="frequency of the neuron")
 
 
-@measure("neuron_fve")
+@measure("neuron_fve", version=1)
 def fve(snapshot: Snapshot) -> xr.DataArray:
     """The share of each neuron's variance that its best frequency explains, 0 to 1; dims (neuron,)."""
     return labels.array(
@@ -231,7 +231,7 @@ def fve(snapshot: Snapshot) -> xr.DataArray:
     )
 
 
-@measure("neuron_phase")
+@measure("neuron_phase", version=1)
 def phase(snapshot: Snapshot) -> xr.DataArray:
     """The phase of each neuron as a function of the product, radians; dims (neuron,)."""
     return labels.array(_fit(snapshot).phase, ("neuron",), name="f", units="rad", long_name="phase of the neuron")
@@ -267,7 +267,7 @@ def counts(*, threshold: float = 0.85) -> Measure:
             coords={"frequency": blocks},
         )
 
-    return Measure(name="neurons_per_frequency", compute=compute, arguments={"threshold": threshold})
+    return Measure(name="neurons_per_frequency", compute=compute, version=1, arguments={"threshold": threshold})
 
 
 def activations(neurons: Iterable[int]) -> Measure:
@@ -295,4 +295,4 @@ def activations(neurons: Iterable[int]) -> Measure:
             coords={"neuron": wanted, "a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens},
         )
 
-    return Measure(name="neurons", compute=compute, arguments={"neurons": wanted})
+    return Measure(name="neurons", compute=compute, version=1, arguments={"neurons": wanted})

@@ -30,7 +30,7 @@ _PARTS: Final[dict[Form, Callable[[Snapshot, Iterable[int]], Float64[Tensor, "s 
 _SAFE_SPREAD = 600.0
 
 
-@measure("loss")
+@measure("loss", version=1)
 def losses(snapshot: Snapshot) -> xr.DataArray:
     """The cross-entropy of the logits by split; dims (split,), nats.
 
@@ -45,7 +45,7 @@ def losses(snapshot: Snapshot) -> xr.DataArray:
     return _by_split(snapshot, per_pair, name="loss", units="nats", long_name="loss")
 
 
-@measure("accuracy")
+@measure("accuracy", version=1)
 def accuracies(snapshot: Snapshot) -> xr.DataArray:
     """The accuracy by split, 0 to 1; dims (split,).
 
@@ -91,7 +91,7 @@ def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correctio
         by_product = _restricted(snapshot, recorded["key_frequencies"], "2D", bias_correction=bias_correction)
         return _loss(_product_loss(snapshot, by_product, split), "restricted loss")
 
-    return Measure(name="restricted_loss", compute=compute, arguments=recorded)
+    return Measure(name="restricted_loss", compute=compute, version=1, arguments=recorded)
 
 
 def restricted_accuracy(keys: Iterable[int], *, split: Split = "all", bias_correction: bool = True) -> Measure:
@@ -125,7 +125,7 @@ def restricted_accuracy(keys: Iterable[int], *, split: Split = "all", bias_corre
         value = accuracy(by_product[answers], answers).item()
         return labels.array(value, name="accuracy", units="", long_name="restricted accuracy")
 
-    return Measure(name="restricted_accuracy", compute=compute, arguments=recorded)
+    return Measure(name="restricted_accuracy", compute=compute, version=1, arguments=recorded)
 
 
 def excluded_loss(keys: Iterable[int] | None = None, *, split: Split = "train", form: Form = "2D") -> Measure:
@@ -166,7 +166,7 @@ def excluded_loss(keys: Iterable[int] | None = None, *, split: Split = "train", 
         left, answers = _without(snapshot, **recorded)
         return _loss(cross_entropy_per_pair(left, answers).mean().item(), "excluded loss")
 
-    return Measure(name="excluded_loss", compute=compute, arguments=recorded)
+    return Measure(name="excluded_loss", compute=compute, version=1, arguments=recorded)
 
 
 def excluded_accuracy(keys: Iterable[int] | None = None, *, split: Split = "train", form: Form = "2D") -> Measure:
@@ -197,7 +197,7 @@ def excluded_accuracy(keys: Iterable[int] | None = None, *, split: Split = "trai
         value = accuracy(*_without(snapshot, **recorded)).item()
         return labels.array(value, name="accuracy", units="", long_name="excluded accuracy")
 
-    return Measure(name="excluded_accuracy", compute=compute, arguments=recorded)
+    return Measure(name="excluded_accuracy", compute=compute, version=1, arguments=recorded)
 
 
 def excluded_loss_by_frequency(
@@ -235,7 +235,7 @@ def excluded_loss_by_frequency(
             coords={"frequency": blocks},
         )
 
-    return Measure(name="excluded_loss_by_frequency", compute=compute, arguments=recorded)
+    return Measure(name="excluded_loss_by_frequency", compute=compute, version=1, arguments=recorded)
 
 
 def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: bool = True) -> Measure:
@@ -265,10 +265,10 @@ def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: boo
         by_product = _restricted(snapshot, recorded["key_frequencies"], "3D", bias_correction=bias_correction)
         return _loss(_product_loss(snapshot, by_product, split), "loss of the fit by cos(w_k(a+b-c))")
 
-    return Measure(name="trig_loss", compute=compute, arguments=recorded)
+    return Measure(name="trig_loss", compute=compute, version=1, arguments=recorded)
 
 
-@measure("weight_norm")
+@measure("weight_norm", version=1)
 def weight_norm(snapshot: Snapshot) -> xr.DataArray:
     """The sum of the squared weights of each parameter, biases included; dims (parameter,).
 

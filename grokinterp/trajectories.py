@@ -9,7 +9,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from grokinterp import arguments
-from grokinterp.measures import AnyMeasure, Measure, as_measures
+from grokinterp.measures import AnyMeasure, as_measures, refuse_twice
 from grokinterp.runs.cache import CachedMeasure, digest_of
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import AnyRun, Run, load_run
@@ -29,10 +29,10 @@ def trajectory(
 ) -> xr.Dataset:
     """Measures over the checkpoints of a run.
 
-    Results of the library's own measures are cached in the run's `analysis/` folder, so that a second call, or one
-    after an interruption, computes only what is missing. A result belongs to the checkpoint that it was computed from:
-    if the checkpoint is replaced, it is computed again, as are the results in a damaged cache file. Functions of your
-    own are computed anew each time.
+    Results of measures with a version, as all of the library have, are cached in the run's `analysis/` folder, so that
+    a second call, or one after an interruption, computes only what is missing. A result belongs to the version of the
+    measure and to the checkpoint that it was computed from: if either changes, it is computed again, as are the results
+    in a damaged cache file. Plain functions and measures without a version are computed anew each time.
 
     Args:
         run: A run, finished or not, or its path.
@@ -61,7 +61,6 @@ def trajectory(
     """
     run, measures = load_run(run), as_measures(measures)
     cache, progress = arguments.flag(cache, "cache"), arguments.flag(progress, "progress")
-    _refuse_twice([measure.name for measure in measures if isinstance(measure, Measure)])
     stores = [CachedMeasure(run, measure, cache=cache) for measure in measures]
     wanted = _known(run, stores) if epochs is None else arguments.integers(epochs, "epochs", minimum=0)
     if epochs is None and run.config.epochs not in wanted:
@@ -86,7 +85,7 @@ def trajectory(
         _save(stores)
     variables = [store.over(wanted) for store in stores]
     names = [str(variable.name) for variable in variables]
-    _refuse_twice(names)
+    refuse_twice(names)
     attrs = {"run": run.path.name, "task": run.task.name, "grokinterp": version("grokinterp")}
     return xr.Dataset(dict(zip(names, variables, strict=True)), attrs=attrs)
 
@@ -109,13 +108,6 @@ def known_epochs(run: AnyRun, measures: AnyMeasure | Iterable[AnyMeasure]) -> li
 def _known(run: Run, stores: Sequence[CachedMeasure]) -> list[int]:
     kept = [set(store.checkpoints) for store in stores]
     return sorted(set(run.epochs).union(set.intersection(*kept) if kept else set()))
-
-
-def _refuse_twice(names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        msg = f"two measures give {twice[0]!r}; rename one, as in excluded_loss(keys).named('another_name')."
-        raise ValueError(msg)
 
 
 def _save(stores: Sequence[CachedMeasure]) -> None:

@@ -29,7 +29,6 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 MODULES = (
     *("attention", "basis", "claims", "detection", "fourier", "interventions", "logits", "losses", "models.planted"),
     *(
-        "models.init",
         "monitors",
         "neurons",
         "phases",
@@ -332,7 +331,6 @@ BASE: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     "logits.readout_fve": lambda _: {"keys": (1, 3)},
     "logits.variance_explained": lambda _: {"model": SNAPSHOT, "keys": (1, 3)},
     "logits.wave_logits": lambda _: {"snapshot": SNAPSHOT, "keys": (1, 3)},
-    "models.init.initial_params": lambda _: {"config": SMALL.model, "task": TASK, "seed": 3},
     **dict.fromkeys(("models.planted.cosine_logits", "models.planted.transformer"), lambda _: {"p": 7, "keys": (1, 3)}),
     "monitors.weight_sparsity": lambda _: {},
     "neurons.activations": lambda _: {"neurons": (0, 3)},

@@ -27,20 +27,20 @@ from grokinterp.tasks import operation
 N_KEYS: Final = 5
 
 
-@measure("embedding_gini")
+@measure("embedding_gini", version=1)
 def embedding_gini(snapshot: Snapshot) -> xr.DataArray:
     """The Gini coefficient of the frequencies of W_E, 0 for all alike to 1 for a single one; a number."""
     return _number(gini_coefficient(_embedding_norms(_as_structured(snapshot))), "Gini coefficient of W_E", "")
 
 
-@measure("readout_gini")
+@measure("readout_gini", version=1)
 def readout_gini(snapshot: Snapshot) -> xr.DataArray:
     """The Gini coefficient of the frequencies of W_L over the answers, 0 to 1; a number."""
     structured = _as_structured(snapshot)
     return _number(gini_coefficient(frequency_norms(structured.W_L, structured.basis)), "Gini coefficient of W_L", "")
 
 
-@measure("spectral_concentration")
+@measure("spectral_concentration", version=1)
 def concentration(snapshot: Snapshot) -> xr.DataArray:
     """The share of W_E's squared norm, its constant left out, in its five strongest frequencies, 0 to 1; a number."""
     squares = _embedding_norms(_as_structured(snapshot)).square()
@@ -49,7 +49,7 @@ def concentration(snapshot: Snapshot) -> xr.DataArray:
     return _number((strongest / total).item(), "share of the five strongest frequencies of W_E", "")
 
 
-@measure("product_gini")
+@measure("product_gini", version=1)
 def product_gini(snapshot: Snapshot) -> xr.DataArray:
     """The Gini coefficient of the logits' frequencies as a function of a∘b, 0 to 1; a number.
 
@@ -60,7 +60,7 @@ def product_gini(snapshot: Snapshot) -> xr.DataArray:
     return _number(gini_coefficient(shares.sqrt()), "Gini coefficient of the logits over a∘b", "")
 
 
-@measure("current_excluded_loss")
+@measure("current_excluded_loss", version=1)
 def excluded(snapshot: Snapshot) -> xr.DataArray:
     """What the train loss rises by without the functions of a∘b of the then five strongest frequencies; a number.
 
@@ -77,7 +77,7 @@ def excluded(snapshot: Snapshot) -> xr.DataArray:
     return _number(rise / math.log(snapshot.task.n_outputs), "rise of the train loss without the keys of the time", "")
 
 
-@measure("current_restricted_loss")
+@measure("current_restricted_loss", version=1)
 def restricted(snapshot: Snapshot) -> xr.DataArray:
     """How far below a guess the train loss is by the functions of a∘b of the then five strongest frequencies alone.
 

@@ -48,9 +48,8 @@ def under(intervention: Intervention, measure: Measure) -> Measure:
     def compute(snapshot: Snapshot) -> xr.DataArray:
         return measure(intervention(snapshot))
 
-    compute.__module__ = measure.compute.__module__
-    made = cached_if_named(f"intervened_{measure.name}", compute, intervention, measure.arguments)
-    return replace(made, renamed_from=measure.renamed_from)
+    made = cached_if_named(f"intervened_{measure.name}", compute, intervention, measure.arguments, measure.version)
+    return replace(made, renamed_from=measure.renamed_from, code=measure.code)
 
 
 def losses(intervention: Intervention) -> Measure:
@@ -144,9 +143,8 @@ def cached_if_named(
     compute: Callable[[Snapshot], xr.DataArray],
     intervention: Intervention,
     others: Mapping[str, Any],
+    version: int | None = 1,
 ) -> Measure:
-    """A measure with its intervention's name among its arguments; not for caches if that does not say all of it."""
-    if not intervention.cacheable:
-        # A trajectory keeps what functions of this library give; this one is in part a user's.
-        compute.__module__ = "__main__"
-    return Measure(name=name, compute=compute, arguments={"intervention": intervention.name, **others})
+    """A measure with its intervention's name among its arguments; without a version if that does not say all of it."""
+    recorded = {"intervention": intervention.name, **others}
+    return Measure(name=name, compute=compute, arguments=recorded, version=version if intervention.cacheable else None)

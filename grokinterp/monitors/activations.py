@@ -11,7 +11,7 @@ from grokinterp.snapshots import Snapshot, kept
 from grokinterp.tasks import all_pairs
 
 
-@measure("activation_mean")
+@measure("activation_mean", version=1)
 def mean(snapshot: Snapshot) -> xr.DataArray:
     """The mean activation at each hook point; dims (hook,).
 
@@ -21,13 +21,13 @@ def mean(snapshot: Snapshot) -> xr.DataArray:
     return _by_hook(snapshot, 0, "activation_mean", "mean activation")
 
 
-@measure("activation_deviation")
+@measure("activation_deviation", version=1)
 def deviation(snapshot: Snapshot) -> xr.DataArray:
     """The standard deviation of the activations at each hook point, over pairs and units alike; dims (hook,)."""
     return _by_hook(snapshot, 1, "activation_deviation", "standard deviation of activations")
 
 
-@measure("activation_sparsity")
+@measure("activation_sparsity", version=1)
 def sparsity(snapshot: Snapshot) -> xr.DataArray:
     """The share of activations that are exactly zero at each hook point, 0 to 1; dims (hook,).
 
@@ -40,7 +40,7 @@ def sparsity(snapshot: Snapshot) -> xr.DataArray:
     return _by_hook(snapshot, 2, "activation_sparsity", "share of activations that are zero")
 
 
-@measure("activation_norm")
+@measure("activation_norm", version=1)
 def norm(snapshot: Snapshot) -> xr.DataArray:
     """The mean over pairs of the Euclidean norm of the activations at each hook point, heads joined; dims (hook,)."""
     return _by_hook(snapshot, 3, "activation_norm", "norm of the activations")

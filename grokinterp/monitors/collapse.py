@@ -11,7 +11,7 @@ from grokinterp.monitors.gradients import train_logits
 from grokinterp.snapshots import Snapshot, kept
 
 
-@measure("softmax_collapse")
+@measure("softmax_collapse", version=1)
 def softmax_collapse(snapshot: Snapshot) -> xr.DataArray:
     """The share of training pairs whose softmax is all one logit's in the parameters' dtype, 0 to 1.
 
@@ -25,7 +25,7 @@ def softmax_collapse(snapshot: Snapshot) -> xr.DataArray:
     )
 
 
-@measure("zero_losses")
+@measure("zero_losses", version=1)
 def zero_losses(snapshot: Snapshot) -> xr.DataArray:
     """The share of training pairs whose cross-entropy is exactly 0 in the parameters' dtype, 0 to 1.
 

@@ -18,7 +18,7 @@ from grokinterp.snapshots import Snapshot, kept
 from grokinterp.tasks import all_pairs
 
 
-@measure("gradient_norm")
+@measure("gradient_norm", version=1)
 def norm(snapshot: Snapshot) -> xr.DataArray:
     """The Euclidean norm of the train loss's gradient by each parameter; dims (parameter,).
 
@@ -29,7 +29,7 @@ def norm(snapshot: Snapshot) -> xr.DataArray:
     return _by_parameter(snapshot, values, "gradient_norm", "nats/weight", "norm of the gradient")
 
 
-@measure("gradient_alignment")
+@measure("gradient_alignment", version=1)
 def alignment_by_parameter(snapshot: Snapshot) -> xr.DataArray:
     """The cosine of each parameter and its negative gradient, -1 to 1; dims (parameter,).
 
@@ -41,7 +41,7 @@ def alignment_by_parameter(snapshot: Snapshot) -> xr.DataArray:
     return _by_parameter(snapshot, values, "gradient_alignment", "", "cosine of negative gradient and weights")
 
 
-@measure("alignment")
+@measure("alignment", version=1)
 def alignment(snapshot: Snapshot) -> xr.DataArray:
     """The cosine of all parameters, joined to one vector, and their negative gradient, -1 to 1; a number.
 

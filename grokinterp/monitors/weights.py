@@ -26,7 +26,7 @@ _AXES: Final = {
 }
 
 
-@measure("spectral_entropy")
+@measure("spectral_entropy", version=1)
 def spectral_entropy(snapshot: Snapshot) -> xr.DataArray:
     """The entropy of each matrix's singular values, as shares of their sum; dims (parameter,), nats.
 
@@ -40,7 +40,7 @@ def spectral_entropy(snapshot: Snapshot) -> xr.DataArray:
     return _by_matrix(values, "spectral_entropy", "nats", "entropy of the singular values")
 
 
-@measure("effective_rank")
+@measure("effective_rank", version=1)
 def effective_rank(snapshot: Snapshot) -> xr.DataArray:
     """Exp of the entropy of each matrix's singular values, as shares of their sum; dims (parameter,).
 
@@ -62,7 +62,7 @@ def effective_rank(snapshot: Snapshot) -> xr.DataArray:
     return _by_matrix(values, "effective_rank", "", "effective rank")
 
 
-@measure("stable_rank")
+@measure("stable_rank", version=1)
 def stable_rank(snapshot: Snapshot) -> xr.DataArray:
     """The sum of each matrix's squared singular values over the largest of them; dims (parameter,).
 
@@ -94,7 +94,7 @@ def weight_sparsity(threshold: float = 1e-3) -> Measure:
         values = {name: (x.abs() < threshold).double().mean().item() for name, x in snapshot.params.items()}
         return _by_matrix(values, "weight_sparsity", "", f"share of weights below {threshold:g}")
 
-    return Measure(name="weight_sparsity", compute=compute, arguments={"threshold": threshold})
+    return Measure(name="weight_sparsity", compute=compute, version=1, arguments={"threshold": threshold})
 
 
 def matrix(parameter: str) -> Measure:
@@ -121,7 +121,7 @@ def matrix(parameter: str) -> Measure:
         values = snapshot.params[parameter]
         return labels.array(values, _AXES[short], name="weight", units="weight", long_name=f"entry of {short}")
 
-    return Measure(name="weight", compute=compute, arguments={"parameter": parameter})
+    return Measure(name="weight", compute=compute, version=1, arguments={"parameter": parameter})
 
 
 @kept

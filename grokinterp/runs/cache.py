@@ -21,8 +21,6 @@ from grokinterp.runs.run import Run, is_bundled
 from grokinterp.snapshots import Snapshot
 
 
-# Raised with every change that the changelog marks **numbers**: what was kept before is not used any more.
-NUMBERS: Final = 1
 # Each file ends with this and the SHA-256 of all bytes before it, so that no damaged file reaches the HDF5 library,
 # which a damaged file can crash. HDF5 ignores bytes after its own. The number changes with the layout of the files.
 _SEAL: Final = b"grokinterp cache 1, sha256 of the above: "
@@ -74,7 +72,11 @@ class CachedMeasure:
             # Read again, since a trainer or another analysis may have written it in the meantime.
             merged = _merged(self._stored, _read(self.path, self._made_by), self._stacked())
             to_write = merged.assign_attrs(made_by=json.dumps(self._made_by, sort_keys=True))
-            write_atomically(self.path, lambda temporary: _write(temporary, to_write))
+            try:
+                write_atomically(self.path, lambda temporary: _write(temporary, to_write))
+            except (TypeError, ValueError) as error:
+                error.add_note(f"caching {self.measure}; without a version it is not cached")
+                raise
         self._stored, self._new, self.checkpoints = merged, {}, _checkpoints(merged)
 
     def over(self, epochs: Sequence[int]) -> xr.DataArray:
@@ -94,8 +96,8 @@ class CachedMeasure:
 
 
 def is_cacheable(measure: AnyMeasure) -> TypeGuard[Measure]:
-    """Whether it is a measure of the library, whose `NUMBERS` tell whether it would give the same again."""
-    return isinstance(measure, Measure) and measure.compute.__module__.startswith("grokinterp.")
+    """Whether it has a version, which says whether it would compute the same again."""
+    return isinstance(measure, Measure) and measure.version is not None
 
 
 def digest(content: bytes) -> int:
@@ -164,18 +166,16 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _origin(run: Run, measure: Measure) -> dict[str, Any]:
-    """What a cached result depends on besides the checkpoint: numbers, config, task, split and arguments."""
+    """What a cached result depends on besides the checkpoint: the measure, config, task and split."""
     # Restrictions of tasks such as multiplication, whose zero is no group element, had a different background before.
     is_recent = run.task.elements is not None and len(run.task.elements) < run.task.n_outputs
-    origin = {
-        "numbers": NUMBERS + is_recent,
-        "arguments": dict(measure.arguments),
+    return {
+        **measure.identity,
+        "version": (measure.version or 0) + is_recent,
         "config": to_dict(replace(run.config, epochs=1)),
         "task": digest_of(run.layout.task),
         "split": digest_of(run.layout.split),
     }
-    # Two quantities may be given one name, one after the other, and have the same arguments.
-    return origin if measure.renamed_from is None else origin | {"measure": measure.renamed_from}
 
 
 def _of_this_version(made_by: str) -> dict[str, Any] | None:
@@ -185,16 +185,17 @@ def _of_this_version(made_by: str) -> dict[str, Any] | None:
         config = from_dict(RunConfig, {**origin["config"], "epochs": 1}, is_older=True)
     except (KeyError, TypeError, ValueError):
         return None
-    return origin | {"config": to_dict(config)}
+    # Caches called the version `numbers` at first.
+    return {"version": origin.pop("numbers", None)} | origin | {"config": to_dict(config)}
 
 
 def _path(run: Run, measure: Measure) -> Path:
-    """The cache's file: the measure's name and, where it has any, its arguments."""
-    words = [measure.name]
+    """The cache's file: the measure's name, the code of a user's function, and the arguments."""
+    words = [measure.name] if measure.code is None else [measure.name, measure.code]
     for key, value in measure.arguments.items():
         text = "-".join(map(str, value)) if isinstance(value, list) else str(value)
         words.append(f"{key}={text}")
     name = ",".join(words)
-    if len(name) > 150:
+    if len(name.encode()) > 150 or not {"/", "\\", "\0"}.isdisjoint(name):
         name = f"{measure.name},{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return run.layout.analysis / f"{name}.nc"

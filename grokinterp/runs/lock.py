@@ -1,7 +1,7 @@
 """Opening a run directory to train into it: one trainer at a time, and only into its own run."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,15 @@ from grokinterp.config import RunConfig
 from grokinterp.models.architecture import Params
 from grokinterp.runs import tensors
 from grokinterp.runs.layout import Layout, RunBusyError, RunError
-from grokinterp.runs.manifest import Fork, differences, environment, read_fork, read_identity, write_identity
+from grokinterp.runs.manifest import (
+    Fork,
+    check_monitors,
+    differences,
+    environment,
+    read_fork,
+    read_identity,
+    write_identity,
+)
 from grokinterp.runs.metrics import read_metrics, write_metrics
 from grokinterp.runs.resume import ResumePoint, read_resume, write_resume
 from grokinterp.runs.tensors import TrainingSet
@@ -92,7 +100,9 @@ class Start:
     identity: tuple[RunConfig, dict[str, Any]] | None = None
 
 
-def look(layout: Layout, config: RunConfig, task: Task, new: Start | None) -> Start | None:
+def look(
+    layout: Layout, config: RunConfig, task: Task, new: Start | None, monitors: Sequence[dict[str, Any]] = ()
+) -> Start | None:
     """Check that the directory is free for a run, or holds it, and read where training starts; nothing is written.
 
     Args:
@@ -100,12 +110,14 @@ def look(layout: Layout, config: RunConfig, task: Task, new: Start | None) -> St
         config: The run's.
         task: What is learned.
         new: Where a new run starts; one that is there already has its own start.
+        monitors: Records of the measures that are taken in training.
 
     Returns:
         The start; None if the run has reached the config's epochs already.
 
     Raises:
-        RunError: If the directory holds another run, or a file of the run is broken or missing.
+        RunError: If the directory holds another run, a file of the run is broken or missing, or the run has a monitor
+            that `monitors` lacks.
     """
     if not layout.config.exists():
         _refuse_remains(layout, new)
@@ -116,6 +128,7 @@ def look(layout: Layout, config: RunConfig, task: Task, new: Start | None) -> St
     reached = max(layout.epochs(), default=0)
     if config.epochs < reached or (config.epochs == reached and layout.finished.exists()):
         return None
+    check_monitors(layout.config, monitors)
     like = config.model.shapes(task)
     point = read_resume(layout, like)
     entries = read_metrics(layout.metrics)
@@ -139,7 +152,7 @@ def look(layout: Layout, config: RunConfig, task: Task, new: Start | None) -> St
     return start
 
 
-def claim(layout: Layout, config: RunConfig, task: Task, start: Start) -> None:
+def claim(layout: Layout, config: RunConfig, task: Task, start: Start, monitors: Sequence[dict[str, Any]] = ()) -> None:
     """Make the directory this run's, with these epochs: the first writing, after everything was checked.
 
     Raises:
@@ -156,14 +169,14 @@ def claim(layout: Layout, config: RunConfig, task: Task, start: Start) -> None:
             tensors.write_task(layout.task, task)
             tensors.write_training_set(layout.split, start.training_set, task)
             # Last, since it is by this file that a directory is known as a run.
-            write_identity(layout.config, config, environment(config), start.forked_from)
+            write_identity(layout.config, config, environment(config), start.forked_from, monitors)
             return
         known, made_by = start.identity
         # Before the config: a kill between the two leaves a run of the earlier epochs, which can be resumed.
         layout.finished.unlink(missing_ok=True)
         write_metrics(layout.metrics, start.entries)
-        if known.epochs != config.epochs:
-            write_identity(layout.config, config, made_by, start.forked_from)
+        if known.epochs != config.epochs or monitors:
+            write_identity(layout.config, config, made_by, start.forked_from, monitors)
 
 
 def _refuse_remains(layout: Layout, new: Start | None) -> None:

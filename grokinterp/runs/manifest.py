@@ -1,6 +1,7 @@
 """config.json: which config a directory holds, and what made it."""
 
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -46,11 +47,35 @@ class Fork:
 
 
 def write_identity(
-    path: Path, config: RunConfig, made_by: dict[str, str | int], forked_from: Fork | None = None
+    path: Path,
+    config: RunConfig,
+    made_by: dict[str, str | int],
+    forked_from: Fork | None = None,
+    monitors: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write config.json."""
-    fork = {} if forked_from is None else {"forked_from": asdict(forked_from)}
-    write_json(path, {"format": FORMAT, "config": to_dict(config), "made_by": made_by, **fork})
+    others = {"forked_from": forked_from and asdict(forked_from), "monitors": monitors}
+    known = {key: x for key, x in others.items() if x}
+    write_json(path, {"format": FORMAT, "config": to_dict(config), "made_by": made_by, **known})
+
+
+def check_monitors(path: Path, monitors: Sequence[dict[str, Any]]) -> None:
+    """Check that training resumes with every monitor that the run was trained with.
+
+    Raises:
+        RunError: If one is missing, or has a different version or code, or the file does not list them.
+    """
+    known = _read(path).get("monitors", [])
+    if not isinstance(known, list):
+        msg = f"{path} must list the run's monitors, got {known!r}; restore it from a copy."
+        raise RunError(msg)
+    for recorded in known:
+        if recorded not in monitors:
+            msg = (
+                f"{path.parent} was trained with the monitor {recorded}, which must be in monitors again, got "
+                f"{list(monitors)}; pass it unchanged, or fork the run to go on without it."
+            )
+            raise RunError(msg)
 
 
 def read_fork(path: Path) -> Fork | None:

@@ -47,8 +47,9 @@ def train(
         order: What makes a pair difficult, for one with `Curriculum(order="custom", ...)`: a function of the tokens
             of a [a, 1] and of b [1, b] that gives [a, b] numbers from 0 to 1. A run that has task, pairs or order
             already needs them no more.
-        monitors: A measure, or several, such as those of `gi.monitors`, that are taken at every logged epoch and not at
-            checkpoints alone. `trajectory` finds them.
+        monitors: A measure, or several, such as those in `gi.monitors` or your own with a version (`gi.measure`), that
+            are taken at every logged epoch and not only at checkpoints. `trajectory` finds their values. config.json
+            records them, and a resumed run needs them again.
         on_log: A function called as `on_log(epoch, metrics)` for each logged epoch, once that epoch is on disk;
             use it to log to an experiment tracker. `metrics` is a copy of the entry in metrics.jsonl. After a resume,
             entries from the last checkpoint on are logged, and passed to it, again. An exception in it stops
@@ -59,11 +60,12 @@ def train(
         The run, a read-only handle.
 
     Raises:
-        RunError: If the directory holds another config or a broken file, another trainer is at work in it, the loss
-            is not finite, the disk is full, or the directory is moved. What was written before stays.
+        RunError: If the directory holds another config or a broken file, another trainer is at work in it, a monitor
+            of the run is missing from `monitors` or has changed, the loss is not finite, the disk is full, or the
+            directory is moved. What was written before stays.
         ValueError: If the config cannot be: an operation that is not defined for p, an empty part of the
-            split, a device that is not there, a task where the config has its own, a monitor that is no measure of
-            the library, an `on_log` that is not a function.
+            split, a device that is not there, a task where the config has its own, a monitor without
+            a version, an `on_log` that is not a function.
         ImportError: If the config asks for the engine `hooked` and TransformerLens is not of version 3.
         KeyboardInterrupt: After the checkpoint that Ctrl-C asks for.
 
@@ -120,13 +122,14 @@ def prepared(
     if start is None and not layout.config.exists():
         start = Start(training_set=training_set_of(config, task, is_train=is_train, order=order))
     with only_trainer(layout):
-        start = look(layout, config, task, start)
+        records = [{"name": measure.name, **measure.identity} for measure in measures]
+        start = look(layout, config, task, start, records)
         if start is None:
             yield None
             return
         keep_freed_memory()
         trainer = Trainer(config, layout, task, device, start)
-        claim(layout, config, task, start)
+        claim(layout, config, task, start, records)
         trainer.on_log = on_log
         observer = trainer.observer = _Monitors(Run(layout.root), measures) if measures else None
         try:
@@ -160,8 +163,8 @@ def _as_monitors(monitors: object) -> list[Measure]:
     for measure in as_measures(monitors):
         if not is_cacheable(measure):
             msg = (
-                f"a monitor must be a measure of the library, whose results are kept, got {measure!r}; take "
-                "your own over the checkpoints, with gi.trajectory."
+                f"a monitor must be a measure with a version, got {arguments.shown(measure)}; decorate your function "
+                'with @gi.measure("its_name", version=1).'
             )
             raise ValueError(msg)
         measures.append(measure)

@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 
 import grokinterp as gi
-from grokinterp.models import transformer
 from grokinterp.monitors.gradients import gradients
 from grokinterp.tasks import all_pairs
 
@@ -25,7 +24,7 @@ SETTINGS = [
 def train_loss(snapshot: gi.Snapshot, params: dict[str, torch.Tensor]) -> torch.Tensor:
     """The mean cross-entropy over the training pairs, by the forward pass of every position."""
     edit = [] if snapshot.hook is None else [snapshot.hook]
-    logits = transformer.logits(params, snapshot.config, *all_pairs(snapshot.task), *edit)
+    logits = snapshot.config.logits(params, *all_pairs(snapshot.task), *edit)
     is_train = snapshot.is_train.flatten()
     return F.cross_entropy(logits[is_train].double(), snapshot.task.table.flatten()[is_train])
 

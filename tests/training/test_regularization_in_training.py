@@ -1,6 +1,9 @@
 """What a config asks for happens in training: each option changes the run, and the log says what was done."""
 
+import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -221,7 +224,65 @@ def test_monitors_of_a_run_that_was_stopped_are_whole(tiny: RunConfig, tmp_path:
     assert set(run.metrics.epoch.values.tolist()) <= set(gi.trajectory(run, monitors, progress=False).epoch.values)
 
 
-def test_a_monitor_of_ones_own_is_refused(tiny: RunConfig, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("unchecked")
+def test_a_monitor_without_a_version_is_refused(tiny: RunConfig, tmp_path: Path) -> None:
     own = gi.Measure(name="own", compute=lambda snapshot: gi.progress.losses(snapshot))
-    with pytest.raises(ValueError, match="a monitor must be a measure of the library, whose results are kept, got "):
-        train(tiny, tmp_path, monitors=[own], progress=False)
+    monitors: list[Any] = [own, largest_logit.compute]
+    for monitor in monitors:
+        with pytest.raises(ValueError, match=r"a monitor must be a measure with a version, got .*version=1\)\.$"):
+            train(tiny, tmp_path / "run", monitors=[monitor], progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@gi.measure("largest_logit", version=1)
+def largest_logit(snapshot: gi.Snapshot) -> torch.Tensor:
+    return snapshot.logits.max()
+
+
+def test_a_users_monitor_is_recorded_and_found_by_trajectories(tiny: RunConfig, tmp_path: Path) -> None:
+    run = train(tiny, tmp_path / "run", monitors=[gi.progress.losses, largest_logit], progress=False)
+    recorded = json.loads(run.layout.config.read_text())["monitors"]
+    assert recorded == [
+        {"name": "loss", "version": 1, "arguments": {}},
+        {"name": "largest_logit", "version": 1, "arguments": {}, "code": largest_logit.code},
+    ]
+    ds = gi.trajectory(run, largest_logit, progress=False)
+    assert set(ds.epoch.values.tolist()) == set(run.metrics.epoch.values.tolist()) | set(run.epochs)
+    last = run.snapshot(tiny.epochs)
+    assert ds.largest_logit.sel(epoch=tiny.epochs).item() == pytest.approx(last.logits.max().item(), abs=1e-12)
+
+
+def test_a_run_with_monitors_resumes_with_the_same_monitors_alone(tiny: RunConfig, tmp_path: Path) -> None:
+    train(change(tiny, {"epochs": 8}), tmp_path, monitors=[largest_logit], progress=False)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    @gi.measure("largest_logit", version=1)
+    def another(snapshot: gi.Snapshot) -> torch.Tensor:
+        return snapshot.logits.abs().max()
+
+    newer = dataclasses.replace(largest_logit, version=2)
+    for monitors in ([], [newer], [another], [gi.progress.losses]):
+        with pytest.raises(gi.RunError, match=r"was trained with the monitor .*'largest_logit', 'version': 1, .*fork"):
+            train(tiny, tmp_path, monitors=monitors, progress=False)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    # A run that has reached its epochs loses nothing.
+    assert train(change(tiny, {"epochs": 8}), tmp_path, progress=False).is_finished
+
+    run = train(tiny, tmp_path, monitors=[gi.progress.losses, largest_logit], progress=False)
+    recorded = json.loads(run.layout.config.read_text())["monitors"]
+    assert [record["name"] for record in recorded] == ["loss", "largest_logit"]
+    epochs = gi.trajectory(run, largest_logit, progress=False).epoch.values.tolist()
+    assert set(run.metrics.epoch.values.tolist()) <= set(epochs)
+
+
+def test_a_record_of_monitors_that_is_no_list_is_named(tiny: RunConfig, tmp_path: Path) -> None:
+    run = train(change(tiny, {"epochs": 8}), tmp_path, progress=False)
+    data = json.loads(run.layout.config.read_text())
+    run.layout.config.write_text(json.dumps(data | {"monitors": 3}))
+    with pytest.raises(gi.RunError, match="must list the run's monitors, got 3; restore it from a copy"):
+        train(tiny, tmp_path, progress=False)
+
+
+def test_two_monitors_of_one_name_are_refused(tiny: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="two measures give 'largest_logit'; rename one"):
+        train(tiny, tmp_path, monitors=[largest_logit, largest_logit], progress=False)
