@@ -139,7 +139,7 @@ def test_keys_must_all_be_there_and_none_besides(path, value, message):
         ("model.kind", "mlp", "config.model has an unknown key 'n_heads'; did you mean"),
         ("model.kind", "rnn", "config.model.kind must be one of transformer, mlp, got 'rnn'"),
         ("model", 5, "config.model must be of type TransformerConfig or MLPConfig, or a table of its keys, got 5"),
-        ("engine", ["full"], r"config.engine must be one of auto, factored, full, hooked, got \['full'\]"),
+        ("engine", ["full"], r"config.engine must be one of auto, kernels, factored, full, hooked, got \['full'\]"),
     ],
 )
 def test_a_value_of_another_type_is_refused(path, value, message):
@@ -315,7 +315,7 @@ def test_a_device_is_checked():
         ("optim.batch_size_schedule.kind", "curriculum", "kind must be one of constant, .*, plateau, got 'curr"),
         ("tensorboard", True, "config has an unknown key 'tensorboard'"),
         ("amp", True, "config has an unknown key 'amp'"),
-        ("loss.dtype", "float16", "config.loss.dtype must be one of float64, float32, got 'float16'"),
+        ("loss.dtype", "float16", "config.loss.dtype must be one of float64, float32, torch_float32, got 'float16'"),
         ("early_grok_detection", True, "config has an unknown key 'early_grok_detection'"),
     ],
 )

@@ -40,9 +40,10 @@ class RunConfig(Checked):
         epochs: Passes over the training pairs; an epoch is one update with the full batch.
         seed: Of the initial parameters and the label noise; of the split, and of batches and dropout too, unless those
             have their own.
-        engine: How logits are computed while training: `factored` (exact and fast, for one layer without
-            normalization), `full` (any model), `hooked` (TransformerLens' own HookedTransformer, version 3),
-            or `auto`: factored where that applies, else full.
+        engine: How a training step is computed: `kernels` (compiled for the CPU, the fastest, for one layer without
+            normalization that is read at '='), `factored` (the same model in torch's operations, on any device),
+            `full` (any model), `hooked` (TransformerLens' own HookedTransformer, version 3), or `auto`: the first of
+            kernels, factored and full that applies. All compute the same up to rounding.
         compile: Whether the loss goes through torch.compile (needs a C++ compiler). Quicker, but its sums have no
             fixed order, so that equal runs have equal bits only without it.
         device: `cpu`, `cuda`, `cuda:1`, `mps`.
@@ -62,7 +63,7 @@ class RunConfig(Checked):
     curriculum: Curriculum = field(default_factory=Curriculum)
     epochs: Count = 40_000
     seed: Seed = 0
-    engine: Literal["auto", "factored", "full", "hooked"] = "auto"
+    engine: Literal["auto", "kernels", "factored", "full", "hooked"] = "auto"
     compile: bool = False
     device: Annotated[str, _read_device] = "cpu"
     log_every: Count = 10
@@ -76,7 +77,27 @@ class RunConfig(Checked):
         """Of the order of the batches and of dropout."""
         return self.seed if self.optim.seed is None else self.optim.seed
 
+    @property
+    def training_engine(self) -> str:
+        """The engine that a run of this config is trained by: `engine`, or what `auto` means for it."""
+        if self.engine != "auto":
+            return self.engine
+        if self._has_kernels:
+            return "kernels"
+        return "factored" if self.model.is_factorable else "full"
+
+    @property
+    def _has_kernels(self) -> bool:
+        return self.model.is_tabulable and self.device == "cpu" and not self.compile and not self.aids.dropout
+
     def _check(self) -> None:
+        if self.engine == "kernels" and not self._has_kernels:
+            msg = (
+                "engine='kernels' needs a transformer of one layer without normalization, read at '=', on the CPU, "
+                f"without compile and dropout, got device={self.device!r}, compile={self.compile}, "
+                f"dropout={self.aids.dropout} and {self.model!r}; use engine='auto'."
+            )
+            raise ValueError(msg)
         if self.engine == "factored" and not self.model.is_factorable:
             msg = (
                 "engine='factored' needs a transformer of one layer without normalization, reading 'a b ='; "

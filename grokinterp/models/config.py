@@ -67,6 +67,11 @@ class TransformerConfig(Checked):
         return 2 + len(EXTRA_TOKENS[self.sequence])
 
     @property
+    def is_tabulable(self) -> bool:
+        """Whether the engine `kernels` trains this model: one layer, no normalization, read at a '='."""
+        return self.n_layers == 1 and self.normalization == "none" and self.sequence != "a b"
+
+    @property
     def is_factorable(self) -> bool:
         """Whether `factored.factored_logits` computes this model: one layer, no normalization, 'a b ='."""
         return self.n_layers == 1 and self.normalization == "none" and self.sequence == "a b ="
@@ -102,6 +107,11 @@ class MLPConfig(Checked):
     act_fn: ActFn = "relu"
     biases: Literal["none", "all"] = "all"
     init: Literal["torch"] = "torch"
+
+    @property
+    def is_tabulable(self) -> bool:
+        """Never: that is a way to train transformers."""
+        return False
 
     @property
     def is_factorable(self) -> bool:

@@ -48,14 +48,14 @@ def float32_warning(
     Examples:
         >>> float32_warning([0.9] * 5, [0.2] * 5, dtype="float64") is None
         True
-        >>> float32_warning([0.9] * 5, [0.2] * 5, dtype="float32")
+        >>> float32_warning([0.9] * 5, [0.2] * 5, dtype="torch_float32")
         "90 % of the training losses are exactly 0 in float32 while test accuracy stays at 0.20: nothing is learned ..."
     """
     if len(zero_losses) != len(test_accuracy):
         msg = f"zero_losses and test_accuracy must be of one length, got {len(zero_losses)} and {len(test_accuracy)}."
         raise ValueError(msg)
     zeros, accuracies = zero_losses[-sustained:], test_accuracy[-sustained:]
-    if dtype != "float32" or len(zeros) < sustained:
+    if dtype != "torch_float32" or len(zeros) < sustained:
         return None
     if min(zeros) < share or max(accuracies) >= grokked or accuracies[-1] - min(accuracies) > _RISES:
         return None
@@ -74,7 +74,7 @@ class FloatWatch:
 
     def look(self, entry: dict[str, Any]) -> None:
         """Take note of an entry of the metrics."""
-        if self._dtype != "float32" or self._has_warned:
+        if self._dtype != "torch_float32" or self._has_warned:
             return
         self._entries.append(entry)
         zeros, accuracies = [], []
