@@ -189,6 +189,8 @@ def test_the_factored_engine_needs_a_model_that_factors():
 
 
 def test_engines_that_do_not_compute_a_model_are_refused():
+    with pytest.raises(ValueError, match=r"engine='kernels' needs .* got device='cuda', .*; use engine='auto'"):
+        RunConfig(engine="kernels", device="cuda")
     with pytest.raises(ValueError, match="engine='hooked' is TransformerLens' transformer, got a model of kind 'mlp'"):
         RunConfig(engine="hooked", model=MLPConfig())
     with pytest.raises(ValueError, match=r"dropout=0\.1 needs engine='full' or 'auto', got engine='hooked'"):

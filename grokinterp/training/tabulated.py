@@ -38,15 +38,15 @@ class Tables(NamedTuple):
     """What a model makes of its tokens.
 
     Attributes:
-        table: A over its tokens, then B.
-        scores: Of a at its position, of b at its own, of what is the same in every sequence.
-        const: MLP's input and direct path with no attention to a and b.
+        table: [head, 2n, width]. A over the n tokens, then B.
+        scores: Of each a at its position, of each b at its own, of what is the same in every sequence: [2n + 1, head].
+        const: [width]. MLP's input and direct path with no attention to a and b.
         W_L: From neurons to logits.
     """
 
-    table: Float[Tensor, "head two_n width"]
-    scores: Float[Tensor, "two_n_and_one head"]
-    const: Float[Tensor, " width"]
+    table: Tensor
+    scores: Tensor
+    const: Tensor
     W_L: Float[Tensor, "d_mlp d_vocab_out"]
 
 

@@ -59,7 +59,7 @@ def test_float32_is_float64_to_a_millionth_however_small_the_loss(
         results.append((loss.detach().double(), torch.autograd.grad(loss, leaf)[0]))
     (loss, grad), (wanted, wanted_grad) = results
     assert_close(loss, wanted, atol=0, rtol=1e-6)
-    assert_close(grad, wanted_grad, atol=1e-7 * smoothing, rtol=1e-6)
+    assert ((grad - wanted_grad).norm(dim=1) <= 1e-6 * wanted_grad.norm(dim=1)).all()
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "stablemax"])
