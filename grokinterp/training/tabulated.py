@@ -56,9 +56,12 @@ def tabulate(params: Params, config: TransformerConfig) -> Tables:
     W_E, W_pos, W_in, W_U = (weight[name] for name in ("W_E", "W_pos", "W_in", "W_U"))
     n_fixed = len(EXTRA_TOKENS[config.sequence])
     n = len(W_E) - n_fixed
-    equals = W_E[n] + W_pos[-1]
-    fixed = [equals[None]] if n_fixed == 1 else [(W_E[n + 1] + W_pos[1])[None], equals[None]]
-    rows = torch.cat([W_E[:n] + W_pos[0], W_E[:n] + W_pos[-2], *fixed])
+    # Split and unbind, and not slices, whose gradients are filled up with zeros and added.
+    tokens, fixed_tokens = W_E.split([n, n_fixed])
+    at_a, *between, at_b, at_equals = W_pos.unbind()
+    fixed = fixed_tokens + torch.stack([at_equals, *between])
+    equals = fixed[0]
+    rows = torch.cat([tokens + at_a, tokens + at_b, fixed])
 
     query = (equals @ weight["W_Q"] + weight.get("b_Q", 0.0)) / config.d_head**0.5
     scores = rows @ (weight["W_K"] @ query[:, :, None])[:, :, 0].T
@@ -67,14 +70,15 @@ def tabulate(params: Params, config: TransformerConfig) -> Tables:
     values = rows @ weight["W_V"]
     if "b_V" in weight:
         values = values + weight["b_V"][:, None]
-    fixed_scores, fixed_values = scores[2 * n :], values[:, 2 * n :]
+    values, fixed_values = values.split([2 * n, n_fixed], dim=1)
     if n_fixed > 1:
+        free_scores, fixed_scores = scores.split([2 * n, n_fixed])
         fixed_values = einsum(fixed_scores.softmax(0), fixed_values, "fixed h, h fixed k -> h k")[:, None]
-        scores = torch.cat([scores[: 2 * n], fixed_scores.logsumexp(0, keepdim=True)])
+        scores = torch.cat([free_scores, fixed_scores.logsumexp(0, keepdim=True)])
 
     read = torch.cat([W_in, W_U, W_in.new_zeros(len(W_in), -(W_in.shape[1] + W_U.shape[1]) % 16)], 1)
     through = weight["W_O"] @ read
-    table = (values[:, : 2 * n] - fixed_values) @ through
+    table = (values - fixed_values) @ through
     const = (fixed_values @ through).sum((0, 1)) + (equals + weight.get("b_O", 0.0)) @ read
     if "b_in" in weight:
         biases = torch.cat([weight["b_in"], weight["b_out"] @ W_U + weight.get("b_U", 0.0)])
