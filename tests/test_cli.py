@@ -100,8 +100,8 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, capsys: pytest.Capture
             "SplitConfig.fraction must be a number above 0 and below 1",
         ),
         (["train", "quick", "--out", "x", "--task.operation", "division", "--task.p", "60"], "p must be prime"),
-        (["train", "--config"], "--config needs a file"),
-        (["train", "--config", "README.md", "--out", "x"], "README.md must be JSON"),
+        (["train", "--config"], "--config needs a JSON file"),
+        (["train", "--config", "README.md", "--out", "x"], "could not parse README.md as JSON"),
         (["train", "quick", "--out", "x", "--optim.lr", "inf"], "OptimConfig.lr must be a number above 0, got inf"),
         (["fly"], "fly"),
         (["keys", "nanda2023", "--rule", "phase"], "phase"),
@@ -123,7 +123,7 @@ def test_choices_are_listed_in_their_order(capsys: pytest.CaptureFixture[str]) -
         (["report", "no/such/run"], "is no run directory"),
         (["train", "--config", "no.json", "--out", "x"], "there is no config file no.json"),
         (["train", "--config=no.json", "--out", "x"], "there is no config file no.json"),
-        (["runs", "no/such/folder"], "there is no folder no/such/folder"),
+        (["runs", "no/such/folder"], "there is no directory no/such/folder"),
     ],
 )
 def test_failures_are_one_line(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,9 +169,9 @@ def test_a_file_of_weights_is_read_as_what_the_flags_say(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["nanda2023", "--task", "addition"], "--task is for a file of weights, and nanda2023 is a run; leave it out"),
-        (["nanda2023", "--act-fn", "gelu"], "--act-fn is for a file of weights"),
-        (["CHECKPOINT", "--epoch", "3"], r"--epoch is for a run, and "),
+        (["nanda2023", "--task", "addition"], "--task only applies to a weight file, but nanda2023 is a run; omit it"),
+        (["nanda2023", "--act-fn", "gelu"], "--act-fn only applies to a weight file"),
+        (["CHECKPOINT", "--epoch", "3"], r"--epoch only applies to a run, but "),
         (["CHECKPOINT", "--task", "mul"], "got 'mul'; did you mean 'multiplication'?"),
     ],
 )
@@ -187,12 +187,12 @@ def test_no_keys_are_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == (
-        "no key frequencies of addition mod 113 by rule logits at threshold 0.01; test accuracy 0.009: it has not "
-        "grokked.\n"
+        "no key frequencies of addition mod 113 by rule logits at threshold 0.01; test accuracy 0.009: the model "
+        "has not grokked.\n"
     )
     assert main(["keys", str(gi.load_run("nanda2023").layout.checkpoint(40_000)), "--threshold", "0.9"]) == 0
     assert capsys.readouterr().err.endswith(
-        "by rule logits at threshold 0.9; accuracy over all pairs 1.000: try another --rule or a lower --threshold.\n"
+        "at threshold 0.9; accuracy over all pairs 1.000: try a different --rule or a lower --threshold.\n"
     )
 
 
@@ -245,7 +245,7 @@ def test_train_says_when_there_is_nothing_to_do(tmp_path: Path, capsys: pytest.C
     assert "nothing to do" not in capsys.readouterr().out
     assert _train(tmp_path / "run", "--epochs", "5") == 0
     said = capsys.readouterr().out
-    assert said.startswith("nothing to do: --epochs asks for 5, and it has been trained to 12.\n")
+    assert said.startswith("nothing to do: --epochs is 5, and the run is already at epoch 12.\n")
     assert "epoch 12, test loss" in said
     assert gi.load_run(tmp_path / "run").config.epochs == 12
 
@@ -279,7 +279,7 @@ def test_runs_lists_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     train, test = (f"{accuracy.sel(split=split).item():.3f}" for split in ("train", "test"))
     assert (
         f"{tmp_path / 'a'}: addition mod 7, seed 0, finished at epoch 12, train accuracy {train}, "
-        f"test accuracy {test}, too few entries to tell whether it has grokked\n"
+        f"test accuracy {test}, too few metrics entries to detect grokking\n"
     ) in said
     times = gi.phases.grokking_times(gi.load_run("nanda2023").metrics)
     rule = times.grokked.attrs["rule"]

@@ -164,5 +164,5 @@ def test_weights_that_have_decayed_since_memorization_are_told() -> None:
 def test_an_mlp_is_refused_in_one_line(tmp_path) -> None:
     config = gi.RunConfig(task=gi.TaskConfig(p=7), model=gi.MLPConfig(d_mlp=8), epochs=3)
     run = gi.train(config, tmp_path, progress=False)
-    with pytest.raises(ValueError, match="detectors read transformers, and their record is of these alone, got"):
+    with pytest.raises(ValueError, match="detectors support transformers only, on which they were benchmarked, got"):
         gi.early_detection(run, progress=False)

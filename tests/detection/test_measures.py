@@ -93,7 +93,7 @@ def test_the_strongest_frequencies_are_the_keys() -> None:
 def test_a_task_that_cannot_be_read_is_refused() -> None:
     table = from_table(torch.arange(25).reshape(5, 5) % 6, name="six answers")
     snap = untrained(table)
-    with pytest.raises(ValueError, match="early detection needs as many answers as operands"):
+    with pytest.raises(ValueError, match="early detection needs as many outputs as operands"):
         measures.embedding_gini(snap)
 
 
