@@ -73,7 +73,9 @@ def trials() -> dict[str, Trial]:
     """
     records = {}
     for entry in _benchmark()["trials"]:
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+        }
         records[values["detector"]] = Trial(**values)
     return records
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from grokinterp.sweeps import worker
+from grokinterp.sweeps import executors
 from grokinterp.training.trainer import Trainer
 from sweeps.disk import wait_for
 
@@ -30,8 +30,8 @@ def gated_train_one(config: dict[str, Any], path: str, stop: str) -> str:
         advance(trainer)
 
     # Looks for the stop file at each epoch, so that the run cannot end between two looks.
-    with mock.patch.object(Trainer, "advance", held), mock.patch.object(worker, "_LOOK_EVERY", -1.0):
-        return worker.train_one(config, path, stop)
+    with mock.patch.object(Trainer, "advance", held), mock.patch.object(executors, "_CHECK_EVERY", -1.0):
+        return executors.train_one(config, path, stop)
 
 
 def wait_for_held(root: Path, count: int) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import grokinterp as gi
 from grokinterp.config import Schedule
-from grokinterp.sweeps.axes import axes_of, dimension_of, fields_of, grid, is_told_by, name_of, word
+from grokinterp.sweeps.axes import axes_of, dimension_of, fields_of, grid, is_determined_by, name_of, word
 
 
 QUICK = gi.presets.quick()
@@ -81,8 +81,8 @@ def test_what_changes_together_is_one_axis():
     configs = [gi.grid(QUICK, {name: [value] for name, value in pair.items()})[0] for pair in pairs]
     assert axes_of(configs) == ("optim.lr", "seed")
     rows = [fields_of(config) for config in configs]
-    assert is_told_by("optim.weight_decay", ["optim.lr"], rows)
-    assert not is_told_by("optim.weight_decay", [], rows)
+    assert is_determined_by("optim.weight_decay", ["optim.lr"], rows)
+    assert not is_determined_by("optim.weight_decay", [], rows)
 
 
 def test_two_kinds_of_model_are_one_axis():

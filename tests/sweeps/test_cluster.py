@@ -107,7 +107,7 @@ def test_a_scheduler_that_is_gone_ends_the_sweep_and_loses_nothing(
     monkeypatch.setattr(sweep_scheduler, "train_one", gated_train_one)
     configs = gi.grid(long, {"seed": range(4)})
     root = tmp_path / "sweep"
-    gone = rf"the dask scheduler at {re.escape(scheduler[1])} is gone; 1 of 4 runs are finished\. Sweep"
+    gone = rf"the dask scheduler at {re.escape(scheduler[1])} is gone\); 1 of 4 runs are finished\. Sweep"
     with dask_executor(scheduler[1]) as executor, ThreadPoolExecutor(1) as other:
         result = other.submit(sweep, configs, root, executor, progress=False)
         wait_for("the run that passes the gate", lambda: [*root.glob("*/FINISHED")])
@@ -140,16 +140,15 @@ def test_what_fails_on_a_worker_is_told_here(
 
 
 def test_no_scheduler_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grokinterp.sweeps.cluster.RETRY_DELAYS", 0.2)
+    monkeypatch.setattr("grokinterp.sweeps.executors.CONNECT_TIMEOUT", 0.2)
     with pytest.raises(
-        RunError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9 .* mend the address"
+        RunError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9 .* fix the address"
     ) as raised:
         dask_executor("tcp://127.0.0.1:9")
     assert "\n" not in str(raised.value)
 
 
 def test_without_distributed_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "grokinterp.sweeps.cluster", raising=False)
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ImportError, match=r"needs the package 'distributed' .*; pip install 'grokinterp\[dask\]'"):
         dask_executor("tcp://127.0.0.1:9")

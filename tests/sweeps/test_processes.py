@@ -17,7 +17,7 @@ import grokinterp as gi
 from grokinterp.config import RunConfig, to_dict
 from grokinterp.runs.layout import RunBusyError
 from grokinterp.sweeps import processes, scheduler, sweep
-from grokinterp.sweeps.worker import train_one
+from grokinterp.sweeps.executors import train_one
 from grokinterp.training.loop import train
 from sweeps.disk import at_work, saved, wait_for, written
 from sweeps.gate import HELD_AT, gated_train_one, is_open, open_gate, wait_for_held
@@ -87,7 +87,7 @@ def test_a_run_that_kills_its_workers_is_given_up_and_the_rest_goes_on(
         done = sweep(gi.grid(tiny, {"seed": range(2)}), tmp_path, executor, progress=False)
     assert [run.config.seed for run in done.runs] == [1]
     (error,) = done.failed.values()
-    assert error.startswith("3 workers died in it before its first checkpoint; look whether memory suffices")
+    assert error.startswith("3 workers died in this run before its first checkpoint; check that there is enough memory")
 
 
 def deadly(config: dict, path: str, stop: str) -> str:
@@ -106,7 +106,7 @@ def test_ctrl_c_lets_every_run_write_a_checkpoint(sweeping: subprocess.Popen, lo
     wait_for("the order to stop", lambda: [*root.glob(".stop-*")])
     open_gate(root)
     _, said = sweeping.communicate(timeout=300)
-    assert f"stopped with 0 of 2 runs finished; sweep the same configs into {root} to go on." in said
+    assert f"stopped with 0 of 2 runs finished; sweep the same configs into {root} to resume." in said
     assert "spawn" not in said
     before = saved(root)
     assert [max(layout.epochs()) for layout in at_work(root)] == [HELD_AT + 1] * 2

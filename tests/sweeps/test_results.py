@@ -203,7 +203,7 @@ def test_what_sweep_gave_is_collected_and_not_its_neighbours(tiny: RunConfig, tm
 def test_two_runs_of_one_config_are_refused(tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]) -> None:
     for name in "ab":
         made_up(tmp_path / name, tiny, memorized=1, grokked=2)
-    with pytest.raises(ValueError, match=r"a and .*b have one config; collect one of them"):
+    with pytest.raises(ValueError, match=r"a and .*b have the same config; collect one of them"):
         gi.collect([tmp_path / "a", tmp_path / "b"])
 
 

@@ -183,7 +183,7 @@ def test_a_full_disk_at_the_summary_loses_no_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", full)
-        with pytest.raises(RunError, match=r"could not be written: .*No space left on device\. Fix that"):
+        with pytest.raises(RunError, match=r"could not be written: .*No space left on device\. Fix this"):
             swept([tiny], tmp_path)
     assert Layout(tmp_path / "seed=0").finished.exists()
 
@@ -210,11 +210,11 @@ def test_ctrl_c_writes_a_checkpoint_and_the_sweep_goes_on_from_it(
 ) -> None:
     configs = gi.grid(tiny, {"seed": [0, 1, 2]})
     executor = None if threads is None else ThreadPoolExecutor(threads)
-    monkeypatch.setattr("grokinterp.sweeps.worker._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("grokinterp.sweeps.executors._CHECK_EVERY", 0.0)
     with monkeypatch.context() as patch:
         # In this process the run hears Ctrl-C itself; threads are told by a file.
         _ctrl_c_in(patch, seed=1, epoch=4, is_seen=lambda: threads is None or bool([*tmp_path.glob(".stop-*")]))
-        with pytest.raises(KeyboardInterrupt, match=f"stopped with 1 of 3 runs finished; .* into {tmp_path} to go on"):
+        with pytest.raises(KeyboardInterrupt, match=f"stopped with 1 of 3 runs finished; .* into {tmp_path} to resume"):
             swept(configs, tmp_path, executor)
     stopped = Layout(tmp_path / "seed=1")
     assert max(stopped.epochs()) == 5
@@ -294,7 +294,7 @@ class Breaking(Executor):
 
 def test_an_executor_that_breaks_down_ends_the_sweep_and_loses_nothing(tiny: RunConfig, tmp_path: Path) -> None:
     configs = gi.grid(tiny, {"seed": range(3)})
-    broke = r"the executor broke down \(BrokenExecutor: a child died\); 1 of 3 runs are finished\. Sweep"
+    broke = r"the executor failed \(a child died\); 1 of 3 runs are finished\. Sweep"
     with pytest.raises(RunError, match=broke):
         swept(configs, tmp_path, Breaking(1))
     before = saved(tmp_path)

@@ -90,10 +90,10 @@ def test_an_earlier_failure_stays_until_its_run_is_finished_or_tried_again(
 ) -> None:
     configs = gi.grid(tiny, {"seed": range(4)})
     paths = [*assign(tmp_path, configs)]
-    write_summary(tmp_path, dict.fromkeys(paths, "no space"), tried=paths)
+    write_summary(tmp_path, dict.fromkeys(paths, "no space"), attempted=paths)
     made_up(paths[0], configs[0], memorized=4, grokked=10)
     # Another sweep on this root: of run 1, which fails otherwise, and of run 2, which is stopped before it is begun.
-    write_summary(tmp_path, {paths[1]: "no memory"}, tried=paths[1:3])
+    write_summary(tmp_path, {paths[1]: "no memory"}, attempted=paths[1:3])
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [(run["status"], run["error"]) for run in summary["runs"]] == [
         ("finished", None),
