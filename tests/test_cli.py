@@ -1,4 +1,4 @@
-"""The command line: what it does, what it says, and its exit codes."""
+"""The command line: results, messages and exit codes."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """What a refused command line says: one line on stderr, exit code 2 (of `main` or of tyro)."""
+    """The error of an invalid command line: one line on stderr, exit code 2 (from `main` or tyro)."""
     try:
         code = main(args)
     except SystemExit as stop:
@@ -46,7 +46,7 @@ def test_train_makes_a_run_of_the_flags(tmp_path: Path, capsys: pytest.CaptureFi
     run = gi.load_run(tmp_path / "run")
     assert run.config.optim.weight_decay == 0.5
     assert (run.config.seed, run.config.task.p, run.config.epochs) == (3, 7, 12)
-    # What no flag names is the preset's.
+    # Fields without a flag keep the preset's value.
     assert run.config.optim.betas == gi.presets.quick().optim.betas
     assert "epoch 12, test loss" in capsys.readouterr().out
 
@@ -147,7 +147,7 @@ def test_keys_of_a_run_and_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_file_of_weights_is_read_as_what_the_flags_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # An addition of logarithms mod 12 is a multiplication mod 13, whose 0 has no logarithm.
+    # Addition of logarithms mod 12 is multiplication mod 13; 0 has no logarithm.
     planted = gi.testing.planted_snapshot(12, keys=(1, 3))
     logarithm = gi.tasks.groups.units(13).logarithm
     assert logarithm is not None
@@ -265,7 +265,7 @@ def test_warnings_are_one_line(capfd: pytest.CaptureFixture[str], monkeypatch: p
 
 
 def _show(message: Warning, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
-    """As Python itself shows a warning, which pytest collects."""
+    """Print a warning as Python does; pytest would collect it."""
     sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
@@ -395,7 +395,7 @@ def test_reproduce_of_another_run_is_no_failure(tmp_path: Path, capsys: pytest.C
 
 @pytest.mark.slow
 def test_reproduce_fails_with_a_firm_claim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A claim about the split, asked of a run that was told to have another."""
+    """A claim about the split with a wrong published value."""
     import dataclasses
 
     from grokinterp.papers import claim
@@ -404,7 +404,7 @@ def test_reproduce_fails_with_a_firm_claim(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr("grokinterp.papers.verdicts.claims", lambda _: (wrong, *claim.claims()[:2]))
     assert main(["reproduce", "nanda2023"]) == 1
     said = capsys.readouterr()
-    assert "recipe.pairs.train: fails, published 3,831, ours 3,830" in said.out
+    assert "recipe.pairs.train: fails, published 3,831, measured 3,830" in said.out
     assert said.err == "grokinterp: 1 firm claims fail: recipe.pairs.train.\n"
 
 

@@ -135,7 +135,7 @@ class Reproduce:
         for result in results:
             if result.verdict in ("fails", "differs"):
                 row = dossier.row(result)
-                print(f"{result.claim.id}: {row.verdict}, published {row.published}, ours {row.ours}")
+                print(f"{result.claim.id}: {row.verdict}, published {row.published}, measured {row.ours}")
         for label, count in dossier.tiles(results).items():
             print(f"{label}: {count}")
         if self.out is not None:

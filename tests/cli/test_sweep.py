@@ -16,7 +16,7 @@ SMALL = ["--task.p", "7", "--model.d-model", "8", "--model.d_mlp=16", "--epochs"
 
 
 def run(*args: str) -> int:
-    """The exit code, also where tyro ends the process."""
+    """The exit code, also if tyro exits the process."""
     try:
         return main(["sweep", *args])
     except SystemExit as stop:

@@ -124,7 +124,7 @@ def test_the_dimension_of_a_field_does_not_depend_on_what_else_is_swept():
     names = list(fields_of(QUICK))
     dims = [dimension_of(name, names) for name in names]
     assert len(set(dims)) == len(dims)
-    # Words that have a meaning of their own in a collected dataset.
+    # Names of variables and dimensions in a collected dataset.
     words = {"split", "epoch", "loss", "accuracy", "run", "delay", "ratio", "time", "seconds", "last_epoch"}
     assert not words & set(dims)
     assert dimension_of("optim.lr_schedule.kind", names) == "optim_lr_schedule_kind"

@@ -1,4 +1,4 @@
-"""Which directory is whose."""
+"""Run directories and the configs they belong to."""
 
 import json
 from dataclasses import replace
@@ -64,7 +64,7 @@ def test_a_run_that_was_there_before_the_sweep_is_part_of_it(tiny: RunConfig, tm
         (tmp_path / name).mkdir()
     write_identity(tmp_path / "my_run" / "config.json", replace(tiny, seed=1), {})
     assert names(assign(tmp_path, gi.grid(tiny, {"seed": [0, 1]}))) == ["seed=0", "my_run"]
-    # Also when the sweep has been begun.
+    # Also after the sweep has started.
     write_identity(tmp_path / "another" / "config.json", replace(tiny, seed=2), {})
     assert names(assign(tmp_path, gi.grid(tiny, {"seed": range(4)}))) == ["seed=0", "my_run", "another", "seed=3"]
 

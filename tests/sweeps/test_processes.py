@@ -1,4 +1,4 @@
-"""Processes of this machine: killed, interrupted, and left alone by the one that began them."""
+"""Processes on this machine: killed, interrupted, and orphaned."""
 
 import json
 import os
@@ -46,12 +46,12 @@ def workers_of(pid: int) -> list[psutil.Process]:
 
 @pytest.fixture
 def sweeping(long: RunConfig, tmp_path: Path) -> Iterator[subprocess.Popen]:
-    """Another process that sweeps seeds 1 and 2 into tmp_path/sweep with two workers, which hold them at the gate."""
+    """A separate process that sweeps seeds 1 and 2 into tmp_path/sweep with two workers, held at the gate."""
     (tmp_path / "config.json").write_text(json.dumps(to_dict(long)))
     (tmp_path / "script.py").write_text(SWEEPING)
     command = [sys.executable, tmp_path / "script.py", tmp_path / "config.json", tmp_path / "sweep"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(gi.__file__).parents[1]), str(TESTS)])}
-    # Where tests run in the background, Ctrl-C is ignored, and would be by what they begin.
+    # Tests running in the background ignore Ctrl-C, and their child processes would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         signal.signal(signal.SIGINT, before)
@@ -91,7 +91,7 @@ def test_a_run_that_kills_its_workers_is_given_up_and_the_rest_goes_on(
 
 
 def deadly(config: dict, path: str, stop: str) -> str:
-    """As `train_one`, but for seed 0, which kills its process."""
+    """`train_one`, except that seed 0 kills its process."""
     if config["seed"] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return train_one(config, path, stop)
@@ -100,7 +100,7 @@ def deadly(config: dict, path: str, stop: str) -> str:
 def test_ctrl_c_lets_every_run_write_a_checkpoint(sweeping: subprocess.Popen, long: RunConfig, tmp_path: Path) -> None:
     root = tmp_path / "sweep"
     wait_for_held(root, 2)
-    # As a terminal does: to all processes, of which the workers must not heed it.
+    # As from a terminal: to all processes; the workers must ignore it.
     for process in [*workers_of(sweeping.pid), sweeping]:
         process.send_signal(signal.SIGINT)
     wait_for("the order to stop", lambda: [*root.glob(".stop-*")])
