@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from grokinterp import arguments
-from grokinterp.basis import Basis, task_basis
+from grokinterp.basis import Basis, product_means, task_basis
 from grokinterp.labels import SPLITS, Split
 from grokinterp.losses import accuracy
 from grokinterp.models import forward, lens
@@ -124,11 +124,7 @@ class Snapshot(Shown):
         For a group's operation, projecting these on a block is projecting the logits of all pairs on it, at
         1/n of the cost.
         """
-        products = self.task.table.flatten()
-        sums = torch.zeros(self.task.n_outputs, self.task.n_outputs, dtype=torch.float64)
-        sums.index_add_(0, products, self.logits.flatten(0, 1))
-        counts = products.bincount(minlength=self.task.n_outputs)
-        return sums / counts.clamp(min=1)[:, None]
+        return product_means(self.logits, self.task)
 
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:

@@ -119,7 +119,7 @@ def test_unknown_rule_is_refused() -> None:
 def test_task_without_a_group_is_refused() -> None:
     snapshot = gi.testing.planted_snapshot(7, (1,))
     other = gi.Snapshot(params=snapshot.params, config=snapshot.config, task=operations.operation("x2+y2", 7))
-    with pytest.raises(ValueError, match=r"needs a task that is a group's operation, got 'x2\+y2 mod 7'"):
+    with pytest.raises(ValueError, match=r"requires a group operation, got 'x2\+y2 mod 7'"):
         gi.fourier.key_frequencies(other)
 
 
