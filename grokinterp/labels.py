@@ -68,9 +68,9 @@ def array(
     values: Shaped[Tensor, "..."] | np.ndarray | Sequence[float] | float,
     dims: Sequence[str] = (),
     *,
-    name: str,
-    units: str,
     long_name: str,
+    units: str = "",
+    name: str | None = None,
     coords: Mapping[str, Sequence[object] | np.ndarray | Tensor] | None = None,
     **attrs: str | float | int,
 ) -> xr.DataArray:
@@ -81,9 +81,9 @@ def array(
     Args:
         values: The data; a tensor is detached and moved to the CPU.
         dims: One name from `DIMENSIONS` for each axis of `values`.
-        name: The variable's name in a Dataset.
-        units: One of `UNITS`.
         long_name: The axis title in plots.
+        units: One of `UNITS`; default: dimensionless.
+        name: The variable's name in a Dataset; a measure's result gets the name of the measure.
         coords: Coordinates by dimension.
         **attrs: Further facts about the values: `split`, `keys`, a rule.
 
@@ -94,7 +94,7 @@ def array(
         ValueError: If a dimension or unit is unknown, or the coordinates do not match the dimensions.
 
     Examples:
-        >>> array([0.1, 4.7, 3.3], ("split",), name="loss", units="nats", long_name="loss").sel(split="test").item()
+        >>> array([0.1, 4.7, 3.3], ("split",), long_name="loss", units="nats").sel(split="test").item()
         4.7
     """
     data = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
@@ -106,12 +106,12 @@ def array(
         msg = f"units must be one of {sorted(UNITS)}, got {units!r}; add it to labels.UNITS."
         raise ValueError(msg)
     if data.ndim != len(dims):
-        msg = f"{name} needs one dimension per axis, got shape {data.shape} for dims {tuple(dims)}."
+        msg = f"{name or long_name} needs one dimension per axis, got shape {data.shape} for dims {tuple(dims)}."
         raise ValueError(msg)
     given = dict(coords or {})
     for dim in given:
         if dim not in dims:
-            msg = f"coords of {name} must be among its dims {tuple(dims)}, got {dim!r}."
+            msg = f"coords of {name or long_name} must be among its dims {tuple(dims)}, got {dim!r}."
             raise ValueError(msg)
     labeled = {}
     for dim, length in zip(dims, data.shape, strict=True):
@@ -142,7 +142,7 @@ def quantity(value: object, name: str) -> xr.DataArray:
     if getattr(value, "ndim", None) == 0:
         value = getattr(value, "item", lambda: value)()
     if isinstance(value, bool | int | float):
-        return array(np.asarray(value), name=name, units="", long_name=name)
+        return array(np.asarray(value), long_name=name, name=name)
     shape = getattr(value, "shape", None)
     got = shown(value) if shape is None else f"{type(value).__name__} of shape {tuple(shape)}"
     msg = f"{name} must return a number, or a DataArray that names its dimensions, got {got}."

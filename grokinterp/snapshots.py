@@ -18,7 +18,7 @@ from grokinterp.losses import accuracy
 from grokinterp.models import forward, lens
 from grokinterp.models.config import ModelConfig, Sequence, TransformerConfig
 from grokinterp.models.factored import FactoredActivations, factored_activations
-from grokinterp.models.hooks import Hook
+from grokinterp.models.hooks import Hook, chain
 from grokinterp.models.init import Params, shapes
 from grokinterp.models.weights import addition_of, check_numbers, for_task
 from grokinterp.reprs import Shown
@@ -237,13 +237,12 @@ class Snapshot(Shown):
         seen: dict[str, Tensor] = {}
 
         def see(name: str, activation: Tensor) -> Tensor:
-            activation = activation if self.hook is None else self.hook(name, activation)
             if name in names:
                 seen[name] = forward.at_answer(self.config, name, activation)
             return activation
 
         with torch.no_grad():
-            logits = forward.logits(self.params, self.config, *all_pairs(self.task), see)
+            logits = forward.logits(self.params, self.config, *all_pairs(self.task), chain(self.hook, see))
         return logits, [seen[name] for name in names]
 
 

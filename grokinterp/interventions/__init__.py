@@ -1,9 +1,9 @@
-"""Causal questions: components of a model taken out, kept alone, replaced, patched, moved or turned.
+"""Causal interventions: ablate, keep, replace, patch, relocate or rotate components of a model.
 
 A component (`head`, `cluster`, `frequency`, ...) and an operation (`ablate`, `keep_only`, ...) make an intervention.
-Called with a model it gives the edited model, a Snapshot as any other; `on` gives it for a block; `run_with_hooks`
-does the same to the TransformerLens model itself; and `losses`, `effects` and `control` measure it, for a snapshot or
-in a `trajectory`.
+Called with a model, it returns an edited Snapshot that any measure accepts; `on` is a context manager; `run_with_hooks`
+applies it to the TransformerLens model itself. `losses`, `effects` and `control` are measures of an intervention, for
+a snapshot or in a `trajectory`.
 """
 
 from grokinterp.interventions.components import Component as Component

@@ -23,3 +23,8 @@ ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
 def no_hook(_: str, activation: Tensor) -> Tensor:
     """Leave every activation as it is."""
     return activation
+
+
+def chain(first: Hook | None, second: Hook) -> Hook:
+    """The second hook, applied after the first hook if there is one."""
+    return second if first is None else lambda name, activation: second(name, first(name, activation))

@@ -1,7 +1,7 @@
-"""What is watched while a model trains: measures that need no key frequencies, and so can be taken as training goes.
+"""Monitors: measures that need no key frequencies, so they can be computed during training.
 
-A monitor is a measure. Over a run's checkpoints it goes into `gi.trajectory`; while a run trains, at its logged epochs,
-into `gi.train(..., monitors=[...])`.
+Pass them to `gi.trajectory` to measure a run's checkpoints, or to `gi.train(..., monitors=[...])` to measure every
+logged epoch of a run in training.
 """
 
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from grokinterp.monitors import activations as activations
 from grokinterp.monitors import collapse as collapse
 from grokinterp.monitors import gradients as gradients
 from grokinterp.monitors import weights as weights
-from grokinterp.monitors.activations import deviation as activation_deviation
 from grokinterp.monitors.activations import mean as activation_mean
 from grokinterp.monitors.activations import norm as activation_norm
 from grokinterp.monitors.activations import sparsity as activation_sparsity
+from grokinterp.monitors.activations import std as activation_std
 from grokinterp.monitors.collapse import softmax_collapse as softmax_collapse
 from grokinterp.monitors.collapse import zero_losses as zero_losses
 from grokinterp.monitors.gradients import alignment as alignment
@@ -32,11 +32,11 @@ from grokinterp.monitors.weights import weight_sparsity as weight_sparsity
 
 _ALL: Final = (
     activation_mean,
-    activation_deviation,
+    activation_std,
     activation_sparsity,
     activation_norm,
     attention.mean,
-    attention.deviation,
+    attention.std,
     gradient_norm,
     gradient_alignment,
     alignment,
@@ -50,15 +50,15 @@ _ALL: Final = (
 )
 
 MONITORS: Final[Mapping[str, Measure]] = MappingProxyType({monitor.name: monitor for monitor in _ALL})
-"""Every monitor by its name, with its default arguments."""
+"""All monitors by name, with default arguments."""
 
 
 __all__ = [
     "MONITORS",
-    "activation_deviation",
     "activation_mean",
     "activation_norm",
     "activation_sparsity",
+    "activation_std",
     "alignment",
     "effective_rank",
     "gradient_alignment",

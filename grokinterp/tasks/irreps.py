@@ -35,8 +35,8 @@ class Irrep:
 def real_irreps(group: Group) -> tuple[Irrep, ...]:
     """All real irreducible representations: the trivial one first, then by dimension.
 
-    Irreducible over the real numbers: the complex characters of a cyclic group at frequencies k and -k form one irrep of
-    dimension 2, spanned by cos and sin.
+    Irreducible over the real numbers: the complex characters of a cyclic group at frequencies k and -k form one irrep
+    of dimension 2, spanned by cos and sin.
 
     Args:
         group: A finite group. The cost is one eigendecomposition of an n x n matrix.
