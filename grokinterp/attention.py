@@ -148,13 +148,8 @@ def score_components(snapshot: Snapshot) -> xr.DataArray:
     Source:
         Nanda et al. 2023, arXiv:2301.05217: C_j, their notebook's `W_attnf`. Differs: theirs is not scaled.
     """
-    return labels.array(
-        coefficients(_token_scores(snapshot), snapshot.basis),
-        ("head", "component"),
-        units="logit",
-        long_name="attention score",
-        coords={"component": snapshot.basis.names},
-    )
+    values, coords = coefficients(_token_scores(snapshot), snapshot.basis), {"component": snapshot.basis.names}
+    return labels.array(values, ("head", "component"), units="logit", long_name="attention score", coords=coords)
 
 
 @measure("score_spectrum")
@@ -164,12 +159,8 @@ def score_spectrum(snapshot: Snapshot) -> xr.DataArray:
     Raises:
         ValueError: As `score_components`.
     """
-    return labels.array(
-        basis_fve(_token_scores(snapshot), snapshot.basis),
-        ("head", "frequency"),
-        long_name="fraction of the attention score",
-        coords={"frequency": snapshot.basis.blocks},
-    )
+    values, coords = basis_fve(_token_scores(snapshot), snapshot.basis), {"frequency": snapshot.basis.blocks}
+    return labels.array(values, ("head", "frequency"), long_name="FVE of the attention score", coords=coords)
 
 
 def linear_pattern(pattern: Float[Tensor, "*rest pos"]) -> Float[Tensor, "*rest pos"]:
@@ -266,12 +257,8 @@ def _last_token(snapshot: Snapshot) -> str:
 
 
 def _over_pairs(snapshot: Snapshot, values: Float[Tensor, "head a b"], long_name: str) -> xr.DataArray:
-    return labels.array(
-        values,
-        ("head", "a", "b"),
-        long_name=long_name,
-        coords={"a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens},
-    )
+    coords = {"a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens}
+    return labels.array(values, ("head", "a", "b"), long_name=long_name, coords=coords)
 
 
 def _patterns(snapshot: Snapshot) -> list[Float64[Tensor, "a b head key"]]:
@@ -282,12 +269,8 @@ def _patterns(snapshot: Snapshot) -> list[Float64[Tensor, "a b head key"]]:
 
 
 def _by_position(snapshot: Snapshot, layers: list[Float64[Tensor, "head key"]], long_name: str) -> xr.DataArray:
-    return labels.array(
-        torch.stack(layers),
-        ("layer", "head", "key"),
-        long_name=long_name,
-        coords={"key": snapshot.require_transformer().sequence.split()},
-    )
+    coords = {"key": snapshot.require_transformer().sequence.split()}
+    return labels.array(torch.stack(layers), ("layer", "head", "key"), long_name=long_name, coords=coords)
 
 
 def _by_head(values: Tensor, long_name: str) -> xr.DataArray:

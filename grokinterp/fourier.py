@@ -81,14 +81,9 @@ def components(snapshot: Snapshot) -> xr.DataArray:
     Source:
         Nanda et al. 2023, arXiv:2301.05217, figures 3a and 3b.
     """
-    basis = snapshot.basis
-    return labels.array(
-        torch.stack([component_norms(x, basis) for x in _matrices(snapshot).values()]),
-        ("matrix", "component"),
-        units="weight",
-        long_name="norm of the component",
-        coords={"matrix": MATRICES, "component": basis.names},
-    )
+    norms = torch.stack([component_norms(x, snapshot.basis) for x in _matrices(snapshot).values()])
+    coords = {"matrix": MATRICES, "component": snapshot.basis.names}
+    return labels.array(norms, tuple(coords), units="weight", long_name="norm of the component", coords=coords)
 
 
 @measure("spectrum")
@@ -100,14 +95,9 @@ def spectrum(snapshot: Snapshot) -> xr.DataArray:
         >>> spectrum(gi.testing.planted_snapshot(7, keys=(1, 3))).sel(matrix="W_E").values.round(3).tolist()
         [2.646, 0.0, 2.646]
     """
-    basis = snapshot.basis
-    return labels.array(
-        torch.stack([frequency_norms(x, basis) for x in _matrices(snapshot).values()]),
-        ("matrix", "frequency"),
-        units="weight",
-        long_name="norm of the frequency",
-        coords={"matrix": MATRICES, "frequency": basis.blocks},
-    )
+    norms = torch.stack([frequency_norms(x, snapshot.basis) for x in _matrices(snapshot).values()])
+    coords = {"matrix": MATRICES, "frequency": snapshot.basis.blocks}
+    return labels.array(norms, tuple(coords), units="weight", long_name="norm of the frequency", coords=coords)
 
 
 @measure("gini")
@@ -121,7 +111,7 @@ def gini(snapshot: Snapshot) -> xr.DataArray:
         components". The paper does not say whether it joins cos and sin or includes the constant; we join them and
         leave the constant out.
     """
-    return _per_matrix(snapshot, gini_coefficient, "Gini coefficient of the spectrum")
+    return _per_spectrum(snapshot, gini_coefficient, "Gini coefficient of the spectrum")
 
 
 @measure("ipr")
@@ -133,7 +123,7 @@ def ipr(snapshot: Snapshot) -> xr.DataArray:
     Source:
         Doshi et al. 2023, arXiv:2310.13061, for the Fourier spectrum of a neuron.
     """
-    return _per_matrix(snapshot, participation, "inverse participation ratio of the spectrum")
+    return _per_spectrum(snapshot, participation, "inverse participation ratio of the spectrum")
 
 
 def outside(keys: Iterable[int]) -> Measure:
@@ -163,16 +153,11 @@ def outside(keys: Iterable[int]) -> Measure:
     wanted = list(arguments.keys(keys))
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        values = []
-        for x in _matrices(snapshot).values():
+        def fraction_outside(x: Tensor) -> float:
             inside = project(x, snapshot.basis, wanted).square().sum()
-            values.append(1 - (inside / x.double().square().sum()).item())
-        return labels.array(
-            values,
-            ("matrix",),
-            long_name="fraction of the squared norm outside the key frequencies",
-            coords={"matrix": MATRICES},
-        )
+            return 1 - (inside / x.double().square().sum()).item()
+
+        return _per_matrix(snapshot, fraction_outside, "fraction of the squared norm outside the key frequencies")
 
     return Measure(name="outside_keys", compute=compute, arguments={"key_frequencies": wanted})
 
@@ -186,13 +171,9 @@ def singular_values(snapshot: Snapshot) -> xr.DataArray:
     """
     values = [torch.linalg.svdvals(x.double()) for x in _matrices(snapshot).values()]
     longest = max(map(len, values))
-    return labels.array(
-        torch.stack([torch.nn.functional.pad(x, (0, longest - len(x))) for x in values]),
-        ("matrix", "rank"),
-        units="weight",
-        long_name="singular value",
-        coords={"matrix": MATRICES, "rank": range(1, longest + 1)},
-    )
+    padded = torch.stack([torch.nn.functional.pad(x, (0, longest - len(x))) for x in values])
+    coords = {"matrix": MATRICES, "rank": range(1, longest + 1)}
+    return labels.array(padded, tuple(coords), units="weight", long_name="singular value", coords=coords)
 
 
 def embedding_circles(keys: Iterable[int]) -> Measure:
@@ -223,13 +204,9 @@ def embedding_circles(keys: Iterable[int]) -> Measure:
         planes = [torch.linalg.qr((basis.rows([k]) @ W_E).T) for k in wanted]
         # QR leaves the signs open; a positive diagonal of R puts cos to the right and sin up.
         points = [(W_E @ (q * r.diagonal().sign())).T for q, r in planes]
-        return labels.array(
-            torch.stack(points),
-            ("frequency", "axis", "p"),
-            units="weight",
-            long_name="embedding in the plane of the frequency",
-            coords={"frequency": wanted, "axis": ("cos", "sin")},
-        )
+        dims, coords = ("frequency", "axis", "p"), {"frequency": wanted, "axis": ("cos", "sin")}
+        long_name = "embedding in the plane of the frequency"
+        return labels.array(torch.stack(points), dims, units="weight", long_name=long_name, coords=coords)
 
     return Measure(name="embedding_circle", compute=compute, arguments={"key_frequencies": wanted})
 
@@ -282,10 +259,10 @@ def key_frequencies(model: object, rule: Rule = "logits", threshold: float | Non
     return tuple(sorted(keys.tolist()))
 
 
+def _per_spectrum(snapshot: Snapshot, statistic: Callable[[Tensor], float], long_name: str) -> xr.DataArray:
+    return _per_matrix(snapshot, lambda x: statistic(frequency_norms(x, snapshot.basis)), long_name)
+
+
 def _per_matrix(snapshot: Snapshot, statistic: Callable[[Tensor], float], long_name: str) -> xr.DataArray:
-    return labels.array(
-        [statistic(frequency_norms(x, snapshot.basis)) for x in _matrices(snapshot).values()],
-        ("matrix",),
-        long_name=long_name,
-        coords={"matrix": MATRICES},
-    )
+    values = [statistic(x) for x in _matrices(snapshot).values()]
+    return labels.array(values, ("matrix",), long_name=long_name, coords={"matrix": MATRICES})

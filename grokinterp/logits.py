@@ -152,12 +152,9 @@ def readout_fve(keys: Iterable[int]) -> Measure:
         components = components[:, snapshot.task.table].permute(1, 2, 0)
         inner = (read * components).sum(dim=(0, 1)) ** 2
         norms = read.square().sum(dim=(0, 1)) * components.square().sum(dim=(0, 1))
-        return labels.array(
-            (inner / norms.clamp(min=torch.finfo(torch.float64).tiny)).reshape(-1, 2),
-            ("frequency", "axis"),
-            long_name="FVE of the MLP along u_k and v_k",
-            coords={"frequency": wanted, "axis": ("cos", "sin")},
-        )
+        explained = (inner / norms.clamp(min=torch.finfo(torch.float64).tiny)).reshape(-1, 2)
+        coords = {"frequency": wanted, "axis": ("cos", "sin")}
+        return labels.array(explained, tuple(coords), long_name="FVE of the MLP along u_k and v_k", coords=coords)
 
     return Measure(name="readout_fve", compute=compute, arguments={"key_frequencies": wanted})
 
@@ -181,13 +178,9 @@ def readout_components(neurons: Iterable[int]) -> Measure:
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         arguments.integers(wanted, "neurons of this model", minimum=0, maximum=snapshot.config.d_mlp - 1)
-        return labels.array(
-            coefficients_in(snapshot.W_L[wanted], snapshot.basis),
-            ("neuron", "component"),
-            units="weight",
-            long_name="weight of the component",
-            coords={"neuron": wanted, "component": snapshot.basis.names},
-        )
+        values = coefficients_in(snapshot.W_L[wanted], snapshot.basis)
+        coords = {"neuron": wanted, "component": snapshot.basis.names}
+        return labels.array(values, tuple(coords), units="weight", long_name="weight of the component", coords=coords)
 
     return Measure(name="readout_components", compute=compute, arguments={"neurons": wanted})
 
@@ -203,13 +196,9 @@ def components(snapshot: Snapshot) -> xr.DataArray:
     """
     task = snapshot.task
     of_a, of_b = (task_basis(task, tokens) for tokens in (task.a_tokens, task.b_tokens))
-    return labels.array(
-        pair_coefficients(snapshot.logits, of_a.matrix, of_b.matrix).norm(dim=2),
-        ("component", "row"),
-        units="logit",
-        long_name="norm over classes",
-        coords={"component": of_a.names, "row": of_b.names},
-    )
+    norms = pair_coefficients(snapshot.logits, of_a.matrix, of_b.matrix).norm(dim=2)
+    coords = {"component": of_a.names, "row": of_b.names}
+    return labels.array(norms, tuple(coords), units="logit", long_name="norm over classes", coords=coords)
 
 
 def over_inputs(classes: Iterable[int]) -> Measure:
@@ -228,13 +217,9 @@ def over_inputs(classes: Iterable[int]) -> Measure:
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         arguments.integers(wanted, "classes", minimum=0, maximum=snapshot.task.n_outputs - 1)
-        return labels.array(
-            snapshot.logits[:, :, wanted].permute(2, 0, 1),
-            ("c", "a", "b"),
-            units="logit",
-            long_name="logit",
-            coords={"c": wanted, "a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens},
-        )
+        values = snapshot.logits[:, :, wanted].permute(2, 0, 1)
+        coords = {"c": wanted, "a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens}
+        return labels.array(values, tuple(coords), units="logit", long_name="logit", coords=coords)
 
     return Measure(name="logits", compute=compute, arguments={"classes": wanted})
 
@@ -255,9 +240,8 @@ def variance_explained(model: object, keys: Iterable[int], *, centering: Centeri
 
 
 def _by_frequency(snapshot: Snapshot, values: Tensor, units: str, long_name: str) -> xr.DataArray:
-    return labels.array(
-        values, ("frequency",), units=units, long_name=long_name, coords={"frequency": snapshot.basis.blocks}
-    )
+    coords = {"frequency": snapshot.basis.blocks}
+    return labels.array(values, tuple(coords), units=units, long_name=long_name, coords=coords)
 
 
 def _pairs_per_product(snapshot: Snapshot) -> Tensor:

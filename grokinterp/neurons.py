@@ -185,12 +185,8 @@ def spectrum(snapshot: Snapshot) -> xr.DataArray:
 
     The fractions can sum to less than 1: the rest is in products of two different frequencies.
     """
-    return labels.array(
-        _fve(snapshot),
-        ("neuron", "frequency"),
-        long_name="FVE of the neuron",
-        coords={"frequency": snapshot.basis.blocks},
-    )
+    coords = {"frequency": snapshot.basis.blocks}
+    return labels.array(_fve(snapshot), ("neuron", "frequency"), long_name="FVE of the neuron", coords=coords)
 
 
 @measure("neuron_frequency")
@@ -230,12 +226,8 @@ def counts(*, threshold: float = 0.85) -> Measure:
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         blocks, fitted = snapshot.basis.blocks, _fit(snapshot)
-        return labels.array(
-            fitted.frequency[fitted.fve >= threshold].bincount(minlength=max(blocks) + 1)[list(blocks)],
-            ("frequency",),
-            long_name="neurons",
-            coords={"frequency": blocks},
-        )
+        values = fitted.frequency[fitted.fve >= threshold].bincount(minlength=max(blocks) + 1)[list(blocks)]
+        return labels.array(values, ("frequency",), long_name="neurons", coords={"frequency": blocks})
 
     return Measure(name="neurons_per_frequency", compute=compute, arguments={"threshold": threshold})
 
@@ -256,11 +248,8 @@ def activations(neurons: Iterable[int]) -> Measure:
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         arguments.integers(wanted, "neurons of this model", minimum=0, maximum=snapshot.config.d_mlp - 1)
-        return labels.array(
-            snapshot.neurons[:, :, wanted].permute(2, 0, 1),
-            ("neuron", "a", "b"),
-            long_name="activation of the neuron",
-            coords={"neuron": wanted, "a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens},
-        )
+        values = snapshot.neurons[:, :, wanted].permute(2, 0, 1)
+        coords = {"neuron": wanted, "a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens}
+        return labels.array(values, tuple(coords), long_name="activation of the neuron", coords=coords)
 
     return Measure(name="neurons", compute=compute, arguments={"neurons": wanted})

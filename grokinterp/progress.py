@@ -88,7 +88,7 @@ def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correctio
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         by_product = _restricted(snapshot, recorded["key_frequencies"], "2D", bias_correction=bias_correction)
-        return _loss(_product_loss(snapshot, by_product, split), "restricted loss")
+        return labels.array(_product_loss(snapshot, by_product, split), units="nats", long_name="restricted loss")
 
     return Measure(name="restricted_loss", compute=compute, arguments=recorded)
 
@@ -96,10 +96,7 @@ def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correctio
 def restricted_accuracy(keys: Iterable[int], *, split: Split = "all", bias_correction: bool = True) -> Measure:
     """The accuracy of the logits projected onto the key frequencies of the product.
 
-    Args:
-        keys: As in `restricted_loss`.
-        split: Split over which the accuracy is taken.
-        bias_correction: As in `restricted_loss`.
+    The arguments are as in `restricted_loss`.
 
     Returns:
         Measure giving `restricted_accuracy`, 0 to 1.
@@ -162,7 +159,8 @@ def excluded_loss(keys: Iterable[int] | None = None, *, split: Split = "train", 
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         left, answers = _without(snapshot, **recorded)
-        return _loss(cross_entropy_per_pair(left, answers).mean().item(), "excluded loss")
+        loss = cross_entropy_per_pair(left, answers).mean().item()
+        return labels.array(loss, units="nats", long_name="excluded loss")
 
     return Measure(name="excluded_loss", compute=compute, arguments=recorded)
 
@@ -170,10 +168,7 @@ def excluded_loss(keys: Iterable[int] | None = None, *, split: Split = "train", 
 def excluded_accuracy(keys: Iterable[int] | None = None, *, split: Split = "train", form: Form = "2D") -> Measure:
     """The accuracy after the key frequencies, or all frequencies, are ablated from the logits.
 
-    Args:
-        keys: As in `excluded_loss`.
-        split: Split over which the accuracy is taken.
-        form: As in `excluded_loss`.
+    The arguments are as in `excluded_loss`.
 
     Returns:
         Measure giving `excluded_accuracy`, 0 to 1.
@@ -223,26 +218,18 @@ def excluded_loss_by_frequency(
     def compute(snapshot: Snapshot) -> xr.DataArray:
         blocks = recorded["key_frequencies"] or list(snapshot.basis.blocks)
         removed = torch.stack([_PROJECTIONS[form](snapshot, [k]) for k in blocks])
+        values, coords = _losses_without(snapshot, removed)[:, snapshot.mask(split)].mean(dim=1), {"frequency": blocks}
         return labels.array(
-            _losses_without(snapshot, removed)[:, snapshot.mask(split)].mean(dim=1),
-            ("frequency",),
-            units="nats",
-            long_name="excluded loss of one frequency",
-            coords={"frequency": blocks},
+            values, tuple(coords), units="nats", long_name="excluded loss of one frequency", coords=coords
         )
 
     return Measure(name="excluded_loss_by_frequency", compute=compute, arguments=recorded)
 
 
 def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: bool = True) -> Measure:
-    """The loss of the logits' fit by cos w_k(a+b-c) of the keys.
+    """The loss of the logits' fit by cos w_k(a+b-c) of the keys; arguments as in `restricted_loss`.
 
     Unlike `restricted_loss`, it constrains how the logits depend on the class c.
-
-    Args:
-        keys: Frequencies (or irreps) of the fit.
-        split: Split over which the loss is averaged.
-        bias_correction: As in `restricted_loss`.
 
     Returns:
         Measure giving `trig_loss`, a scalar in nats.
@@ -258,7 +245,8 @@ def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: boo
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         by_product = _restricted(snapshot, recorded["key_frequencies"], "3D", bias_correction=bias_correction)
-        return _loss(_product_loss(snapshot, by_product, split), "loss of the fit by cos(w_k(a+b-c))")
+        loss = _product_loss(snapshot, by_product, split)
+        return labels.array(loss, units="nats", long_name="loss of the fit by cos(w_k(a+b-c))")
 
     return Measure(name="trig_loss", compute=compute, arguments=recorded)
 
@@ -270,13 +258,9 @@ def weight_norm(snapshot: Snapshot) -> xr.DataArray:
     Source:
         Nanda et al. 2023, arXiv:2301.05217, figure 7: "total sum of squared weights" is the sum over parameters.
     """
-    return labels.array(
-        [parameter.double().square().sum().item() for parameter in snapshot.params.values()],
-        ("parameter",),
-        units="weight^2",
-        long_name="sum of squared weights",
-        coords={"parameter": [name.removeprefix("blocks.0.") for name in snapshot.params]},
-    )
+    values = [parameter.double().square().sum().item() for parameter in snapshot.params.values()]
+    coords = {"parameter": [name.removeprefix("blocks.0.") for name in snapshot.params]}
+    return labels.array(values, tuple(coords), units="weight^2", long_name="sum of squared weights", coords=coords)
 
 
 def _arguments(keys: Iterable[int], split: Split, *, bias_correction: bool) -> dict[str, Any]:
@@ -321,10 +305,6 @@ def _without(
     blocks = key_frequencies or list(snapshot.basis.blocks)
     mask, table = snapshot.mask(split), snapshot.task.table
     return snapshot.logits[mask] - _PROJECTIONS[form](snapshot, blocks)[table[mask]], table[mask]
-
-
-def _loss(value: float, long_name: str) -> xr.DataArray:
-    return labels.array(value, units="nats", long_name=long_name)
 
 
 def _product_loss(snapshot: Snapshot, by_product: Float64[Tensor, "s c"], split: Split) -> float:

@@ -6,28 +6,13 @@ applies it to the TransformerLens model itself. `losses`, `effects` and `control
 a snapshot or in a `trajectory`.
 """
 
-from grokinterp.interventions.components import Component as Component
-from grokinterp.interventions.components import cluster as cluster
-from grokinterp.interventions.components import directions as directions
-from grokinterp.interventions.components import head as head
-from grokinterp.interventions.components import neurons as neurons
-from grokinterp.interventions.components import readout as readout
-from grokinterp.interventions.components import skip as skip
-from grokinterp.interventions.controls import control as control
-from grokinterp.interventions.controls import null_losses as null_losses
-from grokinterp.interventions.frequencies import frequency as frequency
-from grokinterp.interventions.intervention import Intervention as Intervention
-from grokinterp.interventions.intervention import run_with_hooks as run_with_hooks
-from grokinterp.interventions.measures import accuracies as accuracies
-from grokinterp.interventions.measures import effects as effects
-from grokinterp.interventions.measures import losses as losses
-from grokinterp.interventions.measures import under as under
-from grokinterp.interventions.operations import ablate as ablate
-from grokinterp.interventions.operations import keep_only as keep_only
-from grokinterp.interventions.operations import patch as patch
-from grokinterp.interventions.operations import replace as replace
-from grokinterp.interventions.rotations import phase_shift as phase_shift
-from grokinterp.interventions.rotations import relocate as relocate
+from grokinterp.interventions.components import Component, cluster, directions, head, neurons, readout, skip
+from grokinterp.interventions.controls import control, null_losses
+from grokinterp.interventions.frequencies import frequency
+from grokinterp.interventions.intervention import Intervention, run_with_hooks
+from grokinterp.interventions.measures import accuracies, effects, losses, under
+from grokinterp.interventions.operations import ablate, keep_only, patch, replace
+from grokinterp.interventions.rotations import phase_shift, relocate
 
 
 __all__ = [

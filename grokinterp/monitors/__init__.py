@@ -10,25 +10,18 @@ from typing import Final
 
 from grokinterp import attention, progress
 from grokinterp.measures import Measure
-from grokinterp.monitors import activations as activations
-from grokinterp.monitors import collapse as collapse
-from grokinterp.monitors import gradients as gradients
-from grokinterp.monitors import weights as weights
-from grokinterp.monitors.activations import mean as activation_mean
-from grokinterp.monitors.activations import norm as activation_norm
-from grokinterp.monitors.activations import sparsity as activation_sparsity
-from grokinterp.monitors.activations import std as activation_std
-from grokinterp.monitors.collapse import softmax_collapse as softmax_collapse
-from grokinterp.monitors.collapse import zero_losses as zero_losses
-from grokinterp.monitors.gradients import alignment as alignment
-from grokinterp.monitors.gradients import alignment_by_parameter as gradient_alignment
-from grokinterp.monitors.gradients import norm as gradient_norm
-from grokinterp.monitors.weights import effective_rank as effective_rank
-from grokinterp.monitors.weights import matrix as matrix
-from grokinterp.monitors.weights import spectral_entropy as spectral_entropy
-from grokinterp.monitors.weights import stable_rank as stable_rank
-from grokinterp.monitors.weights import weight_sparsity as weight_sparsity
+from grokinterp.monitors import activations, gradients
+from grokinterp.monitors.collapse import softmax_collapse, zero_losses
+from grokinterp.monitors.gradients import alignment
+from grokinterp.monitors.weights import effective_rank, matrix, spectral_entropy, stable_rank, weight_sparsity
 
+
+activation_mean = activations.mean
+activation_std = activations.std
+activation_sparsity = activations.sparsity
+activation_norm = activations.norm
+gradient_norm = gradients.norm
+gradient_alignment = gradients.alignment_by_parameter
 
 _ALL: Final = (
     activation_mean,
