@@ -101,8 +101,8 @@ def fit(model: object) -> AttentionFit:
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.3 and table 2: 0.5 +- C_j (cos w_k(a + theta) - cos w_k(b +
-        theta)). We found no code for their fit. Ours is a least-squares fit with the mean fixed at 1/2; our theta is
-        w_k times theirs.
+        theta)). We found no code for their fit. This is a least-squares fit with the mean fixed at 1/2; theta here is
+        w_k times theta in the paper.
 
     Examples:
         >>> import grokinterp as gi
@@ -142,11 +142,11 @@ def score_components(snapshot: Snapshot) -> xr.DataArray:
     A token score is the pre-softmax score from '=' to the token, scaled by 1/sqrt(d_head), without the positional term.
 
     Raises:
-        ValueError: If the task has no group, or the model has more than one layer or a normalization, so that scores
-            depend on more than the token.
+        ValueError: If the task has no group, or the model has more than one layer or a normalization: scores
+            would depend on more than the token.
 
     Source:
-        Nanda et al. 2023, arXiv:2301.05217: C_j, their notebook's `W_attnf`. Differs: theirs is not scaled.
+        Nanda et al. 2023, arXiv:2301.05217: C_j, their notebook's `W_attnf`. Differs: `W_attnf` is not scaled.
     """
     values, coords = coefficients(_token_scores(snapshot), snapshot.basis), {"component": snapshot.basis.names}
     return labels.array(values, ("head", "component"), units="logit", long_name="attention score", coords=coords)

@@ -112,11 +112,11 @@ def fourier_basis(n: int) -> Basis:
     for k in frequencies(n):
         # Reducing k x modulo n first keeps the angle exact to the last bits.
         angle = 2 * math.pi * (k * x % n) / n
-        waves = {"cos": angle.cos()} if 2 * k == n else {"cos": angle.cos(), "sin": angle.sin()}
-        for wave, row in waves.items():
+        functions = {"cos": angle.cos()} if 2 * k == n else {"cos": angle.cos(), "sin": angle.sin()}
+        for name, row in functions.items():
             rows.append(row / row.norm())  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
             block.append(k)
-            names.append(f"{wave} {k}")
+            names.append(f"{name} {k}")
     return Basis(
         matrix=torch.stack(rows),
         block=torch.tensor(block),

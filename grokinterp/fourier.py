@@ -234,8 +234,8 @@ def key_frequencies(model: object, rule: Rule = "logits", threshold: float | Non
 
     Source:
         `neurons`: the code of Nanda et al. 2023, arXiv:2301.05217 (the default is before their cut at 0.85). `W_E`:
-        TransformerLens' Grokking_Demo. `W_L`: the DFT of appendix C.2, which states no threshold. `logits` is ours: in
-        the paper's model each key explains 11 to 30%, the next frequency 0.03%.
+        TransformerLens' Grokking_Demo. `W_L`: the DFT of appendix C.2, which states no threshold. `logits` is our rule:
+        in the paper's model each key explains 11 to 30%, the next frequency 0.03%.
 
     Examples:
         >>> import grokinterp as gi

@@ -97,7 +97,7 @@ def fit(model: object) -> NeuronFit:
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.4 and the code's `calculate_key_freqs`. Differs: their code
-        tries only frequencies below (p-1)/2; ours includes (p-1)/2.
+        leaves out the frequency (p-1)/2.
 
     Examples:
         >>> import grokinterp as gi

@@ -4,7 +4,7 @@ Losses are in nats and float64, averaged over the pairs of a split, and computed
 the class '=', which is part of the training loss if the model has it as an output.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal
 
 import torch
@@ -87,8 +87,8 @@ def restricted_loss(keys: Iterable[int], *, split: Split = "all", bias_correctio
     recorded = _arguments(keys, split, bias_correction=bias_correction)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        by_product = _restricted(snapshot, recorded["key_frequencies"], "2D", bias_correction=bias_correction)
-        return labels.array(_product_loss(snapshot, by_product, split), units="nats", long_name="restricted loss")
+        loss = _product_loss(snapshot, _restricted(snapshot, recorded), split)
+        return labels.array(loss, units="nats", long_name="restricted loss")
 
     return Measure(name="restricted_loss", compute=compute, arguments=recorded)
 
@@ -106,7 +106,7 @@ def restricted_accuracy(keys: Iterable[int], *, split: Split = "all", bias_corre
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, figure 13; `trig_acc` in the notebook's code. Differs: their code adds the
-        mean logits of the last checkpoint at every epoch; ours adds the mean logits of the same epoch.
+        mean logits of the last checkpoint at every epoch, and not of the same epoch.
 
     Examples:
         >>> import grokinterp as gi
@@ -117,8 +117,7 @@ def restricted_accuracy(keys: Iterable[int], *, split: Split = "all", bias_corre
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         answers = snapshot.task.table[snapshot.mask(split)]
-        by_product = _restricted(snapshot, recorded["key_frequencies"], "2D", bias_correction=bias_correction)
-        value = accuracy(by_product[answers], answers).item()
+        value = accuracy(_restricted(snapshot, recorded)[answers], answers).item()
         return labels.array(value, long_name="restricted accuracy")
 
     return Measure(name="restricted_accuracy", compute=compute, arguments=recorded)
@@ -218,10 +217,9 @@ def excluded_loss_by_frequency(
     def compute(snapshot: Snapshot) -> xr.DataArray:
         blocks = recorded["key_frequencies"] or list(snapshot.basis.blocks)
         removed = torch.stack([_PROJECTIONS[form](snapshot, [k]) for k in blocks])
-        values, coords = _losses_without(snapshot, removed)[:, snapshot.mask(split)].mean(dim=1), {"frequency": blocks}
-        return labels.array(
-            values, tuple(coords), units="nats", long_name="excluded loss of one frequency", coords=coords
-        )
+        values = _losses_without(snapshot, removed)[:, snapshot.mask(split)].mean(dim=1)
+        long_name, coords = "excluded loss of one frequency", {"frequency": blocks}
+        return labels.array(values, ("frequency",), units="nats", long_name=long_name, coords=coords)
 
     return Measure(name="excluded_loss_by_frequency", compute=compute, arguments=recorded)
 
@@ -244,8 +242,7 @@ def trig_loss(keys: Iterable[int], *, split: Split = "all", bias_correction: boo
     recorded = _arguments(keys, split, bias_correction=bias_correction)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        by_product = _restricted(snapshot, recorded["key_frequencies"], "3D", bias_correction=bias_correction)
-        loss = _product_loss(snapshot, by_product, split)
+        loss = _product_loss(snapshot, _restricted(snapshot, recorded, "3D"), split)
         return labels.array(loss, units="nats", long_name="loss of the fit by cos(w_k(a+b-c))")
 
     return Measure(name="trig_loss", compute=compute, arguments=recorded)
@@ -285,13 +282,13 @@ def _excluded_arguments(keys: Iterable[int] | None, split: Split, form: Form) ->
     }
 
 
-def _restricted(snapshot: Snapshot, keys: list[int], form: Form, *, bias_correction: bool) -> Float64[Tensor, "s c"]:
+def _restricted(snapshot: Snapshot, recorded: Mapping[str, Any], form: Form = "2D") -> Float64[Tensor, "s c"]:
     """The projection of the logits onto frequencies, by product and class.
 
     With the bias correction, each class keeps its mean logit over all pairs.
     """
-    projected = _PROJECTIONS[form](snapshot, keys)
-    if not bias_correction:
+    projected = _PROJECTIONS[form](snapshot, recorded["key_frequencies"])
+    if not recorded["bias_correction"]:
         return projected
     table = snapshot.task.table
     pairs = table.flatten().bincount(minlength=len(projected)).double()

@@ -62,12 +62,8 @@ def control(intervention: Intervention, *, draws: int = 20, seed: int = 0, split
         own = _loss(snapshot, split) if intervention.side == "both" else 0.0
         low, high = _interval(null, np.random.default_rng(recorded["seed"]))
         p = _p(observed, null, intervention.side, own)
-        return labels.array(
-            [observed, null.mean().item(), low, high, p, float(len(null))],
-            ("statistic",),
-            long_name="loss (nats) and its null distribution",
-            coords={"statistic": STATISTICS},
-        )
+        values, coords = [observed, null.mean().item(), low, high, p, float(len(null))], {"statistic": STATISTICS}
+        return labels.array(values, ("statistic",), long_name="loss (nats) and its null distribution", coords=coords)
 
     return cached_if_named("control", compute, intervention, recorded)
 

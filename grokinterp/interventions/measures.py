@@ -126,13 +126,9 @@ def effects(keys: Iterable[int] | None = None, *, at: At = "logits", operation: 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         blocks = list(snapshot.basis.blocks) if wanted is None else wanted
         by_frequency = [progress.losses(operation(frequency(k, at=at))(snapshot)) for k in blocks]
-        return labels.array(
-            torch.tensor([loss.values.tolist() for loss in by_frequency], dtype=torch.float64),
-            ("frequency", "split"),
-            units="nats",
-            long_name="loss under an operation on one frequency",
-            coords={"frequency": blocks, "split": snapshot.splits},
-        )
+        values = torch.tensor([loss.values.tolist() for loss in by_frequency], dtype=torch.float64)
+        coords, long_name = {"frequency": blocks, "split": snapshot.splits}, "loss under an operation on one frequency"
+        return labels.array(values, tuple(coords), units="nats", long_name=long_name, coords=coords)
 
     on_each = as_intervention(operation(replace(frequency(1, at=at), name=call("frequency", "k", at=at))))
     return cached_if_named("intervened_loss_by_frequency", compute, on_each, {"key_frequencies": wanted})

@@ -74,25 +74,16 @@ def real_irreps(group: Group) -> tuple[Irrep, ...]:
     def order(entry: tuple[Tensor, Tensor, list[Tensor]]) -> tuple[bool, int, list[float]]:
         character = entry[0]
         is_trivial = torch.allclose(character, torch.ones_like(character))
-        return (
-            not is_trivial,
-            round(character[group.identity].item()),
-            [float(x) for x in (-character).round(decimals=6)],
-        )
+        return (not is_trivial, round(character[group.identity].item()), (-character).round(decimals=6).tolist())
 
-    irreps: list[Irrep] = []
+    irreps = []
     seen: dict[int, int] = {}
     for character, matrices, spaces in sorted(by_character, key=order):
         dimension = matrices.shape[-1]
         seen[dimension] = seen.get(dimension, 0) + 1
+        name, functions = f"{dimension}{_letters(seen[dimension])}", torch.cat(spaces, dim=1).T.contiguous()
         irreps.append(
-            Irrep(
-                name=f"{dimension}{_letters(seen[dimension])}",
-                dimension=dimension,
-                character=character,
-                matrices=matrices,
-                functions=torch.cat(spaces, dim=1).T.contiguous(),
-            )
+            Irrep(name=name, dimension=dimension, character=character, matrices=matrices, functions=functions)
         )
     return tuple(irreps)
 

@@ -42,13 +42,8 @@ def multitask(names: Sequence[Operation], p: int, *, seed: int = 0) -> Task:
     if len(names) < 2 or len(set(names)) != len(names) or not set(names) <= set(modular):
         msg = f"names must be two or more different operations of {', '.join(modular)}, got {list(names)}."
         raise ValueError(msg)
-    tasks = [operation(name, p, seed=seed) for name in names]
-    b = torch.arange(1 if "division" in names else 0, p)
-    return Task(
-        name=f"{', '.join(names)} mod {p}",
-        table=torch.cat([task.table[:, torch.isin(task.b_tokens, b)] for task in tasks]),
-        n_outputs=p,
-        n_tokens=(len(names) + 1) * p,
-        a_tokens=torch.arange(p, (len(names) + 1) * p),
-        b_tokens=b,
-    )
+    tasks, n_tokens = [operation(name, p, seed=seed) for name in names], (len(names) + 1) * p
+    a, b = torch.arange(p, n_tokens), torch.arange(1 if "division" in names else 0, p)
+    table = torch.cat([task.table[:, torch.isin(task.b_tokens, b)] for task in tasks])
+    title = f"{', '.join(names)} mod {p}"
+    return Task(name=title, table=table, n_outputs=p, n_tokens=n_tokens, a_tokens=a, b_tokens=b)

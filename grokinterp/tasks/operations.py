@@ -50,7 +50,7 @@ _FORMULAS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
 }
 # Formulas of the operations in S_5, for task names.
 IN_S5: Final[dict[Operation, str]] = {"s5": "product", "s5_conjugate": "x y x^-1", "s5_xyx": "x y x"}
-# Names in other projects that are not spelled like ours, for suggestions.
+# Names from other projects with a different spelling, for suggestions.
 OTHER_NAMES: Final[dict[str, Operation]] = {
     "+": "addition",
     "-": "subtraction",
@@ -217,7 +217,7 @@ def operation(name: Operation, p: int, *, seed: int = 0) -> Task:
     Source:
         Power et al. 2022, arXiv:2201.02177, appendix A.1.1, at p = 97; `x3+xy+y2` and the operations with a condition
         on x are in their code only, `grok/data.py` of openai/grok. Differs: that code applies the left one of two
-        permutations first, ours the right one, so its tables are ours with each permutation replaced by its inverse.
+        permutations first; replacing each permutation by its inverse turns its tables into the tables here.
 
     Examples:
         >>> operation("division", 5).table[3].tolist()
@@ -289,16 +289,9 @@ def from_table(table: Any, *, name: str) -> Task:
         'Z_3'
     """
     answers = _as_answers(table)
-    n_tokens = max(answers.shape)
-    plain = Task(
-        name=name,
-        table=answers,
-        n_outputs=int(answers.max()) + 1,
-        n_tokens=n_tokens,
-        a_tokens=torch.arange(answers.shape[0]),
-        b_tokens=torch.arange(answers.shape[1]),
-    )
-    return _with_group(plain) if answers.shape == (plain.n_outputs, plain.n_outputs) else plain
+    n_outputs, (a, b) = int(answers.max()) + 1, (torch.arange(n) for n in answers.shape)
+    task = Task(name=name, table=answers, n_outputs=n_outputs, n_tokens=max(answers.shape), a_tokens=a, b_tokens=b)
+    return _with_group(task) if answers.shape == (n_outputs, n_outputs) else task
 
 
 def _as_answers(table: Any) -> Int[Tensor, "a b"]:
