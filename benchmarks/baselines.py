@@ -34,7 +34,7 @@ def hooked_step(config: gi.RunConfig, task: gi.Task, a: Tensor, b: Tensor, label
             seed=0,
         )
         model = HookedTransformer(cfg)
-    tokens = torch.stack([a, b, torch.full_like(a, task.equals_token)], dim=1)
+    tokens = torch.stack([a, b, torch.full_like(a, task.n_tokens)], dim=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1.0, betas=(0.9, 0.98))
 
     def step() -> None:
@@ -75,7 +75,7 @@ def naive_trajectory(run: gi.Run, keys: tuple[int, ...], epoch: int) -> dict[str
     labels = run.task.table.flatten()
     a, b = gi.tasks.all_pairs(run.task)
     with torch.no_grad():
-        tokens = torch.stack([a, b, torch.full_like(a, run.task.equals_token)], dim=1)
+        tokens = torch.stack([a, b, torch.full_like(a, run.task.n_tokens)], dim=1)
         logits = model(tokens)[:, -1, :p].double()
 
     def loss(logits: Tensor, mask: Tensor) -> float:

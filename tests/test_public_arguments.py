@@ -330,7 +330,7 @@ BASE: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     "logits.readout_components": lambda _: {"neurons": (0, 3)},
     "logits.readout_fve": lambda _: {"keys": (1, 3)},
     "logits.variance_explained": lambda _: {"model": SNAPSHOT, "keys": (1, 3)},
-    "logits.wave_logits": lambda _: {"snapshot": SNAPSHOT, "keys": (1, 3)},
+    "logits.cosine_fit": lambda _: {"snapshot": SNAPSHOT, "keys": (1, 3)},
     **dict.fromkeys(("models.planted.cosine_logits", "models.planted.transformer"), lambda _: {"p": 7, "keys": (1, 3)}),
     "monitors.weight_sparsity": lambda _: {},
     "neurons.activations": lambda _: {"neurons": (0, 3)},

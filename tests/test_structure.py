@@ -70,7 +70,7 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_there_are_files_and_annotations_to_look_at():
     assert PACKAGE / "basis.py" in FILES
-    assert set(axis_words((PACKAGE / "basis.py").read_text())) == {"component", "n", "*rest", "block"}
+    assert {"component", "n", "*rest", "block"} <= set(axis_words((PACKAGE / "basis.py").read_text()))
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from grokinterp import labels
 from grokinterp.fourier import frequency_norms, gini_coefficient
-from grokinterp.logits import product_shares, project_products
+from grokinterp.logits import product_fractions, project_products
 from grokinterp.losses import cross_entropy
 from grokinterp.measures import measure
 from grokinterp.snapshots import Snapshot, kept
@@ -56,7 +56,7 @@ def product_gini(snapshot: Snapshot) -> xr.DataArray:
     It does not depend on the scale of the logits and compares them with no answer. It assumes the operation: logits
     are averaged over all pairs with the same a∘b, in the training set or not.
     """
-    fractions = product_shares(_as_structured(snapshot))
+    fractions = product_fractions(_as_structured(snapshot))
     return _scalar(gini_coefficient(fractions.sqrt()), "Gini coefficient of the logits over a∘b")
 
 

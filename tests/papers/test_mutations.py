@@ -1,7 +1,6 @@
 """Four mistakes that others have made: each changes what the claims give of a model whose answer is known."""
 
 import math
-from functools import partial
 
 import pytest
 import torch
@@ -40,8 +39,10 @@ def test_without_the_bias_correction_the_means_are_gone(monkeypatch: pytest.Monk
         return circuit.trig_loss(gi.claims.evidence(with_means(planted()))).item()
 
     assert trig_loss() == pytest.approx(gi.progress.losses(with_means(planted())).sel(split="all").item())
-    uncorrected = partial(gi.progress._restricted, bias_correction=False)
-    monkeypatch.setattr("grokinterp.progress._restricted", lambda *args, bias_correction: uncorrected(*args))
+    restricted, off = gi.progress._restricted, {"bias_correction": False}
+    monkeypatch.setattr(
+        "grokinterp.progress._restricted", lambda x, recorded, *form: restricted(x, recorded | off, *form)
+    )
     assert trig_loss() == pytest.approx(gi.progress.losses(planted()).sel(split="all").item())
 
 
