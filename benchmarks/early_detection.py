@@ -46,8 +46,8 @@ HELD_OUT = {
 }
 CONTROLS = ("no_decay", "random", "little_data")
 # Chosen before the held-out settings were evaluated: of the detectors without errors in calibration, the one that uses
-# neither answers nor the scale of the logits. The restricted loss is earlier, partly because it depends on the amount of
-# data.
+# neither answers nor the scale of the logits. The restricted loss is earlier, partly because it depends on the amount
+# of data.
 WINNER = "product Gini"
 NAIVE, NAIVE_THRESHOLD = "naive score", 0.1
 
