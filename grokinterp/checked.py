@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, partial
 from types import NoneType
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import numpy as np
 
@@ -39,13 +39,15 @@ class Checked:
             range.
     """
 
-    # Names that fields had in older versions, with their names now.
-    RENAMED: ClassVar[Mapping[str, str]] = {}
-
     def __post_init__(self) -> None:
         for name, hint in _hints(type(self)).items():
             object.__setattr__(self, name, _read(hint, getattr(self, name), f"{type(self).__name__}.{name}"))
         self._check()
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The JSON form of an older version, with today's names and values."""
+        return data
 
     @classmethod
     def choices(cls) -> tuple[type["Checked"], ...]:
@@ -106,7 +108,7 @@ def from_dict(cls: type[C], data: object, *, where: str = "config", is_older: bo
         msg = f"{where} must be a table of keys, got {shown(data)}."
         raise ValueError(msg)
     if is_older:
-        data = {cls.RENAMED.get(key, key): value for key, value in data.items()}
+        data = cls.upgraded(data)
     hints = _hints(cls)
     for key in data:
         _known(key, hints, where)

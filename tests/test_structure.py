@@ -22,7 +22,7 @@ DTYPES |= {"Complex", "Complex64", "Complex128", "Inexact"}
 # Axes that may be of any kind: of pairs in any shape, and, one or any number, whatever is in front of the last axis.
 ANY_AXES = {"*pairs", "*rest", "rest", "..."}
 MOST_LINES = 400
-NOT_LOADED = ("transformer_lens", "plotly", "xarray", "h5netcdf", "tyro", "jinja2")
+NOT_LOADED = ("transformer_lens", "plotly", "xarray", "h5netcdf", "tyro", "jinja2", "numba")
 
 
 def axis_words(source: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -11,7 +11,7 @@ from grokinterp.checked import Checked, Count, Seed
 from grokinterp.config.data import Curriculum, SplitConfig, TaskConfig
 from grokinterp.config.optim import LossConfig, OptimConfig, RegularizationConfig
 from grokinterp.models.architecture import Architecture
-from grokinterp.models.factored import is_factorable
+from grokinterp.models.factored import is_factorable, is_tabulable
 from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.reprs import call
 
@@ -42,9 +42,10 @@ class RunConfig(Checked):
         epochs: Passes over the training pairs; an epoch is one update with the full batch.
         seed: Of the initial parameters and the label noise; of the split, and of batches and dropout too, unless those
             have their own.
-        engine: How logits are computed while training: `factored` (exact and fast, for one layer without
-            normalization), `full` (any model), `hooked` (TransformerLens' own HookedTransformer, version 3),
-            or `auto`: factored where that applies, else full.
+        engine: How a training step is computed: `kernels` (compiled for the CPU, the fastest, for one layer without
+            normalization that is read at '='), `factored` (the same model in torch's operations, on any device),
+            `full` (any model), `hooked` (TransformerLens' own HookedTransformer, version 3), or `auto`: the first of
+            kernels, factored and full that applies. All compute the same up to rounding.
         compile: Whether the loss goes through torch.compile (needs a C++ compiler). Quicker, but its sums have no
             fixed order, so that equal runs have equal bits only without it.
         device: `cpu`, `cuda`, `cuda:1`, `mps`.
@@ -55,8 +56,6 @@ class RunConfig(Checked):
         ValueError: If a field is invalid, or the engine does not compute the model or dropout.
     """
 
-    RENAMED: ClassVar = {"aids": "regularization"}
-
     task: TaskConfig = field(default_factory=TaskConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     model: Architecture = field(default_factory=TransformerConfig)
@@ -66,7 +65,7 @@ class RunConfig(Checked):
     curriculum: Curriculum = field(default_factory=Curriculum)
     epochs: Count = 40_000
     seed: Seed = 0
-    engine: Literal["auto", "factored", "full", "hooked"] = "auto"
+    engine: Literal["auto", "kernels", "factored", "full", "hooked"] = "auto"
     compile: bool = False
     device: Annotated[str, _read_device] = "cpu"
     log_every: Count = 10
@@ -75,12 +74,46 @@ class RunConfig(Checked):
     def __repr__(self) -> str:
         return call(self)
 
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The JSON form of an older version, with today's names and values."""
+        if "regularization" in data:
+            return data
+        # It was called `aids` when `float32` named torch's own cross-entropy.
+        data = {**data, "regularization": data.get("aids", {})}
+        data.pop("aids", None)
+        if isinstance(data.get("loss"), dict) and data["loss"].get("dtype") == "float32":
+            data["loss"] = {**data["loss"], "dtype": "torch_float32"}
+        return data
+
     @property
     def batch_seed(self) -> int:
         """Of the order of the batches and of dropout."""
         return self.seed if self.optim.seed is None else self.optim.seed
 
+    @property
+    def training_engine(self) -> str:
+        """The engine that a run of this config is trained by: `engine`, or what `auto` means for it."""
+        if self.engine != "auto":
+            return self.engine
+        if self._has_kernels:
+            return "kernels"
+        return "factored" if is_factorable(self.model) else "full"
+
+    @property
+    def _has_kernels(self) -> bool:
+        return (
+            is_tabulable(self.model) and self.device == "cpu" and not self.compile and not self.regularization.dropout
+        )
+
     def _check(self) -> None:
+        if self.engine == "kernels" and not self._has_kernels:
+            msg = (
+                "engine='kernels' needs a transformer of one layer without normalization, read at '=', on the CPU, "
+                f"without compile and dropout, got device={self.device!r}, compile={self.compile}, "
+                f"dropout={self.regularization.dropout} and {self.model!r}; use engine='auto'."
+            )
+            raise ValueError(msg)
         if self.engine == "factored" and not is_factorable(self.model):
             msg = (
                 "engine='factored' needs a transformer of one layer without normalization, reading 'a b ='; "

@@ -37,6 +37,7 @@ OPTIONS = {
     },
     "stablemax": {"loss.name": "stablemax"},
     "float32": {"loss.dtype": "float32"},
+    "torch_float32": {"loss.dtype": "torch_float32"},
     "label smoothing": {"loss.label_smoothing": 0.1},
     "dropout": {"regularization.dropout": 0.1},
     "orthogonal gradient": {"regularization.orthogonal_gradient": True},
