@@ -202,7 +202,7 @@ OF_FUNCTION["logits.project_products.blocks"] = OF_FUNCTION["basis.project.block
 CALLED = {"blocks": "keys", "tasks.operation.name": "operation"}
 # Checked by torch, in the middle of a training step; and given by functions that have read them.
 NOT_READ = {
-    "losses.cross_entropy.label_smoothing",
+    *("losses.cross_entropy.label_smoothing", "losses.cross_entropy_by_log1p.label_smoothing"),
     "phases.first_sustained.epochs",
     "phases.first_sustained.sustained",
     # Data, which tests/test_one_line_errors.py tries.

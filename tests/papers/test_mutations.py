@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import grokinterp as gi
-from grokinterp.models import factored, transformer
+from grokinterp.models import factored, kinds
 from grokinterp.papers.nanda2023 import circuit
 
 
@@ -62,16 +62,17 @@ def test_splits_that_are_exchanged_exchange_the_losses(monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("forward", [factored, transformer])
+@pytest.mark.parametrize("forward", [factored, kinds.transformer])
 def test_a_softmax_of_another_scale_is_another_model(monkeypatch: pytest.MonkeyPatch, forward) -> None:
     """Scores that are not divided by sqrt(d_head): the initial loss is no longer the recipe's."""
     run = gi.load_run("nanda2023")
     a, b = gi.tasks.all_pairs(run.task)
     start = run.snapshot(0)
-    logits = {factored: factored.factored_logits, transformer: transformer.logits}[forward]
 
     def initial_loss() -> float:
-        found = logits(start.params, start.config, a, b)[run.is_train.flatten()]
+        logits = factored.factored_logits if forward is factored else gi.TransformerConfig.logits
+        args = (start.params, start.config) if forward is factored else (start.config, start.params)
+        found = logits(*args, a, b)[run.is_train.flatten()]
         return gi.losses.cross_entropy(found, run.task.table[run.is_train]).item()
 
     claim = gi.claims.by_id("recipe.initial_loss.train")

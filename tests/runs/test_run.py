@@ -13,7 +13,6 @@ from safetensors import safe_open
 
 import grokinterp as gi
 from grokinterp.losses import cross_entropy
-from grokinterp.models import transformer
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import Run, load_run
 from grokinterp.runs.tensors import write_tensors
@@ -54,7 +53,7 @@ def test_metrics_are_labelled(trained: Run) -> None:
 
 def test_the_first_entry_is_of_the_initial_parameters(trained: Run) -> None:
     params = trained.config.model.initial_params(trained.task, seed=0)
-    logits = transformer.logits(params, trained.config.model, *all_pairs(trained.task)).reshape(7, 7, 8)
+    logits = trained.config.model.logits(params, *all_pairs(trained.task)).reshape(7, 7, 8)
     for split, part in {"train": trained.is_train, "test": ~trained.is_train}.items():
         wanted = cross_entropy(logits[part], trained.task.table[part]).item()
         assert trained.metrics.loss.sel(epoch=0, split=split).item() == pytest.approx(wanted, abs=1e-6)

@@ -16,7 +16,6 @@ import torch
 import grokinterp as gi
 from grokinterp.config import OptimConfig, RunConfig, SplitConfig, TaskConfig
 from grokinterp.losses import cross_entropy
-from grokinterp.models import transformer
 from grokinterp.runs.layout import Layout, RunError
 from grokinterp.runs.tensors import read_tensors, write_tensors
 from grokinterp.tasks import all_pairs
@@ -204,7 +203,7 @@ def test_metrics_are_the_loss_over_all_classes_trained_on(tiny: RunConfig, tmp_p
     run = train(tiny, tmp_path, progress=False)
     for epoch in (0, 24):
         params = run.params(epoch)
-        logits = transformer.logits(params, tiny.model, *all_pairs(run.task)).reshape(7, 7, 8)
+        logits = tiny.model.logits(params, *all_pairs(run.task)).reshape(7, 7, 8)
         for split, part in {"train": run.is_train, "test": ~run.is_train}.items():
             wanted = cross_entropy(logits[part], run.task.table[part]).item()
             assert run.metrics.loss.sel(epoch=epoch, split=split).item() == pytest.approx(wanted, abs=1e-6)
