@@ -3,7 +3,8 @@
 import json
 import typing
 from dataclasses import fields, is_dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union
 
@@ -26,7 +27,8 @@ def hints_of(cls: type) -> dict[str, Any]:
     """The type hint of each field; that of `model` as a union of all kinds."""
     hints = typing.get_type_hints(cls, include_extras=True)
     hints = {field.name: hints[field.name] for field in fields(cls)}
-    return {name: Union[MODELS] if hint is architecture.Architecture else hint for name, hint in hints.items()}
+    models = reduce(or_, MODELS)
+    return {name: models if hint is architecture.Architecture else hint for name, hint in hints.items()}
 
 
 WRONG_TYPE: dict[Any, list[Any]] = {
