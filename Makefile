@@ -13,7 +13,7 @@ TESTS4 := tests/models tests/test_snapshots.py tests/test_fourier.py tests/test_
 	tests/test_progress.py tests/test_attention.py tests/test_trajectories.py tests/runs/test_run.py tests/interventions \
 	tests/papers/test_circuit.py
 
-.PHONY: run test check quick lint floors types pytest fast test-transformer-lens-4 bench docs fmt clean
+.PHONY: run test check quick lint floors types pytest exhaustive fast test-transformer-lens-4 bench docs fmt clean
 
 run: $(VENV)/.installed
 	$(PY) -m grokinterp train quick --out $(RUN)
@@ -38,10 +38,14 @@ types: $(VENV)/.installed-test
 	$(VENV)/bin/basedpyright --pythonpath $(PY) --level error
 
 pytest: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(PY) $(PYTEST)
+	OMP_NUM_THREADS=1 $(PY) $(PYTEST) -m "not exhaustive"
+
+# What `make test` leaves out; CI runs both.
+exhaustive: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(PY) $(PYTEST) -m exhaustive tests
 
 fast: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(PY) $(PYTEST) -m "not slow" tests
+	OMP_NUM_THREADS=1 $(PY) $(PYTEST) -m "not slow and not exhaustive" tests
 
 test-transformer-lens-4: $(VENV4)/.installed
 	OMP_NUM_THREADS=1 $(VENV4)/bin/python $(PYTEST) $(TESTS4)

@@ -87,7 +87,7 @@ def test_its_phases_are_near_the_papers(run: gi.Run) -> None:
     assert ends.values.tolist() == pytest.approx([1400, 9400, 14_000], rel=0.15)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_its_phases_and_events_are_the_same_wherever_they_are_told(run: gi.Run, tmp_path: Path) -> None:
     """In a trajectory, the dossier, the report, a sweep's table, the figure's caption and the README."""
     measures = [gi.progress.losses, gi.progress.accuracies, gi.progress.excluded_loss(), gi.progress.weight_norm]
@@ -124,7 +124,7 @@ def test_what_was_kept_is_what_is_computed(run: gi.Run) -> None:
     assert kept.gini.values.flatten() == pytest.approx(gi.fourier.gini(snapshot).values, rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_curve_of_the_claims_is_what_is_computed(run: gi.Run) -> None:
     """A wrong measure must not hide behind cached values of a correct one: before, during and after grokking.
 

@@ -328,7 +328,7 @@ def test_analyze_says_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert list((tmp_path / "run" / "analysis").glob("loss*.nc"))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("inputs", ["onehot", "summed"])
 def test_analyze_and_report_take_an_mlp(inputs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, layers = str(tmp_path / "run"), "2" if inputs == "onehot" else "1"
@@ -353,7 +353,7 @@ def test_every_field_of_the_config_is_a_flag(capsys: pytest.CaptureFixture[str])
         assert f"--{name.replace('_', '-')}" in said
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_module_runs_as_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "grokinterp", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
@@ -374,7 +374,7 @@ def test_an_error_of_torch_is_one_line(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_reproduce_says_what_does_not_hold_and_writes_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,7 @@ import grokinterp as gi
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_train_and_analyze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["train_and_analyze.py", "--out", str(tmp_path / "run"), "--epochs", "12"])
     runpy.run_path(str(EXAMPLES / "train_and_analyze.py"), run_name="__main__")

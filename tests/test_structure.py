@@ -128,7 +128,7 @@ def test_importing_the_package_loads_nothing_costly():
     assert loaded_by("import grokinterp") == set()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_package_that_is_loaded_is_found():
     assert loaded_by("import grokinterp.labels") == {"xarray"}
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 
+pytestmark = pytest.mark.exhaustive
+
+
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.slow
 def test_a_wheel_installs_and_works_alone(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*build, "--wheel-dir", str(tmp_path), str(ROOT)], check=True, capture_output=True)

@@ -117,6 +117,7 @@ def test_findings_tell_the_seed_from_its_rounding() -> None:
     assert counts.published == "44, 93, 145, 87, 64"
 
 
+@pytest.mark.exhaustive
 def test_a_run_of_another_setting_is_drawn_and_not_judged(generalized: gi.Run, tmp_path: Path) -> None:
     page = tmp_path / "other.html"
     results = dossier.reproduce(generalized, page)

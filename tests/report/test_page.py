@@ -85,6 +85,7 @@ def test_without_a_group_the_fourier_parts_are_left_out_and_why_is_said(small_ru
     assert "key frequencies</dt>" not in text
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("inputs", MLPS)
 def test_an_mlp_has_every_part_but_the_attention_and_why_is_said(small_run, tmp_path, inputs):
     run = small_run("addition", model=MLPS[inputs])
@@ -109,6 +110,7 @@ def test_an_mlp_without_a_group_has_its_training_and_weights(small_run, tmp_path
     assert "An MLP has no attention" in text
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("operation", ["addition", "random"])
 def test_the_summary_of_an_mlp_says_that_it_has_no_attention(small_run, operation):
     said = gi.report.summary(small_run(operation, model=MLPS["onehot"]), progress=False)
@@ -117,6 +119,7 @@ def test_the_summary_of_an_mlp_says_that_it_has_no_attention(small_run, operatio
     assert "has no attention" not in " ".join(gi.report.summary(small_run(operation), progress=False))
 
 
+@pytest.mark.exhaustive
 def test_a_group_that_is_not_cyclic_has_its_irreps_named(small_run, tmp_path):
     run = small_run("custom", task=gi.tasks.from_group(symmetric(3)))
     text = without_plotly(gi.report.write(run, tmp_path / "page.html"))

@@ -87,7 +87,7 @@ def _flipped(content: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_cache_with_a_flipped_bit_is_computed_anew(run: gi.Run, visited: list[int]) -> None:
     expected = _losses(run, 0, 4)
     whole = _file(run).read_bytes()
@@ -213,7 +213,7 @@ def test_what_another_analysis_saved_in_the_meantime_stays(run: gi.Run, monkeypa
     assert sorted(cached.checkpoints) == [0, 1, 2, 4, 8, 12]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_another_process_saved_in_the_meantime_stays(run: gi.Run, visited: list[int]) -> None:
     command = [sys.executable, "-c", WAITING, str(run.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

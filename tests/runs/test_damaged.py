@@ -11,7 +11,7 @@ import pytest
 PROCESS = Path(__file__).with_name("damage_process.py")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_no_damaged_file_crashes_anything_or_costs_another(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, PROCESS, tmp_path, "15"], capture_output=True, text=True, timeout=600)
     # A crash would leave its damage as the last, unfinished line.

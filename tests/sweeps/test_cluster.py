@@ -24,7 +24,7 @@ from sweeps.gate import gated_train_one, open_gate, wait_for_held
 
 
 pytest.importorskip("distributed", reason="clusters need the extra dask, which `test` brings")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 Begin = Callable[..., subprocess.Popen]
 

@@ -36,7 +36,7 @@ def test_directories_are_named_by_what_differs(tiny: RunConfig, tmp_path: Path) 
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=8)
 @given(st.lists(st.tuples(DECAYS, SEEDS), min_size=2, max_size=3))
 def test_a_config_keeps_its_directory_however_the_sweep_is_widened(
@@ -140,7 +140,7 @@ def test_values_with_slashes_stay_inside_the_root(tiny: RunConfig, tmp_path: Pat
     assert known_configs(tmp_path).keys() == {path.name for path in assigned}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @given(data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_list_gives_one_line_or_folders_inside(

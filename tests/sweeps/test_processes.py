@@ -23,7 +23,7 @@ from sweeps.disk import at_work, saved, wait_for, written
 from sweeps.gate import HELD_AT, gated_train_one, is_open, open_gate, wait_for_held
 
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 TESTS = Path(__file__).parents[1]
 SWEEPING = """

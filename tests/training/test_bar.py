@@ -23,7 +23,7 @@ def test_nothing_is_written_without_progress(
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_log_file_gets_a_few_lines(tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(dataclasses.replace(tiny, epochs=200, log_every=1), tmp_path, progress=True)
     written = capsys.readouterr().err

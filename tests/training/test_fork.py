@@ -57,6 +57,7 @@ def test_a_fork_of_a_fork_has_the_bits_of_the_first_run(parent: Run, tmp_path: P
     assert (second.forked_from.epoch, second.forked_from.initial_seed) == (16, parent.config.seed)
 
 
+@pytest.mark.exhaustive
 def test_every_kind_of_state_is_forked(tiny: RunConfig, tmp_path: Path) -> None:
     changes = {
         "optim.lr_schedule.kind": "plateau",

@@ -154,7 +154,7 @@ def test_training_stops_when_asked_in_any_thread(tiny: RunConfig, tmp_path: Path
     assert train(tiny, tmp_path, progress=False).is_finished
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
 def test_sigint_to_a_real_process(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "run")

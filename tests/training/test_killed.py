@@ -21,7 +21,7 @@ from grokinterp.runs.run import load_run
 from grokinterp.training.loop import train
 
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 
 # Trains with monitors, and kills itself when it has trained for some epochs: python -c ... CONFIG RUN EPOCH
@@ -53,7 +53,6 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing in the library may catch it."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [None, 8])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks trainers, which only POSIX systems can")
 def test_sigkill_at_random_moments_changes_no_bit(

@@ -49,7 +49,7 @@ def test_entries_of_two_lengths_are_refused() -> None:
         float32_warning(ZEROS, PLATEAU[1:], dtype="torch_float32")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_that_float32_holds_on_its_plateau_warns_once(tmp_path):
     config = gi.RunConfig(
         task=gi.TaskConfig(p=7),

@@ -62,6 +62,7 @@ def steep(tiny: RunConfig) -> RunConfig:
     return change(tiny, {**schedules, "optim.lr": 1e-2})
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("changes", OPTIONS.values(), ids=OPTIONS)
 def test_the_option_changes_the_run_and_a_run_that_was_stopped_ends_with_the_same_bits(
     tiny: RunConfig, tmp_path: Path, changes: dict
@@ -78,6 +79,7 @@ def test_the_option_changes_the_run_and_a_run_that_was_stopped_ends_with_the_sam
     assert any(p.shape != before[name].shape or not torch.equal(p, before[name]) for name, p in last.items())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", [DEEP, MLPConfig(d_mlp=16), MLPConfig(inputs="summed", n_layers=1, d_model=8)])
 def test_other_models_are_trained_checkpointed_and_measured(tiny: RunConfig, tmp_path: Path, model: object) -> None:
     config = change(tiny, {"model": model, "optim.lr": 1e-2})

@@ -141,7 +141,7 @@ def test_a_run_records_its_engine_and_threads(tiny: RunConfig, tmp_path: Path) -
     assert (run.made_by["engine"], run.made_by["threads"]) == ("kernels", 1)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("engine", ["kernels", "factored", "full"])
 def test_equal_runs_have_equal_bits_with_two_threads(tiny: RunConfig, engine: str, tmp_path: Path) -> None:
     # Large enough that torch shares the work out.
@@ -205,7 +205,7 @@ def test_the_order_of_batches_follows_the_seed(tiny: RunConfig, tmp_path: Path) 
     assert sorted(order(0)) == sorted(order(1)) == run.is_train.flatten().nonzero().flatten().tolist()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(
     not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler, found none"
 )

@@ -42,6 +42,7 @@ def assert_close_to_alone(runs: list[Run], configs: list[RunConfig], root: Path)
         assert abs(left.loss - right.loss).max() < 1e-4
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_runs_of_one_shape_are_what_they_are_alone(tiny: RunConfig, tmp_path: Path, model: object) -> None:
     each = [{"seed": 0}, {"seed": 1, "optim.weight_decay": 0.0}, {"seed": 2, "optim.lr": 3e-3, "optim.warmup_steps": 0}]
@@ -52,6 +53,7 @@ def test_runs_of_one_shape_are_what_they_are_alone(tiny: RunConfig, tmp_path: Pa
     assert not torch.equal(runs[0].params()["unembed.W_U"], runs[1].params()["unembed.W_U"])
 
 
+@pytest.mark.exhaustive
 def test_regularization_schedules_and_splits_may_differ(tiny: RunConfig, tmp_path: Path) -> None:
     each = [
         {"regularization": RegularizationConfig(grokfast="ema", clip_norm=1.0), "split.fraction": 0.3},
