@@ -197,7 +197,7 @@ def test_the_workflow_runs_what_ci_runs_on_the_oldest_python() -> None:
     (python,) = (step["with"]["python-version"] for step in job["steps"] if "setup-python" in step.get("uses", ""))
     assert f'requires-python = ">={python}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     commands = re.findall(r"^make ([\w-]+)$", (ROOT / ".ci/run").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert commands == ["test", "test-transformer-lens-4"]
+    assert commands == ["test", "exhaustive", "test-transformer-lens-4"]
     assert set(commands) <= TARGETS
 
 
