@@ -27,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
 
     run = gi.load_run(args.run)
-    kept = [epoch for epoch in run.epochs if epoch in args.epochs]
+    kept = [epoch for epoch in run.checkpoint_epochs if epoch in args.epochs]
     ds = gi.trajectory(run, standard_measures(run))
     # The phases are bounded by this one, which has the name of another.
     gi.trajectory(run, [gi.progress.excluded_loss()])

@@ -64,7 +64,7 @@ def load_model(
     Examples:
         >>> import grokinterp as gi
         >>> run = gi.load_run("nanda2023")
-        >>> found = load_model(run.layout.checkpoint(run.epochs[-1]), expect={"accuracy": 1.0})
+        >>> found = load_model(run.layout.checkpoint(run.checkpoint_epochs[-1]), expect={"accuracy": 1.0})
         >>> found.task.name
         'addition mod 113'
         >>> found.assumed[1:]

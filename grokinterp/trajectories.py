@@ -98,7 +98,7 @@ def known_epochs(run: AnyRun, measures: AnyMeasure | Iterable[AnyMeasure]) -> li
     Examples:
         >>> import grokinterp as gi
         >>> run = gi.load_run("nanda2023")
-        >>> len(known_epochs(run, [gi.progress.losses])) > len(run.epochs)
+        >>> len(known_epochs(run, [gi.progress.losses])) > len(run.checkpoint_epochs)
         True
     """
     run = load_run(run)
@@ -107,7 +107,7 @@ def known_epochs(run: AnyRun, measures: AnyMeasure | Iterable[AnyMeasure]) -> li
 
 def _known(run: Run, stores: Sequence[CachedMeasure]) -> list[int]:
     kept = [set(store.checkpoints) for store in stores]
-    return sorted(set(run.epochs).union(set.intersection(*kept) if kept else set()))
+    return sorted(set(run.checkpoint_epochs).union(set.intersection(*kept) if kept else set()))
 
 
 def _save(stores: Sequence[CachedMeasure]) -> None:

@@ -55,7 +55,7 @@ def test_train_makes_a_run_of_the_flags(tmp_path: Path, capsys: pytest.CaptureFi
 def test_train_goes_on_to_more_epochs(tmp_path: Path) -> None:
     assert _train(tmp_path / "run") == 0
     assert main(["train", "quick", "--out", str(tmp_path / "run"), *SMALL, "--epochs", "15"]) == 0
-    assert gi.load_run(tmp_path / "run").epochs[-1] == 15
+    assert gi.load_run(tmp_path / "run").checkpoint_epochs[-1] == 15
 
 
 def test_another_config_in_the_folder_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +142,7 @@ def test_keys_of_a_run_and_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["keys", "nanda2023"]) == 0
     assert capsys.readouterr().out == "14 35 41 42 52\n"
     run = gi.load_run("nanda2023")
-    assert main(["keys", str(run.layout.checkpoint(run.epochs[-1])), "--rule", "W_E"]) == 0
+    assert main(["keys", str(run.layout.checkpoint(run.checkpoint_epochs[-1])), "--rule", "W_E"]) == 0
     assert capsys.readouterr().out == "14 31 35 41 42 52\n"
 
 

@@ -47,8 +47,8 @@ def _count_forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.slow
 def test_each_value_is_the_measure_of_its_snapshot(run: gi.Run) -> None:
     ds = gi.trajectory(run, [gi.progress.losses, gi.progress.excluded_loss((2,)), gi.fourier.spectrum], progress=False)
-    assert ds.epoch.values.tolist() == list(run.epochs) == [0, 1, 2, 3, 4, 8, 12]
-    for epoch in run.epochs:
+    assert ds.epoch.values.tolist() == list(run.checkpoint_epochs) == [0, 1, 2, 3, 4, 8, 12]
+    for epoch in run.checkpoint_epochs:
         snapshot = run.snapshot(epoch)
         xr.testing.assert_equal(ds.loss.sel(epoch=epoch, drop=True), gi.progress.losses(snapshot))
         assert ds.excluded_loss.sel(epoch=epoch).item() == gi.progress.excluded_loss((2,))(snapshot).item()
@@ -61,7 +61,7 @@ def test_each_value_is_the_measure_of_its_snapshot(run: gi.Run) -> None:
 def test_a_checkpoint_is_visited_once_for_all_measures(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     visited = _count_forwards(monkeypatch)
     gi.trajectory(run, [gi.progress.losses, gi.progress.accuracies, gi.fourier.gini], progress=False)
-    assert visited == list(run.epochs)
+    assert visited == list(run.checkpoint_epochs)
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_more_checkpoints_are_added_to_the_cache(run: gi.Run, monkeypatch: pytes
     visited = _count_forwards(monkeypatch)
     ds = gi.trajectory(run, [gi.progress.losses], progress=False)
     assert visited == [1, 2, 3, 8, 12]
-    assert ds.epoch.values.tolist() == list(run.epochs)
+    assert ds.epoch.values.tolist() == list(run.checkpoint_epochs)
 
 
 @pytest.mark.slow
@@ -133,7 +133,7 @@ def test_a_cache_of_a_different_version_is_not_used(run: gi.Run, monkeypatch: py
     gi.trajectory(run, [gi.progress.losses], progress=False)
     visited = _count_forwards(monkeypatch)
     gi.trajectory(run, [dataclasses.replace(gi.progress.losses, version=2)], progress=False)
-    assert visited == list(run.epochs)
+    assert visited == list(run.checkpoint_epochs)
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_functions_of_ones_own_are_computed_each_time(run: gi.Run) -> None:
     for _ in range(2):
         ds = gi.trajectory(run, [largest], progress=False)
     assert ds.largest.sizes == {"epoch": 7}
-    assert calls == [*run.epochs, *run.epochs]
+    assert calls == [*run.checkpoint_epochs, *run.checkpoint_epochs]
     assert not run.layout.analysis.exists()
 
 
@@ -183,14 +183,14 @@ def test_a_users_measure_with_a_version_is_cached(run: gi.Run, monkeypatch: pyte
     visited = _count_forwards(monkeypatch)
     measures = [largest, _above(0.0, threshold=0.0, strict=True, part="a/b", of={"x": [1]})]
     first = gi.trajectory(run, measures, progress=False)
-    assert visited == list(run.epochs)
+    assert visited == list(run.checkpoint_epochs)
     xr.testing.assert_identical(gi.trajectory(run, measures, progress=False), first)
-    assert visited == list(run.epochs)
+    assert visited == list(run.checkpoint_epochs)
     xr.testing.assert_identical(gi.trajectory(run, measures, cache=False, progress=False), first)
     assert {path.parent for path in run.layout.analysis.rglob("*.nc")} == {run.layout.analysis}
     visited.clear()
     gi.trajectory(run, dataclasses.replace(largest, version=2), progress=False)
-    assert visited == list(run.epochs)
+    assert visited == list(run.checkpoint_epochs)
 
 
 def test_a_measure_under_an_intervention_is_cached_if_it_has_a_version(
@@ -430,7 +430,7 @@ def test_without_epochs_there_is_nothing_to_measure(run: gi.Run) -> None:
     for epochs in ([], [0, 1.5], ["4"]):
         with pytest.raises(ValueError, match="epochs must be one or more integers of at least 0, got "):
             gi.trajectory(run, [gi.progress.losses], epochs=epochs, cache=False, progress=False)
-    for epoch in run.epochs:
+    for epoch in run.checkpoint_epochs:
         run.layout.checkpoint(epoch).unlink()
     run.layout.finished.unlink()
     with pytest.raises(gi.RunError, match="has no checkpoint yet; train it first"):

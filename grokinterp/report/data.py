@@ -65,9 +65,11 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
     if keys:
         measures += [progress.restricted_loss(keys), progress.excluded_loss(keys)]
         measures.append(progress.excluded_loss().named("excluded_loss_2D"))
-    # What is kept of checkpoints that are gone costs nothing.
-    kept = set(known_epochs(run, measures)).difference(run.epochs)
-    curves = trajectory(run, measures, epochs=sorted(kept.union(thin(run.epochs, CURVE_EPOCHS))), progress=progress_bar)
+    # Cached results of deleted checkpoints cost nothing.
+    checkpoints = run.checkpoint_epochs
+    cached = set(known_epochs(run, measures)).difference(checkpoints)
+    curve_epochs = sorted(cached.union(thin(checkpoints, CURVE_EPOCHS)))
+    curves = trajectory(run, measures, epochs=curve_epochs, progress=progress_bar)
     curves.attrs["key_frequencies"] = list(keys)
     found = events
     if keys:
@@ -75,7 +77,7 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
         curves = curves.drop_vars("excluded_loss_2D")
     curves = curves.sel(epoch=thin(curves.epoch.values.tolist(), CURVE_EPOCHS))
 
-    stops = slider_epochs(run.epochs, found["phase_end"].values.tolist())
+    stops = slider_epochs(checkpoints, found["phase_end"].values.tolist())
     drawn = [attention.pattern] if run.config.model.has_attention else []
     if has_group:
         drawn += [fourier.components, neurons.frequency, neurons.fve, neurons.phase, neurons.spectrum]

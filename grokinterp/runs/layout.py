@@ -88,7 +88,7 @@ class Layout:
         """The parameters of one epoch."""
         return self.checkpoints / f"{epoch:07d}.safetensors"
 
-    def epochs(self) -> tuple[int, ...]:
+    def checkpoint_epochs(self) -> tuple[int, ...]:
         """The epochs that have a checkpoint, in order; files that are not named as one are passed over."""
         stems = {path.stem for path in self.checkpoints.glob("*.safetensors")}
         numbers = (int(stem) for stem in stems if stem.isdecimal())

@@ -62,7 +62,7 @@ def disk_errors(layout: Layout) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not layout.root.exists():
             raise gone(layout) from error
-        last = max(layout.epochs(), default=None)
+        last = max(layout.checkpoint_epochs(), default=None)
         there = "it has no checkpoint" if last is None else f"its last checkpoint is that of epoch {last}"
         msg = (
             f"{layout.root} could not be written: {error}; {there}. Fix that, then train the same config into it to "
@@ -125,7 +125,7 @@ def look(
     known, made_by = read_identity(layout.config)
     _refuse_other(layout, config, known, task)
     layout.check_finished(known.epochs)
-    reached = max(layout.epochs(), default=0)
+    reached = max(layout.checkpoint_epochs(), default=0)
     if config.epochs < reached or (config.epochs == reached and layout.finished.exists()):
         return None
     check_monitors(layout.config, monitors)
@@ -181,7 +181,7 @@ def claim(layout: Layout, config: RunConfig, task: Task, start: Start, monitors:
 
 def _refuse_remains(layout: Layout, new: Start | None) -> None:
     """Refuse what is left of a run without its config; what a kill leaves of a new run's beginning is written anew."""
-    epochs = layout.epochs()
+    epochs = layout.checkpoint_epochs()
     is_forks_beginning = new is not None and new.point is not None and epochs in ((), (new.point.epoch,))
     is_free = not epochs and not layout.resume.exists() and not layout.start.exists()
     if new is None or layout.finished.exists() or layout.metrics.exists() or not (is_free or is_forks_beginning):

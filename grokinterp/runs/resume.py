@@ -72,7 +72,7 @@ def read_resume(layout: Layout, like: Shapes) -> ResumePoint | None:
     """
     if not layout.resume.exists():
         # Killed right after the checkpoint of epoch 0, a run begins again; with later ones, that would undo them.
-        if any(layout.epochs()):
+        if any(layout.checkpoint_epochs()):
             msg = f"{layout.root} lacks the {layout.resume.name} that training goes on from; choose another directory."
             raise RunError(msg)
         return None

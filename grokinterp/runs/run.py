@@ -86,9 +86,9 @@ class Run(Shown):
         return self.training_set.is_train
 
     @property
-    def epochs(self) -> tuple[int, ...]:
+    def checkpoint_epochs(self) -> tuple[int, ...]:
         """The epochs that have a checkpoint, in order; the weights of epoch e have seen the training pairs e times."""
-        return self.layout.epochs()
+        return self.layout.checkpoint_epochs()
 
     @property
     def is_finished(self) -> bool:
@@ -100,7 +100,7 @@ class Run(Shown):
     def state(self) -> str:
         """Whether it is finished, training or stopped, and at which epoch: `stopped at epoch 20 of 30`."""
         word = "finished" if self.is_finished else "training" if is_held(self.layout.lock) else "stopped"
-        epoch, total = max(self.epochs, default=0), self.config.epochs
+        epoch, total = max(self.checkpoint_epochs, default=0), self.config.epochs
         if word == "stopped" and self.layout.finished.exists():
             return f"finished, but the checkpoint of epoch {total} is missing"
         return f"{word} at epoch {epoch}" + ("" if word == "finished" else f" of {total}")
@@ -109,7 +109,8 @@ class Run(Shown):
         facts: dict[str, object] = {"path": self.path}
         try:
             seed = self.config.seed  # first, since a directory without config is no run at all
-            facts |= {"task": self.task.name, "seed": seed, "state": self.state, "checkpoints": len(self.epochs)}
+            facts |= {"task": self.task.name, "seed": seed, "state": self.state}
+            facts["checkpoints"] = len(self.checkpoint_epochs)
             last = metrics.last_entry(self.layout.metrics)
             if last is not None:
                 facts |= {f"{split}_accuracy": f"{last['accuracy'][split]:.3f}" for split in ("train", "test")}
@@ -149,7 +150,7 @@ class Run(Shown):
         """The parameters of a checkpoint, by TransformerLens name.
 
         Args:
-            epoch: One of `epochs`; default: the last.
+            epoch: One of `checkpoint_epochs`; default: the last.
 
         Raises:
             RunError: If there is no such checkpoint, its file is broken or of another epoch, or the last checkpoint of
@@ -163,7 +164,7 @@ class Run(Shown):
         """The model of a checkpoint with its task and split, for analyses.
 
         Args:
-            epoch: One of `epochs`; default: the last.
+            epoch: One of `checkpoint_epochs`; default: the last.
 
         Raises:
             RunError: If there is no such checkpoint, its file is broken or of another epoch, or the last checkpoint of
@@ -185,7 +186,7 @@ class Run(Shown):
         be edited in place.
 
         Args:
-            epoch: One of `epochs`; default: the last.
+            epoch: One of `checkpoint_epochs`; default: the last.
 
         Returns:
             A `HookedTransformer` under TransformerLens 3, a `TransformerBridge` under 4; a `HookedRootModule` that
@@ -200,7 +201,7 @@ class Run(Shown):
         """An epoch that has a checkpoint; by default the last."""
         if epoch is None:
             self.layout.check_finished(self.config.epochs)
-        epochs = self.epochs
+        epochs = self.checkpoint_epochs
         if not epochs:
             msg = f"{self.path} has no checkpoint yet; train it first."
             raise RunError(msg)

@@ -252,7 +252,7 @@ class _Scheduler:
 
     def _try_elsewhere(self, path: Path) -> None:
         """Hand a run whose worker died to another, unless it has killed several at one place."""
-        epoch = max(Layout(path).epochs(), default=-1)
+        epoch = max(Layout(path).checkpoint_epochs(), default=-1)
         at, before = self.deaths.get(path, (epoch, 0))
         count = before + 1 if at == epoch else 1
         self.deaths[path] = (epoch, count)

@@ -130,8 +130,8 @@ def test_the_effect_of_a_frequency_over_training_time_is_one_call(run, visited):
     ]
     visited.clear()
     first = gi.trajectory(run, measures, progress=False)
-    assert visited == list(run.epochs)
-    for epoch in run.epochs:
+    assert visited == list(run.checkpoint_epochs)
+    for epoch in run.checkpoint_epochs:
         for measure in measures:
             one = measure(run.snapshot(epoch))
             assert one.name in first

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import grokinterp as gi
-from grokinterp.models import factored, transformer
+from grokinterp.models import factored
+from grokinterp.models.kinds import transformer
 from grokinterp.papers.nanda2023 import circuit
 
 
@@ -67,7 +68,10 @@ def test_a_softmax_of_another_scale_is_another_model(monkeypatch: pytest.MonkeyP
     run = gi.load_run("nanda2023")
     a, b = gi.tasks.all_pairs(run.task)
     start = run.snapshot(0)
-    logits = {factored: factored.factored_logits, transformer: transformer.logits}[forward]
+    logits = {
+        factored: factored.factored_logits,
+        transformer: lambda params, config, a, b: config.logits(params, a, b),
+    }[forward]
 
     def initial_loss() -> float:
         found = logits(start.params, start.config, a, b)[run.is_train.flatten()]

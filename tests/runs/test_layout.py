@@ -30,7 +30,7 @@ def test_checkpoints_sort_by_name_as_by_epoch(tmp_path: Path) -> None:
 def test_epochs_are_those_of_checkpoints_alone(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     layout.checkpoints.mkdir()
-    assert layout.epochs() == ()
+    assert layout.checkpoint_epochs() == ()
     others = [
         "12.safetensors",
         "0000001 copy.safetensors",
@@ -42,7 +42,7 @@ def test_epochs_are_those_of_checkpoints_alone(tmp_path: Path) -> None:
         (layout.checkpoints / name).touch()
     for epoch in (10_000_000, 40, 7):
         layout.checkpoint(epoch).touch()
-    assert layout.epochs() == (7, 40, 10_000_000)
+    assert layout.checkpoint_epochs() == (7, 40, 10_000_000)
 
 
 def test_a_file_is_written_under_another_name_flushed_and_renamed(

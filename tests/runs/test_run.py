@@ -13,7 +13,6 @@ from safetensors import safe_open
 
 import grokinterp as gi
 from grokinterp.losses import cross_entropy
-from grokinterp.models import transformer
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import Run, load_run
 from grokinterp.runs.tensors import write_tensors
@@ -27,7 +26,7 @@ def test_a_run_knows_what_it_was(trained: Run) -> None:
     assert trained.config.task.p == 7
     assert trained.task.name == "addition mod 7"
     assert trained.is_train.sum() == 24
-    assert trained.epochs == EPOCHS
+    assert trained.checkpoint_epochs == EPOCHS
     assert trained.is_finished
     assert trained.made_by["torch"] == torch.__version__
 
@@ -54,7 +53,7 @@ def test_metrics_are_labelled(trained: Run) -> None:
 
 def test_the_first_entry_is_of_the_initial_parameters(trained: Run) -> None:
     params = trained.config.model.initial_params(trained.task, seed=0)
-    logits = transformer.logits(params, trained.config.model, *all_pairs(trained.task)).reshape(7, 7, 8)
+    logits = trained.config.model.logits(params, *all_pairs(trained.task)).reshape(7, 7, 8)
     for split, part in {"train": trained.is_train, "test": ~trained.is_train}.items():
         wanted = cross_entropy(logits[part], trained.task.table[part]).item()
         assert trained.metrics.loss.sel(epoch=0, split=split).item() == pytest.approx(wanted, abs=1e-6)
@@ -86,16 +85,16 @@ def test_an_epoch_without_checkpoint_names_the_nearest(trained: Run, epoch: int,
 def test_a_run_that_was_never_trained_says_so(run: Run) -> None:
     shutil.rmtree(run.layout.checkpoints)
     run.layout.finished.unlink()
-    assert run.epochs == ()
+    assert run.checkpoint_epochs == ()
     with pytest.raises(RunError, match="has no checkpoint yet; train it first"):
         run.params()
 
 
 def test_a_run_that_is_training_shows_its_new_checkpoints(run: Run) -> None:
     run.layout.finished.unlink()
-    before = run.epochs
+    before = run.checkpoint_epochs
     write_tensors(run.layout.checkpoint(31), run.params(), {"epoch": 31})
-    assert run.epochs == (*before, 31)
+    assert run.checkpoint_epochs == (*before, 31)
     assert run.snapshot().epoch == 31
 
 
@@ -167,7 +166,7 @@ def test_a_finished_run_without_its_last_checkpoint_is_not_measured_without_it(r
     assert run.state == f"finished, but the checkpoint of epoch {last} is missing"
     with pytest.raises(RunError, match=f"lacks the checkpoint of its last epoch {last}"):
         gi.trajectory(run, [gi.progress.losses], cache=False, progress=False)
-    kept = gi.trajectory(run, [gi.progress.losses], epochs=run.epochs, cache=False, progress=False)
+    kept = gi.trajectory(run, [gi.progress.losses], epochs=run.checkpoint_epochs, cache=False, progress=False)
     assert last not in kept.epoch
 
 
@@ -303,7 +302,7 @@ def test_whatever_reads_a_run_takes_its_path(trained: Run, tmp_path: Path) -> No
     assert gi.early_detection(path, progress=False).equals(gi.early_detection(run, progress=False))
     assert [result.ours for result in gi.claims.check(path)][:3] == [result.ours for result in gi.claims.check(run)][:3]
     forked = gi.fork(path, 30, tmp_path / "fork", {"epochs": 31}, progress=False)
-    assert forked.epochs == (30, 31)
+    assert forked.checkpoint_epochs == (30, 31)
 
 
 READERS = {

@@ -16,7 +16,6 @@ import torch
 import grokinterp as gi
 from grokinterp.config import OptimConfig, RunConfig, SplitConfig, TaskConfig
 from grokinterp.losses import cross_entropy
-from grokinterp.models import transformer
 from grokinterp.runs.layout import Layout, RunError
 from grokinterp.runs.tensors import read_tensors, write_tensors
 from grokinterp.tasks import all_pairs
@@ -77,7 +76,7 @@ def test_an_unfinished_run_past_the_epochs_asked_for_is_returned_as_it_is(tiny: 
     run = train(tiny, tmp_path, progress=False)
     run.layout.finished.unlink()
     before = modified(tmp_path)
-    assert train(dataclasses.replace(tiny, epochs=10), tmp_path, progress=False).epochs[-1] == 24
+    assert train(dataclasses.replace(tiny, epochs=10), tmp_path, progress=False).checkpoint_epochs[-1] == 24
     assert modified(tmp_path) == before
 
 
@@ -91,7 +90,7 @@ def test_an_unfinished_run_is_finished_earlier_when_fewer_epochs_are_asked_for(t
     run = train(dataclasses.replace(tiny, epochs=8), tmp_path, progress=False)
     assert run.is_finished
     assert run.config.epochs == 8
-    assert run.epochs[-1] == 8
+    assert run.checkpoint_epochs[-1] == 8
 
 
 def test_a_second_trainer_is_refused(tiny: RunConfig, tmp_path: Path) -> None:
@@ -112,7 +111,7 @@ def test_checkpoints_without_a_config_are_refused(tiny: RunConfig, tmp_path: Pat
     layout.config.unlink()
     with pytest.raises(RunError, match=r"holds files of a run but no config\.json"):
         train(tiny, tmp_path, progress=False)
-    assert layout.epochs()[-1] == 24
+    assert layout.checkpoint_epochs()[-1] == 24
 
 
 def test_checkpoints_without_a_resume_file_are_not_trained_over(tiny: RunConfig, tmp_path: Path) -> None:
@@ -204,7 +203,7 @@ def test_metrics_are_the_loss_over_all_classes_trained_on(tiny: RunConfig, tmp_p
     run = train(tiny, tmp_path, progress=False)
     for epoch in (0, 24):
         params = run.params(epoch)
-        logits = transformer.logits(params, tiny.model, *all_pairs(run.task)).reshape(7, 7, 8)
+        logits = tiny.model.logits(params, *all_pairs(run.task)).reshape(7, 7, 8)
         for split, part in {"train": run.is_train, "test": ~run.is_train}.items():
             wanted = cross_entropy(logits[part], run.task.table[part]).item()
             assert run.metrics.loss.sel(epoch=epoch, split=split).item() == pytest.approx(wanted, abs=1e-6)

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from grokinterp.models import mlp, transformer
 from grokinterp.models.kinds.mlp import MLPConfig
 from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.tasks import all_pairs, operation
@@ -63,18 +62,18 @@ class Spy:
 def test_dropout_is_where_the_config_says_in_a_transformer() -> None:
     config, task = TransformerConfig(d_model=16, n_heads=2, d_head=8, d_mlp=32, n_layers=2), operation("addition", 7)
     params, spy = config.initial_params(task, seed=0), Spy()
-    logits = transformer.logits(params, config, *all_pairs(task), spy)
+    logits = config.logits(params, *all_pairs(task), spy)
     places = ("attn.hook_pattern", "hook_attn_out", "mlp.hook_post", "hook_mlp_out")
     assert spy.touched == {f"blocks.{layer}.{place}" for layer in (0, 1) for place in places}
-    assert not torch.equal(logits, transformer.logits(params, config, *all_pairs(task)))
+    assert not torch.equal(logits, config.logits(params, *all_pairs(task)))
 
 
 def test_dropout_is_at_the_neurons_of_an_mlp() -> None:
     config, task = MLPConfig(d_mlp=16), operation("addition", 7)
     params, spy = config.initial_params(task, seed=0), Spy()
-    logits = mlp.logits(params, config, *all_pairs(task), spy)
+    logits = config.logits(params, *all_pairs(task), spy)
     assert spy.touched == {"blocks.0.mlp.hook_post", "blocks.1.mlp.hook_post"}
-    assert not torch.equal(logits, mlp.logits(params, config, *all_pairs(task)))
+    assert not torch.equal(logits, config.logits(params, *all_pairs(task)))
 
 
 def test_a_gradient_goes_through_what_is_kept_alone() -> None:

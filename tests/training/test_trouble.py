@@ -29,7 +29,7 @@ def test_a_loss_that_is_not_finite_stops_training(tiny: RunConfig, tmp_path: Pat
         with pytest.raises(RunError, match=r"the loss at epoch 2 is not finite .* that of epoch 1\. Lower"):
             train(diverging(tiny), tmp_path, progress=False)
         run = load_run(tmp_path)
-        assert run.epochs == (0, 1)
+        assert run.checkpoint_epochs == (0, 1)
         assert not run.is_finished
         assert all(p.isfinite().all() for p in run.params().values())
 
@@ -39,7 +39,7 @@ def test_no_checkpoint_of_finite_weights_with_an_infinite_loss(tiny: RunConfig, 
     with pytest.raises(RunError, match="is not finite"):
         train(dataclasses.replace(diverging(tiny), log_every=log_every, checkpoint_every=1), tmp_path, progress=False)
     run = load_run(tmp_path)
-    assert all(run.snapshot(epoch).logits.isfinite().all() for epoch in run.epochs)
+    assert all(run.snapshot(epoch).logits.isfinite().all() for epoch in run.checkpoint_epochs)
 
 
 def test_metrics_stay_json_when_the_loss_is_not_finite(tiny: RunConfig, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_real_error_of_the_disk(tiny: RunConfig, tmp_path: Path) -> None:
             train(tiny, tmp_path, progress=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert Layout(tmp_path).epochs() == ()
+    assert Layout(tmp_path).checkpoint_epochs() == ()
     assert train(tiny, tmp_path, progress=False).is_finished
 
 

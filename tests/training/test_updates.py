@@ -153,11 +153,11 @@ def test_training_leaves_the_random_state_of_the_caller_alone(tiny: RunConfig, t
 @pytest.mark.slow
 def test_every_checkpoint_is_a_state_of_its_own_and_the_last_is_the_final_one(tiny: RunConfig, tmp_path: Path) -> None:
     run = train(dataclasses.replace(tiny, epochs=13, log_every=1), tmp_path, progress=False)
-    assert run.epochs[-1] == 13 % tiny.checkpoint_every + tiny.checkpoint_every
-    states = [run.params(epoch) for epoch in run.epochs]
+    assert run.checkpoint_epochs[-1] == 13 % tiny.checkpoint_every + tiny.checkpoint_every
+    states = [run.params(epoch) for epoch in run.checkpoint_epochs]
     for before, after in itertools.pairwise(states):
         assert all(not torch.equal(p, after[name]) for name, p in before.items() if p.any())
-    for epoch in run.epochs:
+    for epoch in run.checkpoint_epochs:
         norm = sum(p.double().square().sum().item() for p in run.params(epoch).values())
         assert norm == pytest.approx(run.metrics.squared_weight_norm.sel(epoch=epoch).item(), rel=1e-12)
 
