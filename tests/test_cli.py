@@ -61,7 +61,7 @@ def test_train_goes_on_to_more_epochs(tmp_path: Path) -> None:
 def test_another_config_in_the_folder_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _train(tmp_path / "run")
     assert _train(tmp_path / "run", "--seed", "1") == 1
-    assert "holds a run with another config: seed is 0 there, 1 here" in capsys.readouterr().err
+    assert "holds a run with a different config: seed is 0 there, 1 here" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_choices_are_listed_in_their_order(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["keys", "no/such/run"], "is no run directory and no bundled run (nanda2023)"),
+        (["keys", "no/such/run"], "is neither a run directory nor a bundled run (nanda2023)"),
         (["report", "no/such/run"], "is no run directory"),
         (["train", "--config", "no.json", "--out", "x"], "there is no config file no.json"),
         (["train", "--config=no.json", "--out", "x"], "there is no config file no.json"),
@@ -307,7 +307,7 @@ def test_runs_says_why_a_run_is_broken(tmp_path: Path, capsys: pytest.CaptureFix
     assert "not grokked (test accuracy ≥ 0.99" in lines["long"]
     assert lines["config"].startswith("broken: ")
     assert "must have loss and accuracy of train and test" in lines["metrics"]
-    assert "task.safetensors must be a whole safetensors file" in lines["task"]
+    assert "task.safetensors must be a complete safetensors file" in lines["task"]
     assert said.err == ""
 
 

@@ -389,7 +389,7 @@ def test_a_path_is_a_run(run: gi.Run) -> None:
     for path in (run.path, str(run.path)):
         xr.testing.assert_identical(gi.trajectory(path, gi.progress.losses, progress=False), expected)
         assert known_epochs(path, gi.progress.losses) == [0, 1, 2, 3, 4, 8, 12]
-    with pytest.raises(gi.RunError, match="nowhere is no run directory and no bundled run"):
+    with pytest.raises(gi.RunError, match="nowhere is neither a run directory nor a bundled run"):
         gi.trajectory("nowhere", gi.progress.losses)
     with pytest.raises(TypeError, match=r"run must be a Run, the path of one or .*, got Snapshot\(task=addition mod 7"):
         gi.trajectory(run.snapshot(), gi.progress.losses)  # type: ignore[arg-type]

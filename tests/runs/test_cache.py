@@ -242,7 +242,7 @@ def test_a_folder_that_is_held_too_long_is_named(run: gi.Run, monkeypatch: pytes
 
 def test_a_cache_that_cannot_be_written_is_named(run: gi.Run) -> None:
     run.layout.analysis.write_text("a file where the folder should be")
-    with pytest.raises(gi.RunError, match=r"analysis could not be written: .*; mend that, then try again"):
+    with pytest.raises(gi.RunError, match=r"analysis could not be written: .*; fix this, then try again"):
         _losses(run, 0)
 
 
@@ -266,7 +266,7 @@ def test_the_caches_of_the_bundled_run_are_whole_and_of_its_checkpoints() -> Non
     here = {"version": 1, **{name: cache.digest_of(getattr(run.layout, name)) for name in ("task", "split")}}
     for file in files:
         with xr.open_dataarray(file) as opened:
-            made_by = cache._of_this_version(opened.attrs["made_by"])
+            made_by = cache._read_origin(opened.attrs["made_by"])
         assert made_by is not None
         assert here.items() <= made_by.items()
         stored = cache._read(file, made_by)

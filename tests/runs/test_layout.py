@@ -182,15 +182,15 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     found = {
         tmp_path / "pipe": "a device or pipe",
         tmp_path / "folder": "a directory",
-        tmp_path / "link": "a symlink to nothing",
-        tmp_path / "loop": "a symlink to nothing",
+        tmp_path / "link": "a dangling symlink",
+        tmp_path / "loop": "a dangling symlink",
         tmp_path / "device": "a device or pipe",
         Path("/dev/null"): "a device or pipe",
     }
     before = sorted(tmp_path.iterdir())
     for path, kind in found.items():
         with pytest.raises(
-            RunError, match=rf"{path.name} must be a regular file, got {kind}; choose another path"
+            RunError, match=rf"{path.name} must be a regular file, got {kind}; choose a different path"
         ) as raised:
             write_atomically(path, lambda temporary: temporary.write_text("new"))
         assert "\n" not in str(raised.value)

@@ -167,7 +167,7 @@ def test_a_fork_of_a_damaged_state_begins_nothing(parent: Run, tmp_path: Path) -
     state, about = gi.runs.tensors.read_tensors(parent.layout.resume)
     state["unembed.W_U/exp_avg_sq"] = torch.tensor(1.0)
     gi.runs.tensors.write_tensors(parent.layout.resume, state, about)
-    with pytest.raises(RunError, match=r"its unembed\.W_U/exp_avg_sq must be torch\.float32 of shape \(16, 8\)"):
+    with pytest.raises(RunError, match=r"unembed\.W_U/exp_avg_sq must be torch\.float32 of shape \(16, 8\)"):
         gi.fork(parent, 24, tmp_path / "fork", {"epochs": 30}, progress=False)
     assert not (tmp_path / "fork").exists()
 
@@ -190,16 +190,16 @@ def test_a_fork_that_was_killed_while_it_began_is_begun_again(parent: Run, tmp_p
     layout = gi.fork(parent, 24, tmp_path / "fork", {"epochs": 25}, progress=False).layout
     for left in (layout.config, layout.metrics, layout.finished, layout.checkpoint(25)):
         left.unlink()
-    with pytest.raises(RunError, match=r"holds files of a run but no config\.json"):
+    with pytest.raises(RunError, match=r"has files of a run but no config\.json"):
         train(parent.config, layout.root, progress=False)
     assert gi.fork(parent, 24, layout.root, {"epochs": 25}, progress=False).checkpoint_epochs == (24, 25)
 
 
 def test_a_directory_with_another_run_is_refused(parent: Run, tmp_path: Path) -> None:
     first = gi.fork(parent, 16, tmp_path / "first", progress=False)
-    with pytest.raises(RunError, match=r"holds a run with another config: optim\.weight_decay is 1\.0 there, 0"):
+    with pytest.raises(RunError, match=r"holds a run with a different config: optim\.weight_decay is 1\.0 there, 0"):
         gi.fork(parent, 16, first.path, {"optim.weight_decay": 0.0}, progress=False)
-    with pytest.raises(RunError, match="has no checkpoint of epoch 15; the nearest is 16"):
+    with pytest.raises(RunError, match="has no checkpoint at epoch 15; the nearest is 16"):
         gi.fork(parent, 15, tmp_path / "fork", progress=False)
     assert load_run(parent.path).is_finished
 

@@ -118,7 +118,7 @@ def test_a_broken_file_is_named_in_one_line(tiny: RunConfig, file: str, damage: 
     path = layout.checkpoint(24) if file == "checkpoint" else getattr(layout, file)
     content = {"truncated": path.read_bytes()[:-9], "foreign": bytes(range(256)) * 4, "empty": b""}[damage]
     path.write_bytes(content)
-    with pytest.raises(RunError, match=f"{path.name} must be a whole safetensors file") as raised:
+    with pytest.raises(RunError, match=f"{path.name} must be a complete safetensors file") as raised:
         train(dataclasses.replace(tiny, epochs=30), tmp_path, progress=False)
     assert "\n" not in str(raised.value)
 
@@ -135,5 +135,5 @@ def test_a_resume_file_without_its_header_is_refused(tiny: RunConfig, tmp_path: 
     layout = train(tiny, tmp_path, progress=False).layout
     state, _ = tensors.read_tensors(layout.resume)
     tensors.write_tensors(layout.resume, state)
-    with pytest.raises(RunError, match="must hold what training goes on from, but lacks 'epoch'"):
+    with pytest.raises(RunError, match="must hold the state to resume from: lacks 'epoch'"):
         train(dataclasses.replace(tiny, epochs=30), tmp_path, progress=False)
