@@ -371,7 +371,7 @@ def test_the_name_of_an_operation_is_no_task(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("unchecked")
 def test_what_is_no_config_is_refused(tmp_path: Path) -> None:
-    wanted = r"config must be a RunConfig, such as gi\.presets\.quick\(\), got"
+    wanted = r"config must be a RunConfig, e.g. gi\.presets\.quick\(\), got"
     for use in (
         lambda config: gi.train(config, tmp_path / "run"),
         lambda config: gi.train_many(config, [tmp_path / "run"]),
