@@ -109,7 +109,7 @@ def test_a_dictionary_holds_json_types_and_every_field():
         ("epoch", 3, "config has an unknown key 'epoch'; did you mean 'epochs'"),
         ("optim.weight_decy", 1.0, "config.optim has an unknown key 'weight_decy'; did you mean 'weight_decay'"),
         ("model.zzz", 1, "config.model has an unknown key 'zzz'; did you mean "),
-        ("split.fraction", ..., r"config.split lacks the keys \['fraction'\]; a full config is what"),
+        ("split.fraction", ..., r"config.split lacks the keys \['fraction'\]; `grokinterp config PRESET` prints"),
         ("optim", ..., r"config lacks the keys \['optim'\]"),
     ],
 )
@@ -256,7 +256,7 @@ def test_fields_are_changed_by_their_dotted_names():
         ({"optim.weight_decy": 1.0}, "config.optim has an unknown key 'weight_decy'; did you mean 'weight_decay'"),
         ({"optm.lr": 1.0}, "config has an unknown key 'optm'; did you mean 'optim'"),
         ({"optim.lr": "fast"}, "config.optim.lr must be a number above 0, got 'fast'"),
-        ({"seed.x": 1}, r"config.seed has no parts, got config.seed.x; change seed itself"),
+        ({"seed.x": 1}, r"config.seed has no fields, got config.seed.x; change seed itself"),
         ({"optim.lr": -1.0}, r"config.optim.lr must be a number above 0, got -1\.0"),
     ],
 )

@@ -266,7 +266,7 @@ def _of_a_tensor() -> gi.Measure:
         (lambda: dataclasses.replace(largest, arguments={"k": float("nan")}), "must be JSON values, got {'k': nan"),
         (
             lambda: gi.Measure(name="x", compute=partial(_two, key=1), version=1),
-            r"must be made of a function, got functools\.partial\(.*; wrap it in one",
+            r"must have a function as compute, got functools\.partial\(.*; wrap it in one",
         ),
         (_of_a_tensor, r"compute has a version, but uses a local value that a cache cannot compare, tensor\(\["),
     ],
@@ -347,15 +347,15 @@ def _two(snapshot: gi.Snapshot, key: int) -> float:
 @pytest.mark.parametrize(
     ("measures", "message"),
     [
-        ([gi.progress.restricted_loss], r"restricted_loss makes a measure when it is called: write "
+        ([gi.progress.restricted_loss], r"restricted_loss returns a measure when called: write "
          r"gi\.progress\.restricted_loss\(keys\)\.$"),
         (gi.logits.fve, r"write gi\.logits\.fve\(\)\.$"),
         ([gi.interventions.losses], r"write gi\.interventions\.losses\(intervention\)\.$"),
-        ([_two], r"a measure takes one argument, a Snapshot, got _two\(snapshot: .*, key: int\)"),
-        ("losses", r"measures must be a list such as \[gi\.progress\.losses\], got 'losses'"),
-        (["losses"], "measures must be a list such as .*, got 'losses'"),
-        (gi.progress, "measures must be a list such as .*, got <module 'grokinterp.progress'"),
-        (None, "measures must be a list such as .*, got None"),
+        ([_two], r"a measure must take one argument, a Snapshot, got _two\(snapshot: .*, key: int\)"),
+        ("losses", r"measures must be a list, e\.g\. \[gi\.progress\.losses\], got 'losses'"),
+        (["losses"], r"measures must be a list, e\.g\. .*, got 'losses'"),
+        (gi.progress, r"measures must be a list, e\.g\. .*, got <module 'grokinterp.progress'"),
+        (None, r"measures must be a list, e\.g\. .*, got None"),
     ],
 )  # fmt: skip
 def test_what_is_no_measure_is_refused_before_any_checkpoint_is_read(
@@ -391,7 +391,7 @@ def test_a_path_is_a_run(run: gi.Run) -> None:
         assert known_epochs(path, gi.progress.losses) == [0, 1, 2, 3, 4, 8, 12]
     with pytest.raises(gi.RunError, match="nowhere is neither a run directory nor a bundled run"):
         gi.trajectory("nowhere", gi.progress.losses)
-    with pytest.raises(TypeError, match=r"run must be a Run, the path of one or .*, got Snapshot\(task=addition mod 7"):
+    with pytest.raises(TypeError, match=r"run must be a Run, a run directory or .*, got Snapshot\(task=addition mod 7"):
         gi.trajectory(run.snapshot(), gi.progress.losses)  # type: ignore[arg-type]
 
 
@@ -410,7 +410,7 @@ def test_no_cache_writes_nothing(run: gi.Run) -> None:
 
 def test_two_measures_of_one_name_are_refused(run: gi.Run) -> None:
     excluded = gi.progress.excluded_loss
-    with pytest.raises(ValueError, match=r"two measures give 'excluded_loss'; rename one"):
+    with pytest.raises(ValueError, match=r"two measures have the name 'excluded_loss'; rename one"):
         gi.trajectory(run, [excluded((1,)), excluded((2,))], progress=False)
     ds = gi.trajectory(run, [excluded((1,)), excluded((2,)).named("excluded_2")], progress=False)
     assert set(ds) == {"excluded_loss", "excluded_2"}
@@ -444,7 +444,7 @@ def test_an_error_says_at_which_epoch_it_was(run: gi.Run) -> None:
 
 
 def test_an_unknown_epoch_names_the_nearest(run: gi.Run) -> None:
-    with pytest.raises(gi.RunError, match="no checkpoint of epoch 5; the nearest is 4"):
+    with pytest.raises(gi.RunError, match="no checkpoint at epoch 5; the nearest is 4"):
         gi.trajectory(run, [gi.progress.losses], epochs=[5], progress=False)
 
 

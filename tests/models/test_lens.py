@@ -235,7 +235,9 @@ def test_the_quadratic_activation_has_a_hooked_transformer(random_params):
 @needs_bridge
 def test_the_quadratic_activation_has_no_bridge(random_params):
     config = TransformerConfig(**SMALL, act_fn="quadratic")
-    with pytest.raises(ValueError, match="act_fn='quadratic' has no TransformerBridge; use transformer-lens<4"):
+    with pytest.raises(
+        ValueError, match="TransformerBridge does not support act_fn='quadratic'; use transformer-lens<4"
+    ):
         lens.to_transformer_lens(random_params(config, TASK), config)
 
 
@@ -259,7 +261,7 @@ def test_the_hooked_engine_is_the_full_forward_with_its_gradients(config, random
 @needs_bridge
 def test_the_hooked_engine_needs_version_3(random_params):
     config = CONFIGS["no biases"]
-    with pytest.raises(ImportError, match="engine='hooked' needs transformer-lens<4"):
+    with pytest.raises(ImportError, match="engine='hooked' requires transformer-lens<4"):
         lens.hooked_logits(random_params(config, TASK), config)
 
 
@@ -289,7 +291,7 @@ def test_what_is_no_transformer_lens_model_is_refused(model):
         ("eps", 1e-6, "model.cfg.eps must be 1e-05 for this library, got 1e-06"),
         ("attn_scale", 3.0, "model.cfg.attn_scale must be "),
         ("act_fn", "silu", "model.cfg.act_fn must be 'relu' or 'gelu' for this library, got 'silu'"),
-        ("n_ctx", 2, "a model of 'a b =' must read 3 tokens, got n_ctx=2; pass its sequence"),
+        ("n_ctx", 2, "sequence 'a b =' requires n_ctx >= 3, got n_ctx=2; pass the sequence"),
     ],
 )
 def test_a_model_of_another_kind_is_refused(name, value, message, random_params):
@@ -338,7 +340,7 @@ def test_a_model_with_a_hook_left_on_is_refused(random_params):
     ],
 )
 def test_what_no_setting_is_looked_up_for_is_noticed(changes):
-    with pytest.raises(ValueError, match="the model's logits must be those that its weights give"):
+    with pytest.raises(ValueError, match="the model's logits must follow from its weights"):
         lens.from_transformer_lens(native_model(**changes))
 
 

@@ -284,5 +284,5 @@ def test_a_record_of_monitors_that_is_no_list_is_named(tiny: RunConfig, tmp_path
 
 
 def test_two_monitors_of_one_name_are_refused(tiny: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="two measures give 'largest_logit'; rename one"):
+    with pytest.raises(ValueError, match="two measures have the name 'largest_logit'; rename one"):
         train(tiny, tmp_path, monitors=[largest_logit, largest_logit], progress=False)

@@ -111,7 +111,7 @@ def test_engines_train_to_the_same_weights(tiny: RunConfig, engine: str, tmp_pat
 
 @pytest.mark.skipif(lens.has_hooked_transformer(), reason="TransformerLens 3 has HookedTransformer")
 def test_the_hooked_engine_needs_version_3(tiny: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(ImportError, match=r"engine='hooked' needs transformer-lens<4.*use engine='full'"):
+    with pytest.raises(ImportError, match=r"engine='hooked' requires transformer-lens<4.*use engine='full'"):
         train(dataclasses.replace(tiny, engine="hooked"), tmp_path, progress=False)
 
 
