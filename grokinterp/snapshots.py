@@ -86,7 +86,7 @@ class Snapshot(Shown):
         shapes = {name: tuple(p.shape) for name, p in self.params.items()}
         for name in sorted(wanted.keys() | shapes.keys()):
             if name not in wanted:
-                msg = f"the weights include {name}, which a {self.config.kind} with this config does not have."
+                msg = f"the weights include {name}, which is not a parameter of this {self.config.kind} config."
                 raise ValueError(msg)
             if wanted[name] != shapes.get(name):
                 msg = f"{name} must have shape {wanted[name]} for {self.task.name}, got {shapes.get(name, 'none')}; "

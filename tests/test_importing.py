@@ -42,7 +42,7 @@ class _Trap:
 def test_objects_are_never_unpickled(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     for trap, name in ((_Trap(), "exec"), (argparse.Namespace(p=13), "argparse.Namespace")):
         torch.save({**state, "config": trap}, tmp_path / "model.pt")
-        wanted = rf"tensors alone, for nothing else is unpickled \(it holds {name}\); save model\.state_dict\(\)\.$"
+        wanted = rf"only tensors; nothing else is unpickled \(contains {name}\); save model\.state_dict\(\)\.$"
         with pytest.raises(gi.RunError, match=wanted) as refused:
             gi.load_model(tmp_path / "model.pt")
         assert str(refused.value).isprintable()  # no line breaks, no terminal colors

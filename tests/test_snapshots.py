@@ -129,7 +129,7 @@ def test_masks_are_the_training_pairs_the_others_and_all(random_params):
         ),
         (
             {"config": TransformerConfig(**SMALL)},
-            r"include blocks\.0\.attn\.b_K, which a transformer with thi",
+            r"include blocks\.0\.attn\.b_K, which is not a parameter of thi",
         ),
         ({"params": {}}, r"must have shape .*, got none; pass the task that the model was trained on"),
         (
@@ -342,7 +342,7 @@ def test_a_deep_model_takes_one_forward_pass(monkeypatch, random_params):
 @pytest.mark.parametrize("model", [gi.load_run("nanda2023"), "runs/quick", None, 3])
 def test_what_is_no_model_names_what_gives_one(model: object) -> None:
     ablation = gi.interventions.ablate(gi.interventions.head(0))
-    wanted = r"model must be a Snapshot, .*; a run's is run\.snapshot\(epoch\), a file's gi\.load_model\(path\)"
+    wanted = r"model must be a Snapshot, .*; use run\.snapshot\(epoch\) for a run, gi\.load_model\(path\) for a file"
     for read in (gi.fourier.key_frequencies, gi.progress.losses, gi.neurons.fit, ablation, ablation.fwd_hooks):
         with pytest.raises(TypeError, match=wanted):
             read(model)  # type: ignore[arg-type]

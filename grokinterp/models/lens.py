@@ -258,7 +258,7 @@ def _check_computes_the_same(model: Any, params: Params, config: Architecture) -
     off, size = (ours - wanted).abs().max().item(), wanted.abs().max().item()
     if not off <= 3 * math.sqrt(torch.finfo(params["unembed.W_U"].dtype).eps) * max(size, 1e-3):
         msg = (
-            f"the model's logits must follow from its weights as a {config.kind}, but differ by {off:.3g}; remove all "
+            f"the model's logits must follow from its weights, but differ by {off:.3g}; remove all "
             "hooks (model.reset_hooks()), or check that its MLP, attention and normalization are supported."
         )
         raise ValueError(msg)

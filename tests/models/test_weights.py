@@ -140,9 +140,9 @@ UNREAD = {
     ),
     "gated": (
         lambda p: p | {"blocks.0.mlp.W_gate": torch.ones(8, 12)},
-        r"include blocks\.0\.mlp\.W_gate, which a transf",
+        r"include blocks\.0\.mlp\.W_gate, which is not a par",
     ),
-    "a scalar": (lambda p: p | {"scale": torch.tensor(2.0)}, r"include scale, which a transformer"),
+    "a scalar": (lambda p: p | {"scale": torch.tensor(2.0)}, r"include scale, which is not a parameter"),
     "RMS": (lambda p: p | {"ln_final.w": torch.ones(8)}, r"blocks\.0\.ln1\.b must have shape \(8,\) for .*, got none"),
     "a norm without the last": (lambda p: p | {"blocks.0.ln1.w": torch.ones(8)}, r"include blocks\.0\.ln1\.w, which"),
     "half a layer": (lambda p: p | {"blocks.1.mlp.W_in": torch.ones(8, 12)}, r"include blocks\.1\.mlp\.W_in, which"),
