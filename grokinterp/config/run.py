@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 
@@ -105,7 +105,7 @@ def as_run_configs(configs: object) -> list[RunConfig]:
     """Return one or more RunConfigs as a list; anything else raises a TypeError."""
     if isinstance(configs, str) or not isinstance(configs, Iterable):
         return [as_run_config(configs)]
-    return [as_run_config(config) for config in configs]
+    return [as_run_config(config) for config in cast("Iterable[object]", configs)]
 
 
 def check_device(name: str) -> torch.device:

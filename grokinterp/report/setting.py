@@ -46,7 +46,7 @@ def setting(config: RunConfig, task: str, n_train: int, n_pairs: int, fork: Fork
             f"{fork.initial_seed}."
         )
     default = flat(to_dict(replace(RunConfig(), model=type(config.model)())))
-    known = _SAID | ({"optim.muon_lr"} if config.optim.name == "Muon" else set())
+    known = {*_SAID, "optim.muon_lr"} if config.optim.name == "Muon" else _SAID
     other = [
         f"{name} = {value if isinstance(value, str) else json.dumps(value)}"
         for name, value in flat(to_dict(config)).items()

@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +166,7 @@ def check_is_file(path: Path) -> None:
 
 
 @contextmanager
-def valid_content(path: Path, what: str) -> Iterator[None]:
+def valid_content(path: Path, what: str) -> Generator[None, None, None]:
     """Turn errors in interpreting the content of a file into a RunError: `PATH must hold WHAT: ...`."""
     try:
         yield

@@ -1,7 +1,7 @@
 """Open a run directory for training: one trainer at a time, and only with the config of the run."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +29,7 @@ from grokinterp.tasks import Task
 
 
 @contextmanager
-def only_trainer(layout: Layout) -> Iterator[None]:
+def only_trainer(layout: Layout) -> Generator[None, None, None]:
     """Create the run directory if it is missing, hold its lock, and delete temporary files of a killed trainer.
 
     Raises:
@@ -55,7 +55,7 @@ def only_trainer(layout: Layout) -> Iterator[None]:
 
 
 @contextmanager
-def disk_errors(layout: Layout) -> Iterator[None]:
+def disk_errors(layout: Layout) -> Generator[None, None, None]:
     """Turn an OSError into a RunError that names the last checkpoint."""
     try:
         yield

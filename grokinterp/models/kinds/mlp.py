@@ -75,7 +75,8 @@ class MLPConfig(Architecture):
 
     def draw(self, task: Task, generator: torch.Generator) -> Params:
         """Draw as torch.nn.Embedding and torch.nn.Linear: in layout [out, in], each weight before its bias."""
-        params, bound = {}, 0.0
+        params: Params = {}
+        bound = 0.0
         for name, shape in self.shapes(task).items():
             if name == "embed.W_E":
                 params[name] = torch.empty(shape).normal_(generator=generator)
