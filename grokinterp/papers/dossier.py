@@ -107,8 +107,8 @@ def reproduce(run: AnyRun, path: str | Path | None = None, *, paper: AnyPaper | 
         The results, in the order of the paper's argument.
 
     Raises:
-        RunError: If the run has no checkpoint, or one of its files is broken.
-        ValueError: If the path exists and is not a regular file, or there is no paper of this name.
+        RunError: If the run has no checkpoint, one of its files is damaged, or the path is not a regular file.
+        ValueError: If there is no paper of this name.
 
     Examples:
         >>> import grokinterp as gi
