@@ -1,1 +1,1 @@
-"""Timings, as ratios from one process. `make bench` runs them."""
+"""Timings, as ratios measured in one process. Run them with `make bench`."""

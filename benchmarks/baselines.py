@@ -1,4 +1,4 @@
-"""What the benchmark compares with: TransformerLens' own training step, bare matrix products, a plain loop."""
+"""Baselines of the benchmark: TransformerLens' training step, matrix products alone, and a plain loop."""
 
 import math
 import warnings
@@ -12,7 +12,7 @@ import grokinterp as gi
 
 
 def hooked_step(config: gi.RunConfig, task: gi.Task, a: Tensor, b: Tensor, labels: Tensor) -> Callable[[], None]:
-    """A full-batch step of a `HookedTransformer`, as TransformerLens' grokking demo takes it."""
+    """A full-batch step of a `HookedTransformer`, as in TransformerLens' grokking demo."""
     from transformer_lens import HookedTransformer, HookedTransformerConfig
 
     model = config.model
@@ -34,7 +34,7 @@ def hooked_step(config: gi.RunConfig, task: gi.Task, a: Tensor, b: Tensor, label
             seed=0,
         )
         model = HookedTransformer(cfg)
-    tokens = torch.stack([a, b, torch.full_like(a, task.equals_token)], dim=1)
+    tokens = torch.stack([a, b, torch.full_like(a, task.n_tokens)], dim=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1.0, betas=(0.9, 0.98))
 
     def step() -> None:
@@ -48,7 +48,7 @@ def hooked_step(config: gi.RunConfig, task: gi.Task, a: Tensor, b: Tensor, label
 
 
 def matmul_step(n_pairs: int, model: gi.TransformerConfig, d_vocab_out: int) -> Callable[[], None]:
-    """The matrix products of a factored step over the pairs, forward and backward, and nothing else."""
+    """Only the matrix products of a factored step over the pairs, forward and backward."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
@@ -68,34 +68,34 @@ def matmul_step(n_pairs: int, model: gi.TransformerConfig, d_vocab_out: int) -> 
 
 
 def naive_trajectory(run: gi.Run, keys: tuple[int, ...], epoch: int) -> dict[str, object]:
-    """The standard measures of one checkpoint as a notebook writes them: one frequency at a time over all pairs."""
+    """The standard measures of one checkpoint as in a notebook: one frequency at a time over all pairs."""
     model = run.model(epoch)
     p = run.task.n_outputs
     is_train = run.is_train.flatten()
     labels = run.task.table.flatten()
     a, b = gi.tasks.all_pairs(run.task)
     with torch.no_grad():
-        tokens = torch.stack([a, b, torch.full_like(a, run.task.equals_token)], dim=1)
+        tokens = torch.stack([a, b, torch.full_like(a, run.task.n_tokens)], dim=1)
         logits = model(tokens)[:, -1, :p].double()
 
     def loss(logits: Tensor, mask: Tensor) -> float:
         return F.cross_entropy(logits[mask], labels[mask]).item()
 
-    def part(k: int) -> Tensor:
+    def project(k: int) -> Tensor:
         angle = 2 * math.pi * k * (a + b).double() / p
-        waves = [wave / wave.norm() for wave in (angle.cos(), angle.sin())]
-        return sum((wave[:, None] * (wave @ logits)[None, :] for wave in waves), torch.zeros_like(logits))
+        rows = [row / row.norm() for row in (angle.cos(), angle.sin())]
+        return sum((row[:, None] * (row @ logits)[None, :] for row in rows), torch.zeros_like(logits))
 
     everything = torch.ones_like(is_train)
-    restricted = logits.mean(dim=0) + sum((part(k) for k in keys), torch.zeros_like(logits))
-    excluded = logits - sum((part(k) for k in keys), torch.zeros_like(logits))
+    restricted = logits.mean(dim=0) + sum((project(k) for k in keys), torch.zeros_like(logits))
+    excluded = logits - sum((project(k) for k in keys), torch.zeros_like(logits))
     x = torch.arange(p)
     difference = (x[:, None, None] + x[None, :, None] - x[None, None, :]).reshape(-1, p).double()
     variance = (logits - logits.mean(dim=0)).square().sum()
     fve = []
     for k in range(1, p // 2 + 1):
-        wave = (2 * math.pi * k * difference / p).cos()
-        fve.append(((wave / wave.norm() * logits).sum() ** 2 / variance).item())
+        cosine = (2 * math.pi * k * difference / p).cos()
+        fve.append(((cosine / cosine.norm() * logits).sum() ** 2 / variance).item())
     spectra = {}
     for name, matrix in (("W_E", model.W_E[:p]), ("W_L", (model.W_out[0] @ model.W_U)[:, :p].T)):
         angle = 2 * math.pi * x[None, :] * torch.arange(1, p // 2 + 1)[:, None].double() / p
@@ -106,7 +106,7 @@ def naive_trajectory(run: gi.Run, keys: tuple[int, ...], epoch: int) -> dict[str
         "loss": [loss(logits, mask) for mask in (is_train, ~is_train, everything)],
         "restricted": loss(restricted, everything),
         "excluded": loss(excluded, is_train),
-        "by_frequency": [loss(logits - part(k), is_train) for k in range(1, p // 2 + 1)],
+        "by_frequency": [loss(logits - project(k), is_train) for k in range(1, p // 2 + 1)],
         "fve": fve,
         "gini": [gi.fourier.gini_coefficient(spectrum) for spectrum in spectra.values()],
         "norms": [parameter.square().sum().item() for parameter in model.parameters()],

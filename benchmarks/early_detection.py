@@ -1,10 +1,11 @@
-"""How early detectors tell that a run will grok, how often they are wrong, and where each threshold comes from.
+"""Calibrate the detectors of grokking, and measure how early and how reliable they are.
 
-    python -m benchmarks.early_detection runs/detect            # trains 72 runs first: two hours on one CPU core
-    python -m benchmarks.early_detection runs/detect --write    # and puts the record into the package
+    python -m benchmarks.early_detection runs/detect            # first trains 72 runs: two hours on one CPU core
+    python -m benchmarks.early_detection runs/detect --write    # also writes the results into the package
 
-Thresholds are set on six settings and reported on six others, of other moduli, decays, fractions and operations. Half
-of each are controls that never grok. Runs that are there already are loaded.
+Thresholds are calibrated on six settings and evaluated on six held-out settings with different moduli, weight decays,
+train fractions and operations. In both groups, half of the settings are controls that never grok. Existing runs are
+loaded.
 """
 
 import json
@@ -26,7 +27,7 @@ from grokinterp.detection.benchmark import Trial
 
 
 SEEDS = range(6)
-# Operation, p, fraction, weight decay.
+# Operation, p, train fraction, weight decay.
 CALIBRATION = {
     "p59_decay2": ("addition", 59, 0.4, 2.0),
     "p53_decay1": ("addition", 53, 0.4, 1.0),
@@ -44,9 +45,9 @@ HELD_OUT = {
     "p59_little_data": ("addition", 59, 0.2, 1.0),
 }
 CONTROLS = ("no_decay", "random", "little_data")
-# Fixed before the held-out settings were looked at: of those that made no error in calibration, the one that reads
-# neither an answer nor the size of the logits. The restricted loss alarms earlier, in part because it sees how much
-# data there is.
+# Chosen before the held-out settings were evaluated: of the detectors without errors in calibration, the one that uses
+# neither answers nor the scale of the logits. The restricted loss is earlier, partly because it depends on the amount
+# of data.
 WINNER = "product Gini"
 NAIVE, NAIVE_THRESHOLD = "naive score", 0.1
 
@@ -56,9 +57,9 @@ class Case:
     """A run of the benchmark.
 
     Attributes:
-        signals: Of all detectors.
-        half: The epoch of a test accuracy of one half; infinite if it was not reached.
-        is_control: Whether the setting is one that never groks.
+        signals: Signals of all detectors.
+        half: Epoch of test accuracy 0.5; infinite if it was not reached.
+        is_control: True if the setting never groks.
     """
 
     signals: xr.Dataset
@@ -84,19 +85,19 @@ def main() -> None:
 
 
 def config_of(setting: tuple[str, int, float, float], seed: int) -> gi.RunConfig:
-    """The preset `quick` in a setting, with checkpoints close enough to tell alarms apart."""
+    """The preset `quick` in a setting, with checkpoints dense enough to resolve alarms."""
     operation, p, fraction, decay = setting
     changes = {"task.operation": operation, "task.p": p, "split.fraction": fraction, "optim.weight_decay": decay}
     return gi.config.change(gi.presets.quick(), {**changes, "seed": seed, "epochs": 2_500, "checkpoint_every": 25})
 
 
 def cases(root: Path, name: str, setting: tuple[str, int, float, float]) -> list[Case]:
-    """The signals of a setting's runs, and when each reached a test accuracy of one half."""
+    """The signals of the runs of a setting, and the epoch at which each reached test accuracy 0.5."""
     found = []
     for seed in SEEDS:
         run = gi.train(config_of(setting, seed), root / f"{name}-seed{seed}", progress=False)
         ds = gi.detection.signals(run, progress=False)
-        # The score is of the logged epochs, which are closer; each checkpoint has that of its own epoch.
+        # The score is computed at the logged epochs, which are denser; each checkpoint gets the score of its epoch.
         naive = gi.detection.naive_score(run.metrics)
         ds[NAIVE] = naive.reindex(epoch=ds.epoch, method="ffill")
         metrics = run.metrics
@@ -106,7 +107,7 @@ def cases(root: Path, name: str, setting: tuple[str, int, float, float]) -> list
         print(f"{run.path.name}: half at {half}", file=sys.stderr, flush=True)
         is_control = any(kind in name for kind in CONTROLS)
         if is_control and np.isfinite(half):
-            msg = f"{run.path.name} is a control, and reached a test accuracy of one half."
+            msg = f"{run.path.name} is a control, but reached test accuracy 0.5."
             raise ValueError(msg)
         found.append(Case(ds, half, is_control))
     return found
@@ -121,9 +122,9 @@ def alarm(name: str, threshold: float, ds: xr.Dataset) -> float:
 
 
 def calibrated(name: str, seen: list[Case]) -> float:
-    """Midway between the highest value that a control sustains and the lowest that a grokking run sustains in time.
+    """The midpoint of the highest value sustained by a control and the lowest sustained in time by a grokking run.
 
-    Where the two overlap, the threshold with the most detections less false alarms, as shares.
+    If the two overlap, the threshold that maximizes detection rate minus false-alarm rate.
     """
     sign = 1.0 if rises(name) else -1.0
     controls = [highest(case, name, sign) for case in seen if case.is_control]
@@ -136,14 +137,14 @@ def calibrated(name: str, seen: list[Case]) -> float:
 
 
 def highest(case: Case, name: str, sign: float) -> float:
-    """The highest value, by a detector's sign, that a run holds for two checkpoints in a row in time."""
+    """The highest signed value that a run sustains in time for two checkpoints in a row."""
     ds = case.signals
     values = sign * ds[name].values[ds.has_memorized.values & (ds.epoch.values < case.half)]
     return float(np.minimum(values[1:], values[:-1]).max(initial=-np.inf))
 
 
 def judged(name: str, threshold: float, of: list[Case]) -> Trial:
-    """A detector's record on some runs."""
+    """The results of a detector on the given runs."""
     grokking = [
         (alarm(name, threshold, case.signals), case.half)
         for case in of
@@ -167,25 +168,25 @@ def judged(name: str, threshold: float, of: list[Case]) -> Trial:
 
 
 def table(found: list[Trial]) -> str:
-    """The records as a Markdown table, shares with their 95 % intervals."""
+    """The results as a Markdown table; rates with their 95% intervals."""
     rows = [
-        "| detector | alarm | detected in time | false alarms | median lead, epochs | as a share | late |",
+        "| detector | alarm | detected in time | false alarms | median lead, epochs | as a fraction | late |",
         "|---|---|---|---|---|---|---|",
     ]
     for trial in found:
-        share = np.median(trial.lead_shares) if trial.lead_shares else np.nan
+        fraction = np.median(trial.lead_shares) if trial.lead_shares else np.nan
         name = f"**{trial.detector}**" if trial.detector == WINNER else trial.detector
         limit = f"{'>' if trial.rises else '<'} {trial.threshold:.3g}"
         rows.append(
             f"| {name} | {limit} | {_counted(trial.detected, trial.grokked, trial.detection_rate)} "
             f"| {_counted(trial.false_alarms, trial.controls, trial.false_alarm_rate)} "
-            f"| {_interval(trial.median_lead)} | {share:.2f} | {trial.late} |"
+            f"| {_interval(trial.median_lead)} | {fraction:.2f} | {trial.late} |"
         )
     return "\n".join(rows)
 
 
 def by_setting(settings: dict[str, list[Case]], found: list[Trial]) -> str:
-    """Runs with an alarm in each setting, and how many of them had it in time."""
+    """Number of runs with an alarm in each setting, and of those with an alarm in time."""
     rows = [
         "| setting | grokked | " + " | ".join(trial.detector for trial in found) + " |",
         "|---" * (len(found) + 2) + "|",
@@ -212,14 +213,14 @@ def _interval(values: tuple[float, float, float]) -> str:
 
 
 def figure(settings: dict[str, list[Case]], trial: Trial) -> go.Figure:
-    """The winner's signal over epochs: settings that grok left, controls right, a colour each."""
+    """The chosen detector's signal over epochs: grokking settings left, controls right, one color per setting."""
     fig = make_subplots(
         cols=2,
         shared_yaxes=True,
         horizontal_spacing=0.03,
-        subplot_titles=("settings that grok", "controls that never do"),
+        subplot_titles=("grokking settings", "controls, which never grok"),
     )
-    for place, (name, of) in enumerate(settings.items()):
+    for index, (name, of) in enumerate(settings.items()):
         for number, case in enumerate(of):
             signal = case.signals[trial.detector].where(case.signals.has_memorized)
             line = {
@@ -228,13 +229,13 @@ def figure(settings: dict[str, list[Case]], trial: Trial) -> go.Figure:
                 "name": name,
                 "legendgroup": name,
                 "showlegend": number == 0,
-                "line": {"color": qualitative.D3[place], "width": 1.2},
+                "line": {"color": qualitative.D3[index], "width": 1.2},
             }
             fig.add_scatter(**line, mode="lines", row=1, col=1 + case.is_control)
             if np.isfinite(case.half):
-                # Where test accuracy passes one half.
+                # Mark the epoch of test accuracy 0.5.
                 at = float(signal.interp(epoch=case.half))
-                marker = {"color": qualitative.D3[place], "size": 8}
+                marker = {"color": qualitative.D3[index], "size": 8}
                 fig.add_scatter(
                     x=[case.half],
                     y=[at],
@@ -246,14 +247,14 @@ def figure(settings: dict[str, list[Case]], trial: Trial) -> go.Figure:
                     col=1,
                 )
     fig.add_hline(y=trial.threshold, line={"dash": "dash", "color": "#555"})
-    fig.update_xaxes(title="epoch, from memorization on")
+    fig.update_xaxes(title="epoch after memorization")
     fig.update_yaxes(title=trial.detector, col=1)
     fig.update_layout(template="plotly_white", width=1100, height=420, margin={"l": 60, "r": 20, "t": 40, "b": 50})
     return fig
 
 
 def write(found: list[Trial]) -> None:
-    """Put the record into the package."""
+    """Write the results into the package."""
     path = Path(gi.detection.__file__).with_name("trials.json")
     data = {"winner": WINNER, "trials": [asdict(trial) for trial in found]}
     path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Prints the peak memory of a trajectory of 150 checkpoints, in GB. `bench` runs it as a process of its own."""
+"""Print the peak memory of a trajectory of 150 checkpoints, in GB. `bench` runs this in a separate process."""
 
 from benchmarks.bench import peak_memory
 

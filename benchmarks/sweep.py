@@ -1,6 +1,6 @@
-"""What workers win over one run after another, and what handing a run over costs.
+"""The speedup of parallel workers over sequential runs, and the overhead of a sweep per run.
 
-Run it with `python -m benchmarks.sweep`; `--epochs 100` for a first look.
+Run it with `python -m benchmarks.sweep`; add `--epochs 100` for a quick look.
 """
 
 import argparse
@@ -21,23 +21,27 @@ from grokinterp.sweeps import dask_executor, processes
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=gi.presets.quick().epochs, help="of each run of the preset quick")
-    parser.add_argument("--runs", type=int, default=8, help="of the sweep; seeds")
-    parser.add_argument("--workers", type=int, default=2, help="processes; the rival has as many threads")
-    parser.add_argument("--no-dask", action="store_true", help="leave dask out (it needs the extra dask)")
+    parser.add_argument(
+        "--epochs", type=int, default=gi.presets.quick().epochs, help="epochs of each run of the preset quick"
+    )
+    parser.add_argument("--runs", type=int, default=8, help="number of runs, one per seed")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="number of processes; sequential runs use as many threads"
+    )
+    parser.add_argument("--no-dask", action="store_true", help="skip dask, which needs the extra dask")
     args = parser.parse_args()
     config = replace(gi.presets.quick(), epochs=args.epochs)
     print(f"{platform.machine()}, torch {torch.__version__}, {args.runs} runs of {args.epochs} epochs")
     rows = [*gain(config, args.runs, args.workers), *overheads(args.runs, dask=not args.no_dask)]
     width = max(len(name) for name, _, _ in rows)
-    print(f"{'what':<{width}} | {'measured':>10} | goal")
+    print(f"{'benchmark':<{width}} | {'measured':>10} | goal")
     print(f"{'-' * width}-|-{'-' * 10}-|-----")
     for name, measured, goal in rows:
         print(f"{name:<{width}} | {measured:>10} | {goal}")
 
 
 def seconds_of(config: gi.RunConfig, runs: int, executor: Executor | int | None) -> float:
-    """Of a sweep over seeds in a folder of its own, the start of its processes included."""
+    """Seconds of a sweep over seeds in a temporary directory, including the start of its processes."""
     with tempfile.TemporaryDirectory() as root:
         started = time.perf_counter()
         done = gi.sweep(gi.grid(config, {"seed": range(runs)}), root, executor, progress=False)
@@ -46,23 +50,23 @@ def seconds_of(config: gi.RunConfig, runs: int, executor: Executor | int | None)
 
 
 def gain(config: gi.RunConfig, runs: int, workers: int) -> list[tuple[str, str, str]]:
-    """A sweep with workers of one thread each, against one run after another with as many threads.
+    """A sweep with single-threaded workers, compared with sequential runs that use as many threads.
 
-    One half of the runs one after another comes before the sweep and one after it, so that a noisy machine slows both.
+    Half of the sequential runs come before the sweep and half after it, so that a noisy machine slows both.
     """
     torch.set_num_threads(workers)
-    one_by_one = seconds_of(config, runs - runs // 2, None)
-    at_once = seconds_of(config, runs, workers)
-    one_by_one += seconds_of(config, runs // 2, None)
+    sequential = seconds_of(config, runs - runs // 2, None)
+    parallel = seconds_of(config, runs, workers)
+    sequential += seconds_of(config, runs // 2, None)
     return [
-        (f"{runs} runs one after another, {workers} threads", f"{one_by_one:.1f} s", ""),
-        (f"{runs} runs, {workers} workers of one thread", f"{at_once:.1f} s", ""),
-        ("workers / one after another", f"{at_once / one_by_one:.2f}x", "at most 0.85x"),
+        (f"{runs} sequential runs, {workers} threads", f"{sequential:.1f} s", ""),
+        (f"{runs} runs, {workers} workers of one thread", f"{parallel:.1f} s", ""),
+        ("workers / sequential runs", f"{parallel / sequential:.2f}x", "at most 0.85x"),
     ]
 
 
 def overheads(runs: int, *, dask: bool) -> list[tuple[str, str, str]]:
-    """What a sweep adds to a run, beyond `train` itself: measured with runs of one epoch modulo 7."""
+    """The overhead of a sweep per run, beyond `train` itself, measured with runs of one epoch mod 7."""
     small = gi.TransformerConfig(d_model=8, n_heads=1, d_head=8, d_mlp=16)
     config = gi.RunConfig(task=gi.TaskConfig(p=7), split=gi.SplitConfig(fraction=0.5), model=small, epochs=1)
     torch.set_num_threads(1)
@@ -72,13 +76,15 @@ def overheads(runs: int, *, dask: bool) -> list[tuple[str, str, str]]:
         for seed in range(runs):
             gi.train(replace(config, seed=seed), Path(root) / f"{seed}", progress=False)
         alone = time.perf_counter() - started
-    rows = [("train of one epoch modulo 7", f"{1e3 * alone / runs:.0f} ms", "")]
+    rows = [("train for one epoch mod 7", f"{1e3 * alone / runs:.0f} ms", "")]
     kinds = {"in process": in_process, "one process": one_process} | ({"dask": dask_worker} if dask else {})
     for name, begin in kinds.items():
         with begin() as executor:
-            seconds_of(config, 1, executor)  # which loads torch into the worker
+            seconds_of(config, 1, executor)  # loads torch in the worker
             added = (seconds_of(config, runs, executor) - alone) / runs
-        rows.append((f"a sweep's share of a one-minute run, {name}", f"{100 * added / 60:.2f} %", "below 2 %"))
+        rows.append(
+            (f"overhead of a sweep relative to a one-minute run, {name}", f"{100 * added / 60:.2f}%", "below 2%")
+        )
     return rows
 
 

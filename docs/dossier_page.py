@@ -1,4 +1,4 @@
-"""Writes the dossier of the bundled run into the site, so that it always matches this code."""
+"""Add the dossier of the bundled run to the site, so that it matches the code."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

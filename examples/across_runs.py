@@ -1,10 +1,10 @@
-"""When small models grok, and with which frequencies, across train fractions, weight decays and moduli.
+"""Measure when small models grok, and their key frequencies, across train fractions, weight decays and moduli.
 
-    python examples/across_runs.py runs/across             # all of it: an hour or so on two CPU cores
+    python examples/across_runs.py runs/across             # every axis: about an hour on two CPU cores
     python examples/across_runs.py runs/across fraction    # one axis: fraction, weight_decay or p
 
-The size is that of the preset `quick` (p = 59, learning rate 2e-3) with a horizon of 3,000 epochs, not the paper's.
-Finished runs are not retrained. Prints the contents of grokinterp/papers/nanda2023/data/across.json.
+Uses the preset `quick` (p = 59, learning rate 2e-3) with 3,000 epochs, which is smaller than the paper's run. Finished
+runs are not retrained. Prints the contents of grokinterp/papers/nanda2023/data/across.json.
 """
 
 import json
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def settings(axes: list[str]) -> Iterator[tuple[str, float, int]]:
-    """Axis, value on it, seed."""
+    """Yield (axis, value, seed)."""
     for axis in axes:
         for value in AXES[axis]:
             for seed in SEEDS:
@@ -44,7 +44,7 @@ def settings(axes: list[str]) -> Iterator[tuple[str, float, int]]:
 
 
 def config_of(axis: str, value: float, seed: int) -> gi.RunConfig:
-    """The preset `quick` with one thing changed."""
+    """The preset `quick` with one setting changed."""
     config = replace(gi.presets.quick(), seed=seed, epochs=EPOCHS, checkpoint_every=EPOCHS)
     if axis == "fraction":
         return replace(config, split=replace(config.split, fraction=value))
@@ -54,9 +54,9 @@ def config_of(axis: str, value: float, seed: int) -> gi.RunConfig:
 
 
 def entry(root: Path, axis: str, value: float, seed: int) -> dict[str, object]:
-    """What became of one run; an epoch that was not reached is null."""
+    """Results of one run; epochs that were not reached are null."""
     config = config_of(axis, value, seed)
-    # By all that changes, so that the setting that the axes share is trained once.
+    # Name every swept field, so that the setting common to all axes is trained once.
     name = f"p={config.task.p},fraction={config.split.fraction},weight_decay={config.optim.weight_decay},seed={seed}"
     run = gi.train(config, root / name, progress=False)
     events = gi.phases.detect(run.metrics).event_epoch
@@ -73,8 +73,8 @@ def entry(root: Path, axis: str, value: float, seed: int) -> dict[str, object]:
     }
 
 
-def epoch(found: float) -> int | None:
-    return None if np.isnan(found) else int(found)
+def epoch(value: float) -> int | None:
+    return None if np.isnan(value) else int(value)
 
 
 if __name__ == "__main__":

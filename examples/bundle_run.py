@@ -1,6 +1,6 @@
-"""Reduce a run to what shows its phases: some checkpoints, all metrics, and the standard measures at all checkpoints.
+"""Reduce a run to some checkpoints, all metrics, and the standard measures at all checkpoints.
 
-The package's own run was made by
+The bundled run was created by
 
     grokinterp train nanda2023 --out runs/nanda2023
     python examples/bundle_run.py runs/nanda2023 grokinterp/runs/bundled/nanda2023
@@ -13,14 +13,14 @@ from pathlib import Path
 import grokinterp as gi
 
 
-# Memorized, the minimum of the excluded loss, circuit formation, generalizing, cleanup, and long after.
+# Memorization, the minimum of the excluded loss, circuit formation, generalization, cleanup, and long after.
 EPOCHS = (0, 100, 300, 700, 1000, 1400, 3000, 5000, 7000, 8500, 9000, 9400, 10000, 11000, 12000, 14000, 20000, 40000)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a finished run")
-    parser.add_argument("out", type=Path, help="where the reduced one goes; must not be there yet")
+    parser.add_argument("out", type=Path, help="directory of the reduced run; must not exist")
     parser.add_argument(
         "--epochs", type=int, nargs="+", default=EPOCHS, help="checkpoints to keep; default: %(default)s"
     )
@@ -29,7 +29,7 @@ def main() -> None:
     run = gi.load_run(args.run)
     kept = [epoch for epoch in run.checkpoint_epochs if epoch in args.epochs]
     ds = gi.trajectory(run, standard_measures(run))
-    # The phases are bounded by this one, which has the name of another.
+    # Bounds the phases; measured separately, because its name equals that of the excluded loss of the keys.
     gi.trajectory(run, [gi.progress.excluded_loss()])
     for name in ("config.json", "task.safetensors", "split.safetensors", "metrics.jsonl", "FINISHED"):
         args.out.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def standard_measures(run: gi.Run) -> list[gi.Measure]:
-    """The measures of the report, and of the claims and their figures, with the last checkpoint's key frequencies."""
+    """Measures of the report, the claims and their figures, with the key frequencies of the last checkpoint."""
     keys = gi.fourier.key_frequencies(run.snapshot())
     of_report = [
         gi.progress.excluded_loss(keys),

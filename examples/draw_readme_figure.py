@@ -1,4 +1,4 @@
-"""Draw the README's picture: the four panels of progress of the bundled run, as a web page and, with a browser, a PNG.
+"""Draw the README's figure: the progress measures of the bundled run, as a PNG. Needs Chromium or Chrome.
 
 python examples/draw_readme_figure.py docs/images/nanda2023.png
 """
@@ -14,11 +14,11 @@ import grokinterp as gi
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="the PNG")
+    parser.add_argument("out", type=Path, help="path of the PNG")
     args = parser.parse_args()
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
-        parser.exit(1, "this needs Chromium or Chrome to take the picture; none was found.\n")
+        parser.exit(1, "drawing the PNG requires Chromium or Chrome; neither was found.\n")
 
     run = gi.load_run("nanda2023")
     keys = gi.fourier.key_frequencies(run.snapshot())

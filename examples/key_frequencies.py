@@ -1,7 +1,7 @@
-"""What a TransformerLens model computes with: its key frequencies by every rule, and what they explain.
+"""Find the key frequencies of a TransformerLens model by every rule, and what they explain.
 
-Here the model is that of the bundled run, the paper's own. Put any HookedTransformer or TransformerBridge in its
-place that was trained on [a, b, '='] -> a + b mod p.
+This example uses the model of the bundled run. Any HookedTransformer or TransformerBridge trained on
+[a, b, '='] -> a + b mod p works in its place.
 """
 
 import grokinterp as gi
@@ -15,14 +15,14 @@ def main() -> None:
         print(f"{rule:>8}: {gi.fourier.key_frequencies(model, rule=rule)}")
 
     keys = gi.fourier.key_frequencies(model)
-    share = gi.logits.variance_explained(model, keys)
-    print(f"cos w(a+b-c) of the keys explain {share:.1%} of the variance of the logits")
+    fve = gi.logits.variance_explained(model, keys)
+    print(f"FVE of the logits by cos w(a+b-c) of the key frequencies: {fve:.3f}")
 
-    # Losses by split need to know the pairs that were trained on.
+    # Losses by split need the training pairs.
     snapshot = gi.snapshot(model, task=run.task, is_train=run.is_train)
-    print(f"loss of all pairs:          {gi.progress.losses(snapshot).sel(split='all').item():.3g} nats")
-    print(f"with the keys alone:        {gi.progress.restricted_loss(keys)(snapshot).item():.3g} nats")
-    print(f"without them (train pairs): {gi.progress.excluded_loss(keys)(snapshot).item():.3g} nats")
+    print(f"loss over all pairs:                     {gi.progress.losses(snapshot).sel(split='all').item():.3g} nats")
+    print(f"restricted to the key frequencies:       {gi.progress.restricted_loss(keys)(snapshot).item():.3g} nats")
+    print(f"without them (excluded loss, train):     {gi.progress.excluded_loss(keys)(snapshot).item():.3g} nats")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The spread across reruns of one recipe, for every claim that is compared with it, and the reruns' curves.
+"""Compute the spread across reruns of one recipe for every claim that is compared with it, and the reruns' curves.
 
     grokinterp train nanda2023 --seed 1 --out runs/seed1      # etc.; a run may be stopped after epoch 16,000
     python examples/spread_over_runs.py grokinterp/papers/nanda2023/data "0=nanda2023" "1=runs/seed1"
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def rounded(data: object) -> object:
-    """Round to six significant digits, more than the reruns have in common."""
+    """Round to six significant digits, more than the reruns agree on."""
     if isinstance(data, dict):
         return {key: rounded(value) for key, value in data.items()}
     if isinstance(data, list):

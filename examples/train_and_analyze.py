@@ -1,4 +1,4 @@
-"""Train a small model until it groks, look at what it computes with, and write its report.
+"""Train a small model until it groks, find its key frequencies, and write its report.
 
 python examples/train_and_analyze.py                     # the quick preset, under a minute on two cores
 python examples/train_and_analyze.py --preset nanda2023  # the paper's run, about half an hour
@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="quick", choices=sorted(gi.presets.PRESETS))
     parser.add_argument("--out", type=Path, default=None, help="run directory; default: runs/PRESET")
-    parser.add_argument("--epochs", type=int, default=None, help="in place of the preset's")
+    parser.add_argument("--epochs", type=int, default=None, help="number of epochs; default: that of the preset")
     args = parser.parse_args()
 
     config = gi.presets.PRESETS[args.preset]()
@@ -23,11 +23,11 @@ def main() -> None:
         config = dataclasses.replace(config, epochs=args.epochs)
     run = gi.train(config, args.out or Path("runs") / args.preset)
 
-    # The keys of the last checkpoint, fixed for the whole run: measures over time ask for one set of them.
+    # Use the key frequencies of the last checkpoint at every epoch, so that measures are comparable over training.
     last = run.snapshot()
     keys = gi.fourier.key_frequencies(last)
     print("key frequencies:", keys)
-    # A run that has not grokked may have none; all frequencies take their place.
+    # A run that has not grokked may have no key frequencies; use all frequencies instead.
     keys = keys or last.basis.blocks
     ds = gi.trajectory(
         run,

@@ -1,4 +1,4 @@
-"""Attention to the inputs, over all pairs: patterns, their fit by one frequency, and what makes them."""
+"""Attention over all pairs: patterns, their fit by one frequency, and the scores behind them."""
 
 import math
 from dataclasses import dataclass
@@ -11,26 +11,27 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from grokinterp import labels
-from grokinterp.basis import coefficients, power
+from grokinterp.basis import coefficients
+from grokinterp.basis import fve as basis_fve
 from grokinterp.measures import measure
 from grokinterp.models.factored import is_factorable
 from grokinterp.snapshots import Snapshot, as_snapshot, kept
 
 
-# A share of less attention than this is no share: its logarithm would be that of rounding.
+# Attention below this is rounding error, and so is its logarithm.
 _SMALLEST: Final = 1e-30
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttentionFit:
-    """Each head's attention to a as 1/2 + C (cos(w_k a + theta) - cos(w_k b + theta)), by its best frequency.
+    """Each head's attention to a, fitted by 1/2 + C (cos(w_k a + theta) - cos(w_k b + theta)) at its best frequency k.
 
     Attributes:
         frequency: The k that explains most of the head's attention over all pairs.
         amplitude: C, at least 0.
         phase: theta; radians, -pi to pi.
-        fve: 1 less the squared residual over the variance of the head's attention; 1 at best, 0 for a head that
-            attends to all pairs alike, and below 0 where its mean is far from 1/2.
+        fve: 1 - squared residual / variance of the head's attention: at most 1, 0 if the attention is constant,
+            negative if its mean is far from 1/2.
     """
 
     frequency: Int[Tensor, " head"]
@@ -41,16 +42,16 @@ class AttentionFit:
 
 @measure("attention", version=1)
 def pattern(snapshot: Snapshot) -> xr.DataArray:
-    """Attention of each head of the last layer from the last position to a, for every pair, 0 to 1; dims (head, a, b).
+    """Attention from the last position to a in the last layer, for every pair, 0 to 1; dims (head, a, b).
 
-    The last position is '=', or b in a model that reads 'a b'. In the paper's model the rest goes to b, except for
-    0.1 to 0.4 % that stays at '='.
+    The last position is '=', or b for a model that reads 'a b'. In the paper's model the rest of the attention goes to
+    b, except for 0.1 to 0.4% that stays at '='.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, figure 4a.
     """
     return _over_pairs(
-        snapshot, _attention_to(snapshot, "a").permute(2, 0, 1), f"attention from {_reader(snapshot)} to a"
+        snapshot, _attention_to(snapshot, "a").permute(2, 0, 1), f"attention from {_last_token(snapshot)} to a"
     )
 
 
@@ -59,14 +60,14 @@ def to_equals(snapshot: Snapshot) -> xr.DataArray:
     """Mean attention of each head from '=' to itself over all pairs, 0 to 1; dims (head,).
 
     Raises:
-        ValueError: If the model reads no '='.
+        ValueError: If the model does not read '='.
     """
     return _by_head(_attention_to(snapshot, "=").double().mean(dim=(0, 1)), "mean attention from = to =")
 
 
 @measure("attention_mean", version=1)
 def mean(snapshot: Snapshot) -> xr.DataArray:
-    """Mean attention of each head from the last position to each position, over all pairs; dims (layer, head, key).
+    """Mean attention from the last position to each position, over all pairs; dims (layer, head, key).
 
     Examples:
         >>> import grokinterp as gi
@@ -76,33 +77,33 @@ def mean(snapshot: Snapshot) -> xr.DataArray:
     return _by_position(snapshot, [x.mean(dim=(0, 1)) for x in _patterns(snapshot)], "mean attention")
 
 
-@measure("attention_deviation", version=1)
-def deviation(snapshot: Snapshot) -> xr.DataArray:
+@measure("attention_std", version=1)
+def std(snapshot: Snapshot) -> xr.DataArray:
     """The standard deviation over all pairs of each head's attention to each position; dims (layer, head, key).
 
-    0 for a head that attends to all pairs alike, up to 1/2 for one that attends to a position or does not.
+    0 if the attention is constant, up to 1/2 if it is 0 or 1 depending on the pair.
     """
-    deviations = [x.flatten(0, 1).std(dim=0, correction=0) for x in _patterns(snapshot)]
-    return _by_position(snapshot, deviations, "deviation of attention over pairs")
+    stds = [x.flatten(0, 1).std(dim=0, correction=0) for x in _patterns(snapshot)]
+    return _by_position(snapshot, stds, "standard deviation of attention over pairs")
 
 
 def fit(model: object) -> AttentionFit:
-    """The frequency of each head of the last layer, and how well one wave of each input explains its attention.
+    """The best frequency of each head of the last layer, and the fraction of its attention explained by it.
 
     Args:
-        model: A Snapshot or a TransformerLens model, of addition modulo p or another task whose group is cyclic and
-            whose inputs are all its elements.
+        model: A Snapshot or a TransformerLens model. Its task must have a cyclic group, and the inputs must be all of
+            its elements, as in addition modulo p.
 
     Returns:
-        The fit; computed once per snapshot.
+        The fit, computed once per snapshot.
 
     Raises:
-        ValueError: If the task has no group, or one without waves.
+        ValueError: If the task has no group, or its group is not cyclic or does not match the inputs.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.3 and table 2: 0.5 +- C_j (cos w_k(a + theta) - cos w_k(b +
-        theta)). No code of their fit was found. Ours is by least squares with the mean fixed at 1/2, and its theta is
-        w_k times theirs.
+        theta)). We found no code for their fit. This is a least-squares fit with the mean fixed at 1/2; theta here is
+        w_k times theta in the paper.
 
     Examples:
         >>> import grokinterp as gi
@@ -114,90 +115,75 @@ def fit(model: object) -> AttentionFit:
 
 @measure("attention_frequency", version=1)
 def frequency(snapshot: Snapshot) -> xr.DataArray:
-    """The frequency that explains most of each head's attention over the pairs; dims (head,)."""
+    """The best frequency of each head's attention; dims (head,)."""
     return _by_head(_fit(snapshot).frequency, "frequency of the head")
 
 
 @measure("attention_fve", version=1)
 def fve(snapshot: Snapshot) -> xr.DataArray:
-    """How much of each head's attention the wave of its frequency explains, at most 1; dims (head,)."""
+    """The fraction of each head's attention variance that `fit` explains, at most 1; dims (head,)."""
     return _by_head(_fit(snapshot).fve, "FVE of the attention by its frequency")
 
 
 @measure("attention_fitted", version=1)
 def fitted(snapshot: Snapshot) -> xr.DataArray:
-    """The wave that `fit` finds in place of each head's attention to a, for every pair; dims (head, a, b)."""
-    found = _fit(snapshot)
-    waves = _waves(snapshot)[:, torch.tensor([snapshot.basis.blocks.index(k) for k in found.frequency.tolist()])]
-    inputs = torch.polar(torch.ones_like(found.phase), found.phase)[:, None] * torch.complex(waves[0], waves[1])
-    wave = inputs.real * found.amplitude[:, None]
-    fitted_pattern = 0.5 + wave[:, :, None] - wave[:, None, :]
-    return _over_pairs(snapshot, fitted_pattern, f"fitted attention from {_reader(snapshot)} to a")
+    """Each head's attention to a according to `fit`, for every pair; dims (head, a, b)."""
+    best = _fit(snapshot)
+    cos, sin = _cos_sin(snapshot)[:, torch.tensor([snapshot.basis.blocks.index(k) for k in best.frequency.tolist()])]
+    shifted = torch.polar(torch.ones_like(best.phase), best.phase)[:, None] * torch.complex(cos, sin)
+    cosine = shifted.real * best.amplitude[:, None]
+    fitted_pattern = 0.5 + cosine[:, :, None] - cosine[:, None, :]
+    return _over_pairs(snapshot, fitted_pattern, f"fitted attention from {_last_token(snapshot)} to a")
 
 
 @measure("score_components", version=1)
 def score_components(snapshot: Snapshot) -> xr.DataArray:
-    """C_j: how each head's score of a token depends on it, in the basis of the task; dims (head, component).
+    """C_j: the coefficients of each head's token scores in the basis of the task; dims (head, component).
 
-    The score is that of '=' for the token before the softmax, with the scale 1/sqrt(d_head) in it and without what
-    the token's position adds.
+    A token score is the pre-softmax score from '=' to the token, scaled by 1/sqrt(d_head), without the positional term.
 
     Raises:
-        ValueError: If the task has no group, or the model more layers than one or a normalization, so that a score
-            depends on more than the token.
+        ValueError: If the task has no group, or the model has more than one layer or a normalization: scores
+            would depend on more than the token.
 
     Source:
-        Nanda et al. 2023, arXiv:2301.05217: C_j, their notebook's `W_attnf`. Differs: theirs has no scale.
+        Nanda et al. 2023, arXiv:2301.05217: C_j, their notebook's `W_attnf`. Differs: `W_attnf` is not scaled.
     """
-    return labels.array(
-        coefficients(_token_scores(snapshot), snapshot.basis),
-        ("head", "component"),
-        name="scores",
-        units="logit",
-        long_name="attention score",
-        coords={"component": snapshot.basis.names},
-    )
+    values, coords = coefficients(_token_scores(snapshot), snapshot.basis), {"component": snapshot.basis.names}
+    return labels.array(values, ("head", "component"), units="logit", long_name="attention score", coords=coords)
 
 
 @measure("score_spectrum", version=1)
 def score_spectrum(snapshot: Snapshot) -> xr.DataArray:
-    """The share of each head's score of a token that each frequency holds, 0 to 1; dims (head, frequency).
+    """The fraction of each head's token-score variance at each frequency, 0 to 1; dims (head, frequency).
 
     Raises:
         ValueError: As `score_components`.
     """
-    varying = power(_token_scores(snapshot), snapshot.basis)[:, 1:]
-    total = varying.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-    return labels.array(
-        varying / total,
-        ("head", "frequency"),
-        name="shares",
-        units="",
-        long_name="share of the attention score",
-        coords={"frequency": snapshot.basis.blocks},
-    )
+    values, coords = basis_fve(_token_scores(snapshot), snapshot.basis), {"frequency": snapshot.basis.blocks}
+    return labels.array(values, ("head", "frequency"), long_name="FVE of the attention score", coords=coords)
 
 
 def linear_pattern(pattern: Float[Tensor, "*rest pos"]) -> Float[Tensor, "*rest pos"]:
-    """Attention to a, b and '=' with the sigmoid in it replaced by its tangent.
+    """Attention to a, b and '=' with the sigmoid replaced by its tangent at 0.
 
-    What does not stay at '=' goes to a by sigmoid(d), d the difference of the scores of a and b. In place of the
-    sigmoid comes 1/2 + d/4, less half of what stays at '='; where d is beyond 2, one of them gets less than nothing.
+    Of the attention that does not stay at '=', a gets sigmoid(d), with d the score of a minus the score of b. Here a
+    gets 1/2 + d/4, minus half of the attention to '='; for |d| > 2 one of the two values is negative.
 
     Source:
-        Nanda et al. 2023, arXiv:2301.05217: the softmax, "sigmoid of the difference", replaced by a linear function.
-        Which one is not known. With 1/2 + d/4 shared by what does not stay at '=', its product, the paper's model has
-        three times the loss.
+        Nanda et al. 2023, arXiv:2301.05217, replace the softmax, a "sigmoid of the difference", by a linear function.
+        The paper does not say which. If 1/2 + d/4 is instead multiplied by the attention that does not stay at '=', the
+        loss of the paper's model triples.
 
     Raises:
-        ValueError: If there are not three positions.
+        ValueError: If the pattern does not have three positions.
 
     Examples:
         >>> linear_pattern(torch.tensor([0.5, 0.5, 0.0])).tolist()
         [0.5, 0.5, 0.0]
     """
     if pattern.shape[-1] != 3:
-        msg = f"the linear pattern needs attention to the three positions 'a b =', got {pattern.shape[-1]} positions."
+        msg = f"linear_pattern requires attention to the three positions 'a b =', got {pattern.shape[-1]} positions."
         raise ValueError(msg)
     to_a, to_b, to_equals = pattern.double().unbind(dim=-1)
     difference = to_a.clamp(min=_SMALLEST).log() - to_b.clamp(min=_SMALLEST).log()
@@ -207,40 +193,39 @@ def linear_pattern(pattern: Float[Tensor, "*rest pos"]) -> Float[Tensor, "*rest 
 
 @kept
 def _fit(snapshot: Snapshot) -> AttentionFit:
-    waves = _waves(snapshot)
+    cos_sin = _cos_sin(snapshot)
     x = _attention_to(snapshot, "a").double() - 0.5
-    # wave(a) - wave(b) of cos and of sin are orthogonal over all pairs, and their inner products with x need its row
-    # and column sums alone. For even n the last sin is zero.
-    inner = torch.einsum("ifn,nh->ifh", waves, x.sum(dim=1) - x.sum(dim=0))
-    n = waves.shape[-1]
-    by_cos, by_sin = inner / (2 * n * waves.square().sum(dim=-1, keepdim=True)).clamp(min=_SMALLEST)
-    explained = by_cos * inner[0] + by_sin * inner[1]
-    best, place = explained.max(dim=0)
+    # f(a) - f(b) for f = cos and f = sin are orthogonal over all pairs, and their inner products with x depend only on
+    # its row and column sums. For even n the last sine is zero.
+    inner = torch.einsum("ifn,nh->ifh", cos_sin, x.sum(dim=1) - x.sum(dim=0))
+    n = cos_sin.shape[-1]
+    by_cos, by_sin = inner / (2 * n * cos_sin.square().sum(dim=-1, keepdim=True)).clamp(min=_SMALLEST)
+    explained, best = (by_cos * inner[0] + by_sin * inner[1]).max(dim=0)
     heads = torch.arange(x.shape[-1])
-    by_cos, by_sin = by_cos[place, heads], by_sin[place, heads]
-    residual = x.square().sum(dim=(0, 1)) - best
+    by_cos, by_sin = by_cos[best, heads], by_sin[best, heads]
+    residual = x.square().sum(dim=(0, 1)) - explained
     variance = (x - x.mean(dim=(0, 1))).square().sum(dim=(0, 1))
-    # Attention that does not vary but for rounding has no wave to be explained by.
+    # A variance below this is rounding error: the attention is constant.
     varies = variance > 1e-20 * n**2
     return AttentionFit(
-        frequency=torch.tensor(snapshot.basis.blocks)[place],
+        frequency=torch.tensor(snapshot.basis.blocks)[best],
         amplitude=torch.hypot(by_cos, by_sin),
         phase=torch.atan2(-by_sin, by_cos),
         fve=torch.where(varies, 1 - residual / variance.clamp(min=_SMALLEST), 0.0),
     )
 
 
-def _waves(snapshot: Snapshot) -> Float64[Tensor, "axis frequency n"]:
-    """cos(w_k x) and sin(w_k x) of every token, with amplitude 1."""
+def _cos_sin(snapshot: Snapshot) -> Float64[Tensor, "axis frequency n"]:
+    """cos(w_k x) and sin(w_k x) of every token."""
     task, basis = snapshot.task, snapshot.basis
     group, _ = task.require_group()
     n = group.order
     if group.logarithm is None or n != task.n_tokens or len(task.b_tokens) != n:
-        msg = f"a wave of each input needs a cyclic group of all tokens, got {group.name} of {task.name}."
+        msg = f"the attention fit requires a cyclic group that contains all tokens, got {group.name} for {task.name}."
         raise ValueError(msg)
     turns = torch.tensor(basis.blocks)[:, None] * group.logarithm % n
     angle = 2 * math.pi * turns.double() / n
-    # The sin of frequency n/2 is zero, and not what rounding makes of it.
+    # The sine of frequency n/2 is exactly zero; sin() would give rounding error.
     return torch.stack([angle.cos(), torch.where(2 * turns % n == 0, 0.0, angle.sin())])
 
 
@@ -248,7 +233,7 @@ def _token_scores(snapshot: Snapshot) -> Float64[Tensor, "head p"]:
     config = snapshot.require_transformer()
     if not is_factorable(config):
         msg = (
-            "the score of a token needs one layer without normalization, reading 'a b =', got "
+            "token scores require a 1-layer model without LayerNorm and with sequence 'a b =', got "
             f"n_layers={config.n_layers}, normalization={config.normalization!r}, sequence={config.sequence!r}."
         )
         raise ValueError(msg)
@@ -260,47 +245,34 @@ def _token_scores(snapshot: Snapshot) -> Float64[Tensor, "head p"]:
 
 
 def _attention_to(snapshot: Snapshot, token: str) -> Float[Tensor, "a b head"]:
-    """The last layer's attention from the last position to that of a token, for every pair."""
+    """Attention from the last position to a token's position in the last layer, for every pair."""
     sequence = snapshot.require_transformer().sequence
     if token not in sequence.split():
-        msg = f"attention to {token!r} needs a model that reads it, got one that reads {sequence!r}."
+        msg = f"attention to {token!r} requires a model that reads {token!r}, got sequence {sequence!r}."
         raise ValueError(msg)
     return snapshot.attention[..., sequence.split().index(token)]
 
 
-def _reader(snapshot: Snapshot) -> str:
-    """The token at the last position."""
+def _last_token(snapshot: Snapshot) -> str:
     return snapshot.require_transformer().sequence.split()[-1]
 
 
 def _over_pairs(snapshot: Snapshot, values: Float[Tensor, "head a b"], long_name: str) -> xr.DataArray:
-    return labels.array(
-        values,
-        ("head", "a", "b"),
-        name="attention",
-        units="",
-        long_name=long_name,
-        coords={"a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens},
-    )
+    coords = {"a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens}
+    return labels.array(values, ("head", "a", "b"), long_name=long_name, coords=coords)
 
 
 def _patterns(snapshot: Snapshot) -> list[Float64[Tensor, "a b head key"]]:
-    """The attention of each layer from the last position, for every pair."""
+    """Each layer's attention from the last position, for every pair."""
     n_layers = snapshot.require_transformer().n_layers
     before = (f"blocks.{layer}.attn.hook_pattern" for layer in range(n_layers - 1))
     return [*(snapshot.activation(name).double() for name in before), snapshot.attention.double()]
 
 
 def _by_position(snapshot: Snapshot, layers: list[Float64[Tensor, "head key"]], long_name: str) -> xr.DataArray:
-    return labels.array(
-        torch.stack(layers),
-        ("layer", "head", "key"),
-        name="attention",
-        units="",
-        long_name=long_name,
-        coords={"key": snapshot.require_transformer().sequence.split()},
-    )
+    coords = {"key": snapshot.require_transformer().sequence.split()}
+    return labels.array(torch.stack(layers), ("layer", "head", "key"), long_name=long_name, coords=coords)
 
 
 def _by_head(values: Tensor, long_name: str) -> xr.DataArray:
-    return labels.array(values, ("head",), name="heads", units="", long_name=long_name)
+    return labels.array(values, ("head",), long_name=long_name)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, partial
 from types import NoneType
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import numpy as np
 
@@ -37,13 +37,15 @@ class Checked:
         ValueError: If a value has the wrong type, is not a valid choice, or is out of range.
     """
 
-    # Old field names mapped to new ones, for configs written by older versions.
-    RENAMED: ClassVar[Mapping[str, str]] = {}
-
     def __post_init__(self) -> None:
         for name, hint in _hints(type(self)).items():
             object.__setattr__(self, name, _read(hint, getattr(self, name), f"{type(self).__name__}.{name}"))
         self._check()
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Convert the JSON form of an older version to the current names and values."""
+        return data
 
     @classmethod
     def choices(cls) -> tuple[type["Checked"], ...]:
@@ -99,7 +101,7 @@ def from_dict(cls: type[C], data: object, *, where: str = "config", is_older: bo
         msg = f"{where} must be a table of keys, got {shown(data)}."
         raise ValueError(msg)
     if is_older:
-        data = {cls.RENAMED.get(key, key): value for key, value in data.items()}
+        data = cls.upgraded(data)
     hints = _hints(cls)
     for key in data:
         _known(key, hints, where)

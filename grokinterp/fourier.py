@@ -18,14 +18,14 @@ from grokinterp.snapshots import Snapshot, as_snapshot
 
 Rule = Literal["logits", "neurons", "W_E", "W_L"]
 
-# What a rule takes as key where no threshold is given; each is described in `key_frequencies`.
+# Default threshold of each rule; see `key_frequencies`.
 THRESHOLDS: Final[dict[Rule, float]] = {"logits": 0.01, "neurons": 0.0, "W_E": 0.25, "W_L": 0.25}
 MATRICES: Final = ("W_E", "W_L")
 Vector = Float[Tensor, " n"] | Float[np.ndarray, " n"] | Sequence[float]
 
 
 def component_norms(x: Float[Tensor, "rest n"], basis: Basis) -> Float64[Tensor, " component"]:
-    """The norm of each component of a matrix whose last axis is the tokens or the classes.
+    """The norm of each basis component of a matrix whose last axis is tokens or classes.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.1: the norm over d_model of each component of W_E.
@@ -34,14 +34,12 @@ def component_norms(x: Float[Tensor, "rest n"], basis: Basis) -> Float64[Tensor,
 
 
 def frequency_norms(x: Float[Tensor, "rest n"], basis: Basis) -> Float64[Tensor, " block"]:
-    """The norm of each frequency (cos and sin together) of a matrix, the background left out."""
+    """The norm of each frequency (cos and sin together) in a matrix, without the background."""
     return power(x, basis).sum(dim=0)[1:].sqrt()
 
 
 def gini_coefficient(x: Vector) -> float:
-    """How unequally a vector's absolute values are spread: 0 if all are equal, 1 - 1/n if one holds everything.
-
-    That of zeros, which are equal too, is 0.
+    """The Gini coefficient of a vector's absolute values: 0 if all are equal, 1 - 1/n if only one is nonzero.
 
     Source:
         Hurley and Rickard 2009, arXiv:0811.4706: 1 - 2 sum_i (x_i / |x|_1) (n - i + 1/2) / n, x ascending.
@@ -59,7 +57,7 @@ def gini_coefficient(x: Vector) -> float:
 
 
 def participation(x: Vector) -> float:
-    """The inverse participation ratio sum x^4 / (sum x^2)^2: 1/n if all are equal, 1 if one holds everything.
+    """The inverse participation ratio sum x^4 / (sum x^2)^2: 1/n if all |x| are equal, 1 if only one is nonzero.
 
     Examples:
         >>> participation(torch.ones(4)), participation(torch.tensor([0.0, 0.0, 0.0, 9.0]))
@@ -76,74 +74,62 @@ def _matrices(snapshot: Snapshot) -> dict[str, Tensor]:
 
 @measure("components", version=1)
 def components(snapshot: Snapshot) -> xr.DataArray:
-    """The norm of each component of W_E (over tokens) and of W_L (over classes); dims (matrix, component).
+    """The norm of each component of W_E (over tokens) and W_L (over classes), without '='; dims (matrix, component).
 
-    W_E's tokens leave '=' out, W_L's classes too. Components are const, cos 1, sin 1, ...
+    Components are const, cos 1, sin 1, ...
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, figures 3a and 3b.
     """
-    basis = snapshot.basis
-    return labels.array(
-        torch.stack([component_norms(x, basis) for x in _matrices(snapshot).values()]),
-        ("matrix", "component"),
-        name="components",
-        units="weight",
-        long_name="norm of the component",
-        coords={"matrix": MATRICES, "component": basis.names},
-    )
+    norms = torch.stack([component_norms(x, snapshot.basis) for x in _matrices(snapshot).values()])
+    coords = {"matrix": MATRICES, "component": snapshot.basis.names}
+    return labels.array(norms, tuple(coords), units="weight", long_name="norm of the component", coords=coords)
 
 
 @measure("spectrum", version=1)
 def spectrum(snapshot: Snapshot) -> xr.DataArray:
-    """The norm of each frequency of W_E and of W_L, cos and sin together; dims (matrix, frequency).
+    """The norm of each frequency of W_E and W_L, cos and sin together; dims (matrix, frequency).
 
     Examples:
         >>> import grokinterp as gi
         >>> spectrum(gi.testing.planted_snapshot(7, keys=(1, 3))).sel(matrix="W_E").values.round(3).tolist()
         [2.646, 0.0, 2.646]
     """
-    basis = snapshot.basis
-    return labels.array(
-        torch.stack([frequency_norms(x, basis) for x in _matrices(snapshot).values()]),
-        ("matrix", "frequency"),
-        name="spectrum",
-        units="weight",
-        long_name="norm of the frequency",
-        coords={"matrix": MATRICES, "frequency": basis.blocks},
-    )
+    norms = torch.stack([frequency_norms(x, snapshot.basis) for x in _matrices(snapshot).values()])
+    coords = {"matrix": MATRICES, "frequency": snapshot.basis.blocks}
+    return labels.array(norms, tuple(coords), units="weight", long_name="norm of the frequency", coords=coords)
 
 
 @measure("gini", version=1)
 def gini(snapshot: Snapshot) -> xr.DataArray:
-    """The Gini coefficient of the norms of W_E's and W_L's frequencies, 0 to 1; dims (matrix,).
+    """The Gini coefficient of the frequency norms of W_E and W_L, 0 to 1; dims (matrix,).
 
-    Near 0 while the spectrum is flat, near 1 once few frequencies hold it.
+    Near 0 for a flat spectrum, near 1 if a few frequencies dominate.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 5.1: "the Gini coefficient of the norms of the Fourier
-        components". Whether they join cos and sin, and keep the constant, is not known: we join them and
-        leave it out.
+        components". The paper does not say whether it joins cos and sin or includes the constant; we join them and
+        leave the constant out.
     """
-    return _per_matrix(snapshot, gini_coefficient, "Gini coefficient of the spectrum")
+    return _per_spectrum(snapshot, gini_coefficient, "Gini coefficient of the spectrum")
 
 
 @measure("ipr", version=1)
 def ipr(snapshot: Snapshot) -> xr.DataArray:
-    """The inverse participation ratio of the norms of W_E's and W_L's frequencies, 0 to 1; dims (matrix,).
+    """The inverse participation ratio of the frequency norms of W_E and W_L, 0 to 1; dims (matrix,).
 
     Its inverse is the effective number of frequencies.
 
     Source:
-        Doshi et al. 2023, arXiv:2310.13061, there of a neuron's Fourier spectrum.
+        Doshi et al. 2023, arXiv:2310.13061, for the Fourier spectrum of a neuron.
     """
-    return _per_matrix(snapshot, participation, "inverse participation ratio of the spectrum")
+    return _per_spectrum(snapshot, participation, "inverse participation ratio of the spectrum")
 
 
 def outside(keys: Iterable[int]) -> Measure:
-    """The share of each matrix' squared norm that the key frequencies do not hold, 0 to 1.
+    """The fraction of each matrix's squared norm outside the key frequencies, 0 to 1.
 
-    A W_L that is made of the cos and sin directions of five keys has rank 10, and next to nothing outside.
+    If W_L consists of the cos and sin directions of five keys, its rank is 10 and this fraction is near 0.
 
     Args:
         keys: Frequencies, or irreps.
@@ -152,11 +138,12 @@ def outside(keys: Iterable[int]) -> Measure:
         Measure giving `outside_keys`, dims (matrix,).
 
     Raises:
-        ValueError: If a key is no block of the task's basis, or the task has no group.
+        ValueError: If a key is invalid; when applied, if a key is not a block of the task's basis, or the task has no
+            group.
 
     Source:
-        Nanda et al. 2023, arXiv:2301.05217, section 4.2: the residual of W_L in Frobenius norm, below 0.55 %. Whether
-        the norm is squared is not said; squared, ours is the same size.
+        Nanda et al. 2023, arXiv:2301.05217, section 4.2: the residual of W_L in Frobenius norm, below 0.55%. The paper
+        does not say whether the norm is squared; the squared value of our run has the same size.
 
     Examples:
         >>> import grokinterp as gi
@@ -166,55 +153,44 @@ def outside(keys: Iterable[int]) -> Measure:
     wanted = list(arguments.keys(keys))
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        inside = {name: project(x, snapshot.basis, wanted) for name, x in _matrices(snapshot).items()}
-        return labels.array(
-            [
-                1 - (inside[name].square().sum() / x.double().square().sum()).item()
-                for name, x in _matrices(snapshot).items()
-            ],
-            ("matrix",),
-            name="shares",
-            units="",
-            long_name="share of the squared norm outside the key frequencies",
-            coords={"matrix": MATRICES},
-        )
+        def fraction_outside(x: Tensor) -> float:
+            inside = project(x, snapshot.basis, wanted).square().sum()
+            return 1 - (inside / x.double().square().sum()).item()
+
+        return _per_matrix(snapshot, fraction_outside, "fraction of the squared norm outside the key frequencies")
 
     return Measure(name="outside_keys", compute=compute, version=1, arguments={"key_frequencies": wanted})
 
 
 @measure("singular_values", version=1)
 def singular_values(snapshot: Snapshot) -> xr.DataArray:
-    """The singular values of W_E and of W_L, largest first; dims (matrix, rank), zero beyond a matrix' own number.
+    """The singular values of W_E and W_L, largest first, zero-padded to a common length; dims (matrix, rank).
 
     Source:
-        Nanda et al. 2023, arXiv:2301.05217, section 4.2: W_L is approximately of rank 10, two for each key.
+        Nanda et al. 2023, arXiv:2301.05217, section 4.2: W_L is approximately rank 10, two per key frequency.
     """
     values = [torch.linalg.svdvals(x.double()) for x in _matrices(snapshot).values()]
     longest = max(map(len, values))
-    return labels.array(
-        torch.stack([torch.nn.functional.pad(x, (0, longest - len(x))) for x in values]),
-        ("matrix", "rank"),
-        name="singular_values",
-        units="weight",
-        long_name="singular value",
-        coords={"matrix": MATRICES, "rank": range(1, longest + 1)},
-    )
+    padded = torch.stack([torch.nn.functional.pad(x, (0, longest - len(x))) for x in values])
+    coords = {"matrix": MATRICES, "rank": range(1, longest + 1)}
+    return labels.array(padded, tuple(coords), units="weight", long_name="singular value", coords=coords)
 
 
 def embedding_circles(keys: Iterable[int]) -> Measure:
-    """The embeddings seen in the plane of each key's cos and sin directions.
+    """The embeddings projected onto the plane of each key's cos and sin directions.
 
-    The plane is spanned by what W_E holds of cos k and sin k (orthonormalised in this order), so a model
-    that uses k shows the residues on a circle, residue x at the angle w_k x.
+    The plane is spanned by W_E's coefficients of cos k and sin k, orthonormalized in this order. If the model uses k,
+    the residues lie on a circle, residue x at angle w_k x.
 
     Args:
-        keys: Frequencies with a cos and a sin.
+        keys: Frequencies with a cosine and a sine.
 
     Returns:
         Measure giving `embedding_circle`, dims (frequency, axis: cos and sin, p).
 
     Raises:
-        ValueError: If a key is no frequency of the task's basis, or has no sin, as p/2 for even p.
+        ValueError: If a key is invalid; when applied, if a key is not a frequency of the task's basis or has no sine
+            (p/2 for even p).
     """
     wanted = list(arguments.keys(keys))
 
@@ -222,51 +198,44 @@ def embedding_circles(keys: Iterable[int]) -> Measure:
         basis = snapshot.basis
         flat = [k for k in wanted if len(basis.rows([k])) != 2]
         if flat:
-            msg = f"keys must be frequencies with a cos and a sin, which span a plane, got {flat}."
+            msg = f"keys must be frequencies with a cosine and a sine, which span a plane, got {flat}."
             raise ValueError(msg)
         W_E = snapshot.W_E.double()
         planes = [torch.linalg.qr((basis.rows([k]) @ W_E).T) for k in wanted]
-        # The signs of Q R are free; those that make R's diagonal positive keep cos to the right and sin up.
+        # QR leaves the signs open; a positive diagonal of R puts cos to the right and sin up.
         points = [(W_E @ (q * r.diagonal().sign())).T for q, r in planes]
-        return labels.array(
-            torch.stack(points),
-            ("frequency", "axis", "p"),
-            name="embedding_circle",
-            units="weight",
-            long_name="embedding in the plane of the frequency",
-            coords={"frequency": wanted, "axis": ("cos", "sin")},
-        )
+        dims, coords = ("frequency", "axis", "p"), {"frequency": wanted, "axis": ("cos", "sin")}
+        long_name = "embedding in the plane of the frequency"
+        return labels.array(torch.stack(points), dims, units="weight", long_name=long_name, coords=coords)
 
     return Measure(name="embedding_circle", compute=compute, version=1, arguments={"key_frequencies": wanted})
 
 
 def key_frequencies(model: object, rule: Rule = "logits", threshold: float | None = None) -> tuple[int, ...]:
-    """The frequencies that a model computes with.
+    """The key frequencies of a model.
 
-    The rules agree on a model that has grokked and been cleaned up, and part ways on others: name the rule
-    with the result.
+    The rules agree on models that have grokked and completed cleanup, but differ on others: state the rule with the
+    result.
 
     Args:
-        model: A Snapshot or a TransformerLens model, ours or not. A model from `run.model()` knows its task; a bare one
-            is taken for addition modulo d_vocab - 1, with a warning if it answers fewer than half of the pairs
-            correctly. For another task, pass `gi.snapshot(model, task=...)`.
-        rule: `logits`: the functions of the product at this frequency hold more than `threshold` (0.01) of
-            the logits' variance. `neurons`: it is the best frequency of a neuron of which it explains at
-            least `threshold` (0.0: any neuron). `W_E`, `W_L`: its norm is above `threshold` (0.25) of the
-            largest one.
-        threshold: In place of the rule's own.
+        model: A Snapshot or a TransformerLens model. A model from `run.model()` knows its task; any other model is
+            assumed to compute addition modulo d_vocab - 1, with a warning if its accuracy over all pairs is below 0.5.
+            For a different task, pass `gi.snapshot(model, task=...)`.
+        rule: `logits`: functions of the product at this frequency explain more than `threshold` (0.01) of the logit
+            variance. `neurons`: it is the best frequency of a neuron and explains at least `threshold` (0.0: any
+            neuron) of that neuron's variance. `W_E`, `W_L`: its norm exceeds `threshold` (0.25) times the largest norm.
+        threshold: Overrides the rule's default threshold.
 
     Returns:
-        Frequencies in order; for a group that is not cyclic, numbers of irreps in the task's basis.
+        Frequencies in ascending order; for a non-cyclic group, indices of irreps in the task's basis.
 
     Raises:
         ValueError: If the rule is unknown, the threshold is not from 0 to 1, or the task has no group.
 
     Source:
-        `neurons` is the rule of the code of Nanda et al. 2023, arXiv:2301.05217 (its default is taken before
-        their .85 cut); `W_E` that of TransformerLens' Grokking_Demo; `W_L` the DFT of appendix C.2, which
-        states no threshold; `logits` is ours: in the paper's model each key holds 11 to 30 % and the next
-        frequency 0.03 %.
+        `neurons`: the code of Nanda et al. 2023, arXiv:2301.05217 (the default is before their cut at 0.85). `W_E`:
+        TransformerLens' Grokking_Demo. `W_L`: the DFT of appendix C.2, which states no threshold. `logits` is our rule:
+        in the paper's model each key explains 11 to 30%, the next frequency 0.03%.
 
     Examples:
         >>> import grokinterp as gi
@@ -278,24 +247,22 @@ def key_frequencies(model: object, rule: Rule = "logits", threshold: float | Non
     snapshot = as_snapshot(model)
     blocks = torch.tensor(snapshot.basis.blocks)
     if rule == "logits":
-        keys = blocks[logits_.product_shares(snapshot) > limit]
+        keys = blocks[logits_.product_fractions(snapshot) > limit]
     elif rule == "neurons":
-        fit = neurons.fit(snapshot)
-        keys = fit.frequency[(fit.fve >= limit) & (fit.fve > 0)].unique()
+        fitted = neurons.fit(snapshot)
+        keys = fitted.frequency[(fitted.fve >= limit) & (fitted.fve > 0)].unique()
     else:
         matrix = _matrices(snapshot)[rule]
         norms = frequency_norms(matrix, snapshot.basis)
-        # A matrix whose columns are all alike has no frequencies but those of its rounding.
+        # The frequencies of a matrix with equal columns are rounding error.
         keys = blocks[(norms > limit * norms.max()) & (norms > 1e-6 * matrix.norm())]
     return tuple(sorted(keys.tolist()))
 
 
-def _per_matrix(snapshot: Snapshot, of: Callable[[Tensor], float], long_name: str) -> xr.DataArray:
-    return labels.array(
-        [of(frequency_norms(x, snapshot.basis)) for x in _matrices(snapshot).values()],
-        ("matrix",),
-        name="values",
-        units="",
-        long_name=long_name,
-        coords={"matrix": MATRICES},
-    )
+def _per_spectrum(snapshot: Snapshot, statistic: Callable[[Tensor], float], long_name: str) -> xr.DataArray:
+    return _per_matrix(snapshot, lambda x: statistic(frequency_norms(x, snapshot.basis)), long_name)
+
+
+def _per_matrix(snapshot: Snapshot, statistic: Callable[[Tensor], float], long_name: str) -> xr.DataArray:
+    values = [statistic(x) for x in _matrices(snapshot).values()]
+    return labels.array(values, ("matrix",), long_name=long_name, coords={"matrix": MATRICES})

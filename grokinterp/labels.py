@@ -1,7 +1,4 @@
-"""The vocabulary: dimension names, units and the one function where tensors become labelled arrays.
-
-Below this line the library works on torch tensors; above it on `xarray`. They meet in `array`.
-"""
+"""Dimension names, units, and the function that turns tensors into labeled arrays."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
@@ -18,7 +15,7 @@ from grokinterp.arguments import shown
 Split = Literal["train", "test", "all"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "test", "all")
 
-# One list for jaxtyping annotations and Dataset dimensions alike; a test holds them equal.
+# jaxtyping annotations and Dataset dimensions use the same words; a test checks it.
 DIMENSIONS: Final[Mapping[str, str]] = {
     "a": "first input",
     "b": "second input",
@@ -28,8 +25,8 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "p": "residue",
     "component": "row of a basis",
     "row": "row of the second input's basis",
-    "rank": "number of the singular value",
-    "dimension": "coordinate in a representation's space",
+    "rank": "index of the singular value",
+    "dimension": "coordinate of a representation",
     "block": "frequency or irrep of a basis",
     "frequency": "frequency k",
     "neuron": "MLP neuron",
@@ -38,7 +35,7 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "pos": "position in the sequence",
     "query": "query position",
     "key": "key position",
-    "axis": "axis of the plane of one frequency",
+    "axis": "axis of a frequency's (cos, sin) plane",
     "d_model": "residual stream",
     "d_head": "head width",
     "d_mlp": "MLP width",
@@ -46,10 +43,10 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "d_vocab_out": "output token",
     "batch": "input pair",
     "epoch": "epoch",
-    "split": "part of the pairs",
+    "split": "train or test split",
     "matrix": "weight matrix",
-    "parameter": "parameter of the model",
-    "operation": "operation that is learned",
+    "parameter": "model parameter",
+    "operation": "learned operation",
     "hook": "hook point",
     "event": "event in training",
     "phase": "phase of training",
@@ -57,11 +54,11 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "draw": "random draw",
     "seed": "seed of the run",
     "run": "run of a sweep",
-    "value": "value of the setting",
+    "value": "value of the config field",
     "group": "group of runs",
 }
 
-# The units a quantity may carry; "" is a pure number such as an accuracy or an fve.
+# "" is dimensionless: an accuracy or an FVE.
 UNITS: Final[frozenset[str]] = frozenset(
     {"", "nats", "epoch", "rad", "s", "logit", "weight", "weight^2", "nats/weight"}
 )
@@ -71,33 +68,33 @@ def array(
     values: Shaped[Tensor, "..."] | np.ndarray | Sequence[float] | float,
     dims: Sequence[str] = (),
     *,
-    name: str,
-    units: str,
     long_name: str,
+    units: str = "",
+    name: str | None = None,
     coords: Mapping[str, Sequence[object] | np.ndarray | Tensor] | None = None,
     **attrs: str | float | int,
 ) -> xr.DataArray:
-    """A labelled array: dimensions from the vocabulary, coordinates, units and a long name.
+    """A labeled array: known dimensions, coordinates, units and a long name.
 
-    A dimension without coordinates is numbered from 0, `split` by its names.
+    A dimension without coordinates is numbered from 0; `split` gets its names.
 
     Args:
-        values: What is labelled; a tensor is detached and moved to the CPU.
-        dims: One word of `DIMENSIONS` for each axis of `values`.
-        name: The variable's name in a Dataset.
-        units: One of `UNITS`.
-        long_name: The axis title of a plot.
+        values: The data; a tensor is detached and moved to the CPU.
+        dims: One name from `DIMENSIONS` for each axis of `values`.
+        long_name: The axis title in plots.
+        units: One of `UNITS`; default: dimensionless.
+        name: The variable's name in a Dataset; a measure's result gets the name of the measure.
         coords: Coordinates by dimension.
-        **attrs: Whatever else says how the values came to be: `split`, `keys`, a rule.
+        **attrs: Further facts about the values: `split`, `keys`, a rule.
 
     Returns:
-        The labelled array.
+        The labeled array.
 
     Raises:
-        ValueError: If a dimension or a unit is not in the vocabulary, or a coordinate or a length does not fit.
+        ValueError: If a dimension or unit is unknown, or the coordinates do not match the dimensions.
 
     Examples:
-        >>> array([0.1, 4.7, 3.3], ("split",), name="loss", units="nats", long_name="loss").sel(split="test").item()
+        >>> array([0.1, 4.7, 3.3], ("split",), long_name="loss", units="nats").sel(split="test").item()
         4.7
     """
     data = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
@@ -109,34 +106,32 @@ def array(
         msg = f"units must be one of {sorted(UNITS)}, got {units!r}; add it to labels.UNITS."
         raise ValueError(msg)
     if data.ndim != len(dims):
-        msg = f"{name} needs one dimension per axis, got shape {data.shape} for dims {tuple(dims)}."
+        msg = f"{name or long_name} needs one dimension per axis, got shape {data.shape} for dims {tuple(dims)}."
         raise ValueError(msg)
     given = dict(coords or {})
     for dim in given:
         if dim not in dims:
-            msg = f"coords of {name} must be among its dims {tuple(dims)}, got {dim!r}."
+            msg = f"coords of {name or long_name} must be among its dims {tuple(dims)}, got {dim!r}."
             raise ValueError(msg)
-    labelled = {}
+    labeled = {}
     for dim, length in zip(dims, data.shape, strict=True):
-        default = SPLITS if dim == "split" else np.arange(length)
-        values_of_dim = given.get(dim, default)
-        if isinstance(values_of_dim, torch.Tensor):
-            values_of_dim = values_of_dim.cpu().numpy()
-        labelled[dim] = (dim, np.asarray(values_of_dim), {"long_name": DIMENSIONS[dim]})
+        coord = given.get(dim, SPLITS if dim == "split" else range(length))
+        coord = coord.cpu() if isinstance(coord, torch.Tensor) else coord
+        labeled[dim] = (dim, np.asarray(coord), {"long_name": DIMENSIONS[dim]})
     return xr.DataArray(
-        data, dims=tuple(dims), coords=labelled, name=name, attrs={"units": units, "long_name": long_name, **attrs}
+        data, dims=tuple(dims), coords=labeled, name=name, attrs={"units": units, "long_name": long_name, **attrs}
     )
 
 
 def quantity(value: object, name: str) -> xr.DataArray:
-    """What a measure returned, as a labelled array: a DataArray as it is, or a single number under the name.
+    """The result of a measure as a labeled array: a DataArray unchanged, or a single number under the given name.
 
     Args:
-        value: A DataArray, or a number: Python's, numpy's, or a tensor or array without dimensions.
-        name: The name of an array that has none.
+        value: A DataArray, or a number: Python, numpy, or a tensor or array without dimensions.
+        name: The name of a result that has none.
 
     Raises:
-        TypeError: If it is anything else, such as a tensor with dimensions, whose names nothing tells.
+        TypeError: If it is anything else, e.g. a tensor with dimensions, which have no names.
 
     Examples:
         >>> quantity(torch.tensor(2.0), "largest_logit").item()
@@ -144,9 +139,10 @@ def quantity(value: object, name: str) -> xr.DataArray:
     """
     if isinstance(value, xr.DataArray):
         return value if value.name is not None else value.rename(name)
-    number = value.item() if isinstance(value, torch.Tensor | np.ndarray | np.generic) and value.ndim == 0 else value
-    if isinstance(number, bool | int | float):
-        return array(np.asarray(number), name=name, units="", long_name=name)
+    if getattr(value, "ndim", None) == 0:
+        value = getattr(value, "item", lambda: value)()
+    if isinstance(value, bool | int | float):
+        return array(np.asarray(value), long_name=name, name=name)
     shape = getattr(value, "shape", None)
     got = shown(value) if shape is None else f"{type(value).__name__} of shape {tuple(shape)}"
     msg = f"{name} must return a number, or a DataArray that names its dimensions, got {got}."
@@ -154,7 +150,7 @@ def quantity(value: object, name: str) -> xr.DataArray:
 
 
 def axis_title(data: xr.DataArray) -> str:
-    """The title of an axis that shows this variable: its long name with units.
+    """The axis title for a variable: its long name with units.
 
     Examples:
         >>> axis_title(array(1.0, name="loss", units="nats", long_name="test loss"))

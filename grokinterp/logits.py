@@ -1,7 +1,7 @@
-"""The logits as a sum of waves of the answer: the cos w_k(a+b-c) directions and what they explain.
+"""The logits as a sum of cosine components cos w_k(a+b-c), and the variance that they explain.
 
-Everything is computed from the product means M[s, c]: a direction that depends on a and b through their
-product alone has the same inner product with them as with the logits of all pairs, up to the number of pairs.
+Everything is computed from the product means M[s, c]: the inner product of the logits with a direction that depends on
+a and b only through their product is the inner product with M, times the number of pairs per product.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from grokinterp import arguments, labels
 from grokinterp.basis import coefficients as coefficients_in
-from grokinterp.basis import project, task_basis
+from grokinterp.basis import pair_coefficients, project, task_basis
 from grokinterp.measures import Measure, measure
 from grokinterp.snapshots import Snapshot, as_snapshot, kept
 
@@ -24,32 +24,31 @@ Centering = Literal["class", "mean", "none"]
 
 
 def project_products(snapshot: Snapshot, blocks: Iterable[int]) -> Float64[Tensor, "s c"]:
-    """The part of the logits that lies in blocks of functions of the product, by product s and class c.
+    """The logits projected onto blocks of functions of the product s, for each class c.
 
-    At the pair (a, b) it is the row of their product: the paper's projection on cos and sin(w_k(a+b)).
+    The row of a pair's product is the paper's projection onto cos and sin(w_k(a+b)).
     """
     return project(snapshot.product_means.T, snapshot.basis, blocks).T
 
 
 @kept
-def wave_coefficients(snapshot: Snapshot) -> Float64[Tensor, " block"]:
+def cosine_coefficients(snapshot: Snapshot) -> Float64[Tensor, " block"]:
     """<C_k, L> for the unit vectors C_k proportional to cos(w_k(a+b-c)) over all (a, b, c).
 
-    For a group that is not cyclic C_k is the character of the irreps in the block, chi(s c^-1), normalised.
+    For a group that is not cyclic, C_k is the normalized character chi(s c^-1) of the irreps in the block.
     """
     basis = snapshot.basis
-    means = snapshot.product_means
-    # The kernel sum_r r(s) r(c) of a block is its wave of s - c; its squared norm is the number of rows.
-    by_row = torch.einsum("rs,sc,rc->r", basis.matrix, means, basis.matrix)
+    # The kernel sum_r r(s) r(c) of a block is the cosine of s - c; its squared norm is the number of rows.
+    by_row = torch.einsum("rs,sc,rc->r", basis.matrix, snapshot.product_means, basis.matrix)
     sums = torch.zeros(len(basis.block_names), dtype=torch.float64).index_add_(0, basis.block, by_row)
     rows = basis.block.bincount(minlength=len(sums))
     return (sums * (_pairs_per_product(snapshot) / rows).sqrt())[1:]
 
 
-def wave_logits(snapshot: Snapshot, keys: Iterable[int]) -> Float64[Tensor, "s c"]:
-    """sum_k v_k C_k over some keys, by product s and class c: the logits' fit by cos(w_k(a+b-c))."""
+def cosine_fit(snapshot: Snapshot, keys: Iterable[int]) -> Float64[Tensor, "s c"]:
+    """sum_k v_k C_k over the keys, by product s and class c: the fit of the logits by cos(w_k(a+b-c))."""
     basis = snapshot.basis
-    coefficient = dict(zip(basis.blocks, wave_coefficients(snapshot), strict=True))
+    coefficient = dict(zip(basis.blocks, cosine_coefficients(snapshot), strict=True))
     total = torch.zeros_like(snapshot.product_means)
     for k in basis.check(arguments.keys(keys)):
         rows = basis.rows([k])
@@ -59,22 +58,22 @@ def wave_logits(snapshot: Snapshot, keys: Iterable[int]) -> Float64[Tensor, "s c
 
 @measure("logit_coefficient", version=1)
 def coefficients(snapshot: Snapshot) -> xr.DataArray:
-    """The coefficient v_k of each normalised cos(w_k(a+b-c)) in the logits; dims (frequency,), logits.
+    """The coefficient v_k of each normalized cos(w_k(a+b-c)) in the logits; dims (frequency,), logits.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, the code's `get_cos_coeffs`: v_k.
     """
-    return _by_frequency(snapshot, wave_coefficients(snapshot), "logit", "coefficient of cos(w_k(a+b-c))")
+    return _by_frequency(snapshot, cosine_coefficients(snapshot), "logit", "coefficient of cos(w_k(a+b-c))")
 
 
 def fve(*, centering: Centering = "class") -> Measure:
-    """The share of the logits' variance that each cos(w_k(a+b-c)) explains, 0 to 1.
+    """The fraction of logit variance explained by each cos(w_k(a+b-c)), 0 to 1.
 
-    The waves are orthogonal, so the share of a set of keys is the sum of theirs.
+    The components are orthogonal, so the fraction explained by several keys is the sum of their fractions.
 
     Args:
-        centering: Which mean the variance leaves out: `class` that of each class over all pairs, `mean` the
-            one mean of all logits, `none` nothing.
+        centering: Mean to subtract before the variance is taken: `class` for the mean of each class over all pairs,
+            `mean` for the mean of all logits, `none` for no mean.
 
     Returns:
         Measure giving `logit_fve`, dims (frequency,).
@@ -83,8 +82,8 @@ def fve(*, centering: Centering = "class") -> Measure:
         ValueError: If `centering` is unknown; when applied, if the task has no group.
 
     Source:
-        Nanda et al. 2023, arXiv:2301.05217, section 4.2: "95% of the variance", by least squares, which for
-        orthogonal waves is projection. Which mean they take out is not known; hence the argument.
+        Nanda et al. 2023, arXiv:2301.05217, section 4.2: "95% of the variance", by least squares, which is projection
+        for orthogonal components. The paper does not say which mean it subtracts, hence the argument.
 
     Examples:
         >>> import grokinterp as gi
@@ -94,23 +93,23 @@ def fve(*, centering: Centering = "class") -> Measure:
     centering = arguments.one_of(centering, get_args(Centering), "centering")
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        share = wave_coefficients(snapshot) ** 2 / _variance(snapshot, centering)
-        return _by_frequency(snapshot, share, "", "FVE of the logits by cos(w_k(a+b-c))")
+        explained = cosine_coefficients(snapshot) ** 2 / _variance(snapshot, centering)
+        return _by_frequency(snapshot, explained, "", "FVE of the logits by cos(w_k(a+b-c))")
 
     return Measure(name="logit_fve", compute=compute, version=1, arguments={"centering": centering})
 
 
 @measure("product_fve", version=1)
 def product_fve(snapshot: Snapshot) -> xr.DataArray:
-    """The share of the logits' variance in functions of the product at each frequency, 0 to 1; dims (frequency,).
+    """The fraction of logit variance in functions of the product at each frequency, 0 to 1; dims (frequency,).
 
-    Unlike `fve` it asks nothing of how the logits depend on the class. Each class has its mean left out.
+    Unlike `fve`, it allows any dependence on the class. The mean of each class is subtracted.
     """
-    return _by_frequency(snapshot, product_shares(snapshot), "", "FVE of the logits by cos and sin(w_k(a+b))")
+    return _by_frequency(snapshot, product_fractions(snapshot), "", "FVE of the logits by cos and sin(w_k(a+b))")
 
 
 @kept
-def product_shares(snapshot: Snapshot) -> Float64[Tensor, " block"]:
+def product_fractions(snapshot: Snapshot) -> Float64[Tensor, " block"]:
     """The values of `product_fve`."""
     basis = snapshot.basis
     squared = (basis.matrix @ snapshot.product_means).square().sum(dim=1)
@@ -119,19 +118,18 @@ def product_shares(snapshot: Snapshot) -> Float64[Tensor, " block"]:
 
 
 def readout_fve(keys: Iterable[int]) -> Measure:
-    """How much of the MLP, read along u_k and v_k, is cos and sin(w_k(a+b)), 0 to 1.
+    """The fraction of variance of u_k^T MLP(a, b) and v_k^T MLP(a, b) explained by cos and sin(w_k(a+b)), 0 to 1.
 
-    u_k and v_k are the directions over neurons in which W_L holds cos and sin(w_k c): the logits' waves of c are
-    u_k^T MLP(a, b) and v_k^T MLP(a, b).
+    u_k and v_k are the directions in neuron space that W_L maps to cos(w_k c) and sin(w_k c).
 
     Args:
-        keys: Frequencies with a cos and a sin.
+        keys: Frequencies with a cosine and a sine.
 
     Returns:
         Measure giving `readout_fve`, dims (frequency, axis: cos and sin).
 
     Raises:
-        ValueError: If a key has no cos and sin in the task's basis, or the task has no group.
+        ValueError: If a key has no cosine and sine in the task's basis, or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.2 and table 1.
@@ -146,37 +144,32 @@ def readout_fve(keys: Iterable[int]) -> Measure:
     def compute(snapshot: Snapshot) -> xr.DataArray:
         rows = [snapshot.basis.rows([k]) for k in wanted]
         if any(len(row) != 2 for row in rows):
-            msg = f"keys must be frequencies with a cos and a sin, got {wanted} for {snapshot.task.name}."
+            msg = f"keys must be frequencies with a cosine and a sine, got {wanted} for {snapshot.task.name}."
             raise ValueError(msg)
-        waves = torch.cat(rows)
-        read = snapshot.neurons.double() @ (snapshot.W_L.double() @ waves.T)
+        components = torch.cat(rows)
+        read = snapshot.neurons.double() @ (snapshot.W_L.double() @ components.T)
         read = read - read.mean(dim=(0, 1))
-        waves = waves[:, snapshot.task.table].permute(1, 2, 0)
-        inner = (read * waves).sum(dim=(0, 1)) ** 2
-        norms = read.square().sum(dim=(0, 1)) * waves.square().sum(dim=(0, 1))
-        return labels.array(
-            (inner / norms.clamp(min=torch.finfo(torch.float64).tiny)).reshape(-1, 2),
-            ("frequency", "axis"),
-            name="fve",
-            units="",
-            long_name="FVE of the MLP along u_k and v_k",
-            coords={"frequency": wanted, "axis": ("cos", "sin")},
-        )
+        components = components[:, snapshot.task.table].permute(1, 2, 0)
+        inner = (read * components).sum(dim=(0, 1)) ** 2
+        norms = read.square().sum(dim=(0, 1)) * components.square().sum(dim=(0, 1))
+        explained = (inner / norms.clamp(min=torch.finfo(torch.float64).tiny)).reshape(-1, 2)
+        coords = {"frequency": wanted, "axis": ("cos", "sin")}
+        return labels.array(explained, tuple(coords), long_name="FVE of the MLP along u_k and v_k", coords=coords)
 
     return Measure(name="readout_fve", compute=compute, version=1, arguments={"key_frequencies": wanted})
 
 
 def readout_components(neurons: Iterable[int]) -> Measure:
-    """What some neurons write into the logits, in the basis of the classes.
+    """The rows of W_L = W_out W_U of the given neurons, in the basis of the classes.
 
     Args:
-        neurons: Which, by number.
+        neurons: Neuron indices.
 
     Returns:
-        Measure giving `readout_components`, dims (neuron, component): their rows of W_L = W_out W_U.
+        Measure giving `readout_components`, dims (neuron, component).
 
     Raises:
-        ValueError: If a number is not that of a neuron, or the task has no group.
+        ValueError: If an index is invalid; when applied, if the model has no such neuron or the task has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, figure 5b: F W_L for the neurons of one frequency.
@@ -185,102 +178,79 @@ def readout_components(neurons: Iterable[int]) -> Measure:
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         arguments.integers(wanted, "neurons of this model", minimum=0, maximum=snapshot.config.d_mlp - 1)
-        return labels.array(
-            coefficients_in(snapshot.W_L[wanted], snapshot.basis),
-            ("neuron", "component"),
-            name="components",
-            units="weight",
-            long_name="weight of the component",
-            coords={"neuron": wanted, "component": snapshot.basis.names},
-        )
+        values = coefficients_in(snapshot.W_L[wanted], snapshot.basis)
+        coords = {"neuron": wanted, "component": snapshot.basis.names}
+        return labels.array(values, tuple(coords), units="weight", long_name="weight of the component", coords=coords)
 
     return Measure(name="readout_components", compute=compute, version=1, arguments={"neurons": wanted})
 
 
 @measure("logit_components", version=1)
 def components(snapshot: Snapshot) -> xr.DataArray:
-    """The norm over classes of each product of a component of a with one of b in the logits; dims (component, row).
+    """The logits' coefficient in each product of an a and a b component, norm over classes; dims (component, row).
 
-    `component` is of a, `row` of b; each class has its mean over the pairs in const const.
+    `component` is over a, `row` over b. The entry of const and const holds the mean of each class over the pairs.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, figure 4c.
     """
     task = snapshot.task
     of_a, of_b = (task_basis(task, tokens) for tokens in (task.a_tokens, task.b_tokens))
-    # One input after the other: in one go the product of both bases would be made first, p^4 numbers.
-    by_a = torch.einsum("ia,abc->ibc", of_a.matrix, snapshot.logits)
-    return labels.array(
-        torch.einsum("jb,ibc->ijc", of_b.matrix, by_a).norm(dim=2),
-        ("component", "row"),
-        name="components",
-        units="logit",
-        long_name="norm over classes",
-        coords={"component": of_a.names, "row": of_b.names},
-    )
+    norms = pair_coefficients(snapshot.logits, of_a.matrix, of_b.matrix).norm(dim=2)
+    coords = {"component": of_a.names, "row": of_b.names}
+    return labels.array(norms, tuple(coords), units="logit", long_name="norm over classes", coords=coords)
 
 
 def over_inputs(classes: Iterable[int]) -> Measure:
-    """The logits of some classes over all pairs.
+    """The logits of the given classes over all pairs.
 
     Args:
-        classes: Which, by number.
+        classes: Output classes.
 
     Returns:
         Measure giving `logits`, dims (c, a, b).
 
     Raises:
-        ValueError: If a number is not that of a class.
+        ValueError: If a class is invalid; when applied, if the task has no such class.
     """
     wanted = list(arguments.integers(classes, "classes", minimum=0, in_order=False))
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         arguments.integers(wanted, "classes", minimum=0, maximum=snapshot.task.n_outputs - 1)
-        return labels.array(
-            snapshot.logits[:, :, wanted].permute(2, 0, 1),
-            ("c", "a", "b"),
-            name="logits",
-            units="logit",
-            long_name="logit",
-            coords={"c": wanted, "a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens},
-        )
+        values = snapshot.logits[:, :, wanted].permute(2, 0, 1)
+        coords = {"c": wanted, "a": snapshot.task.a_tokens, "b": snapshot.task.b_tokens}
+        return labels.array(values, tuple(coords), units="logit", long_name="logit", coords=coords)
 
     return Measure(name="logits", compute=compute, version=1, arguments={"classes": wanted})
 
 
 def variance_explained(model: object, keys: Iterable[int], *, centering: Centering = "class") -> float:
-    """The share of the logits' variance that cos(w_k(a+b-c)) of some keys explain together, 0 to 1.
+    """The fraction of logit variance that the cos(w_k(a+b-c)) of all given keys explain, 0 to 1.
 
     Raises:
-        ValueError: If a key is no frequency of the task, or the task has no group.
+        ValueError: If a key is not a frequency of the task, or the task has no group.
 
     Examples:
         >>> import grokinterp as gi
         >>> round(variance_explained(gi.testing.planted_snapshot(7, keys=(1, 3)), (1, 3)), 6)
         1.0
     """
-    wanted, share, snapshot = arguments.keys(keys), fve(centering=centering), as_snapshot(model)
-    return float(share(snapshot).sel(frequency=snapshot.basis.check(wanted)).sum())
+    wanted, by_frequency, snapshot = arguments.keys(keys), fve(centering=centering), as_snapshot(model)
+    return float(by_frequency(snapshot).sel(frequency=snapshot.basis.check(wanted)).sum())
 
 
 def _by_frequency(snapshot: Snapshot, values: Tensor, units: str, long_name: str) -> xr.DataArray:
-    return labels.array(
-        values,
-        ("frequency",),
-        name="values",
-        units=units,
-        long_name=long_name,
-        coords={"frequency": snapshot.basis.blocks},
-    )
+    coords = {"frequency": snapshot.basis.blocks}
+    return labels.array(values, tuple(coords), units=units, long_name=long_name, coords=coords)
 
 
 def _pairs_per_product(snapshot: Snapshot) -> Tensor:
-    """How many pairs have each group element as their product: the same number for all of them."""
+    """The number of pairs per product, which must be the same for all products."""
     _, elements = snapshot.task.require_group()
     counts = snapshot.task.table.flatten().bincount(minlength=snapshot.task.n_outputs)[elements]
     if not (counts == counts[0]).all():
         msg = (
-            f"each group element must be the answer to as many pairs of {snapshot.task.name}, "
+            f"each group element must be the answer to the same number of pairs of {snapshot.task.name}, "
             f"got {int(counts.min())} to {int(counts.max())}; give the task all pairs of elements, or no group."
         )
         raise ValueError(msg)
@@ -300,6 +270,6 @@ def _variances(snapshot: Snapshot) -> dict[Centering, float]:
 
 def _variance(snapshot: Snapshot, centering: Centering) -> float:
     variances = _variances(snapshot)
-    # Below this the variance is rounding of the mean: logits that do not depend on the pair have no shares.
+    # A variance below this is rounding error of the mean: the logits do not depend on the pair.
     floor = 1e-12 * variances["none"]
     return variances[centering] if variances[centering] > floor else math.inf

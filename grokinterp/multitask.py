@@ -1,7 +1,7 @@
-"""What a model of several operations has learned of each of them.
+"""Loss and accuracy per operation of a model that learned several operations.
 
-Only for tasks of `tasks.multitask`. The measures have the names of those in `progress` and one dimension more, so that
-`ds.sel(operation="division")` is what `phases.detect` and the learning curves read.
+Only for tasks of `tasks.multitask`. The measures have the same names as in `progress` and one more dimension, so
+`phases.detect` and the learning curves accept `ds.sel(operation="division")`.
 """
 
 from collections.abc import Sequence
@@ -19,37 +19,37 @@ from grokinterp.tasks import OPERATIONS, Operation
 
 
 def losses(names: Sequence[Operation]) -> Measure:
-    """The loss of each operation by split.
+    """The loss per operation and split.
 
     Args:
-        names: The operations, as they were given to `tasks.multitask`.
+        names: The operations, as passed to `tasks.multitask`.
 
     Returns:
-        Measure giving `loss`, dims (operation, split), nats; NaN where an operation has no pair in a split.
+        Measure giving `loss`, dims (operation, split), nats; NaN if an operation has no pair in a split.
 
     Raises:
-        ValueError: If a name is unknown; when applied, if the task is not that of these operations.
+        ValueError: If a name is unknown; when called on a snapshot, if its task was not built from these operations.
     """
     names = arguments.some_of(names, OPERATIONS, "names")
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         per_pair = cross_entropy_per_pair(snapshot.logits, snapshot.task.table)
-        return _by_operation(snapshot, names, per_pair, name="loss", units="nats")
+        return _by_operation(snapshot, names, per_pair, long_name="loss", units="nats")
 
     return Measure(name="loss", compute=compute, version=1, arguments={"operations": list(names)})
 
 
 def accuracies(names: Sequence[Operation]) -> Measure:
-    """The share of right answers of each operation by split.
+    """The accuracy per operation and split.
 
     Args:
-        names: The operations, as they were given to `tasks.multitask`.
+        names: The operations, as passed to `tasks.multitask`.
 
     Returns:
-        Measure giving `accuracy`, dims (operation, split), 0 to 1; NaN where an operation has no pair in a split.
+        Measure giving `accuracy`, dims (operation, split), 0 to 1; NaN if an operation has no pair in a split.
 
     Raises:
-        ValueError: If a name is unknown; when applied, if the task is not that of these operations.
+        ValueError: If a name is unknown; when called on a snapshot, if its task was not built from these operations.
 
     Examples:
         >>> import grokinterp as gi
@@ -64,30 +64,24 @@ def accuracies(names: Sequence[Operation]) -> Measure:
     names = arguments.some_of(names, OPERATIONS, "names")
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
-        is_right = (snapshot.logits.argmax(dim=-1) == snapshot.task.table).double()
-        return _by_operation(snapshot, names, is_right, name="accuracy", units="")
+        is_correct = (snapshot.logits.argmax(dim=-1) == snapshot.task.table).double()
+        return _by_operation(snapshot, names, is_correct, long_name="accuracy")
 
     return Measure(name="accuracy", compute=compute, version=1, arguments={"operations": list(names)})
 
 
 def _by_operation(
-    snapshot: Snapshot, names: Sequence[Operation], per_pair: Float64[Tensor, "a b"], *, name: str, units: str
+    snapshot: Snapshot, names: Sequence[Operation], per_pair: Float64[Tensor, "a b"], **attrs: str
 ) -> xr.DataArray:
     task = snapshot.task
     if task.name != f"{', '.join(names)} mod {task.n_outputs}":
         msg = (
-            f"this measure needs the task of tasks.multitask({list(names)}, {task.n_outputs}), got {task.name!r}; "
-            "give the operations as the task was made of them."
+            f"this measure requires the task of tasks.multitask({list(names)}, {task.n_outputs}), got {task.name!r}; "
+            "pass the operations that the task was built from."
         )
         raise ValueError(msg)
     rows = (len(names), task.n_outputs)
-    of_each = per_pair.unflatten(0, rows)
     masks = torch.stack([snapshot.mask(split).unflatten(0, rows) for split in snapshot.splits], dim=1)
-    return labels.array(
-        torch.where(masks, of_each[:, None], 0.0).sum(dim=(2, 3)) / masks.sum(dim=(2, 3)),
-        ("operation", "split"),
-        name=name,
-        units=units,
-        long_name=name,
-        coords={"operation": list(names), "split": snapshot.splits},
-    )
+    means = torch.where(masks, per_pair.unflatten(0, rows)[:, None], 0.0).sum(dim=(2, 3)) / masks.sum(dim=(2, 3))
+    coords = {"operation": list(names), "split": snapshot.splits}
+    return labels.array(means, ("operation", "split"), coords=coords, **attrs)

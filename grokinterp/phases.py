@@ -1,7 +1,7 @@
-"""The phases of grokking and its events, found in curves by stated rules and never by given epochs.
+"""The phases and events of grokking, detected in curves by explicit rules.
 
-This is the one place that says when a run has memorized and when it has grokked: its train or test accuracy is at a
-threshold or above for some entries in a row. Reports, sweeps, figures, detectors and claims all ask here.
+Only this module defines when a run has memorized and grokked: when its train or test accuracy stays at or above a
+threshold for several consecutive entries. Reports, sweeps, figures, detectors and claims all use these rules.
 """
 
 from typing import Any, Final
@@ -12,20 +12,20 @@ import xarray as xr
 from grokinterp import arguments, labels
 
 
-# Accuracies, 0 to 1: of the training pairs for the first, of the test pairs for the others.
+# MEMORIZED is a train accuracy, the others are test accuracies.
 MEMORIZED: Final = 0.99
 GENERALIZING: Final = 0.5
 GROKKED: Final = 0.99
-# Entries in a row for which an accuracy has to be there, since a single one may be a spike.
+# Consecutive entries that must reach the threshold, since a single one may be a spike.
 SUSTAINED: Final = 5
-# How near to its last value the sum of squared weights has to stay, as a fraction of it.
+# Tolerance around the last sum of squared weights, as a fraction of it.
 SETTLED: Final = 0.05
 
 _RULES: Final = {
-    "memorized": "train {share} ≥ {memorized:g} for {sustained} entries in a row",
-    "circuit formation starts": "minimum of {first}, before generalizing",
-    "generalizing": "test {share} ≥ {generalizing:g} for {sustained} entries in a row",
-    "grokked": "test {share} ≥ {grokked:g} for {sustained} entries in a row",
+    "memorized": "train {accuracy} ≥ {memorized:g} for {sustained} entries in a row",
+    "circuit formation starts": "minimum of {curve}, before generalizing",
+    "generalizing": "test {accuracy} ≥ {generalizing:g} for {sustained} entries in a row",
+    "grokked": "test {accuracy} ≥ {grokked:g} for {sustained} entries in a row",
     "cleaned up": "the sum of squared weights stays within {settled:.0%} of its last value, after generalizing",
 }
 PHASES: Final = {
@@ -35,23 +35,23 @@ PHASES: Final = {
 }
 
 
-def rules(*, share: str = "accuracy", first: str = "the excluded loss", **thresholds: Any) -> dict[str, str]:
+def rules(*, accuracy: str = "accuracy", curve: str = "the excluded loss", **thresholds: Any) -> dict[str, str]:
     """The rule of each event in words, with its thresholds.
 
     Args:
-        share: What is compared with the thresholds.
-        first: The curve whose minimum starts circuit formation.
+        accuracy: Name of the quantity that is compared with the thresholds.
+        curve: Name of the curve whose minimum starts circuit formation.
         **thresholds: `memorized`, `generalizing`, `grokked`, `settled` and `sustained`, as in `detect`.
 
     Raises:
-        ValueError: If a threshold is no number from 0 to 1, or `sustained` is not a positive integer.
+        ValueError: If a threshold is not a number from 0 to 1, or `sustained` is not a positive integer.
 
     Examples:
         >>> rules(grokked=0.95)["grokked"]
         'test accuracy ≥ 0.95 for 5 entries in a row'
     """
-    at = _limits(**thresholds)
-    return {event: rule.format(share=share, first=first, **at) for event, rule in _RULES.items()}
+    at = _thresholds(**thresholds)
+    return {event: rule.format(accuracy=accuracy, curve=curve, **at) for event, rule in _RULES.items()}
 
 
 def detect(
@@ -63,84 +63,83 @@ def detect(
     settled: float = SETTLED,
     sustained: int = SUSTAINED,
 ) -> xr.Dataset:
-    """When a run memorized, began to form its circuit, generalized, grokked and was cleaned up.
+    """The epochs at which a run memorized, started to form its circuit, generalized, grokked and completed cleanup.
 
-    Phases are bounded by events: memorization ends where the excluded loss is lowest (a model that has
-    memorized comes to lean on its keys from there on), circuit formation ends where test accuracy passes a
-    half, and cleanup where the weights have stopped to shrink. That last event is relative to the end of the
-    curves: a run that is cut off while its weights still creep down has it earlier. A run that has not grokked has no
-    cleanup, and its circuit formation has not ended.
+    Events bound the phases. Memorization ends at the minimum of the excluded loss, after which a model that has
+    memorized increasingly relies on its key frequencies. Circuit formation ends when test accuracy exceeds 0.5. Cleanup
+    ends when the weights stop shrinking, relative to the last entry: if a run stops while its weights still shrink
+    slowly, its cleanup ends too early. A run that has not grokked has no cleanup phase, and its circuit formation has
+    no end.
 
     Args:
-        ds: Curves over `epoch`: `loss` with splits train and test, and, if there, `accuracy` (else exp(-loss),
-            the geometric mean of the probability of the right answer, takes its place), `excluded_loss` (else
-            the maximum of the test loss takes the place of its minimum) and `weight_norm` or
-            `squared_weight_norm` (else cleanup is not looked for). A trajectory or `run.metrics`; every epoch
-            in it counts as one entry, so its spacing is the resolution.
-        memorized: Train accuracy, 0 to 1; as the others, those of the whole library by default.
-        generalizing: Test accuracy, 0 to 1.
-        grokked: Test accuracy, 0 to 1.
-        settled: Part of the last sum of squared weights within which it has settled, 0 to 1.
-        sustained: Entries in a row for which an accuracy has to hold, at least 1.
+        ds: Curves over `epoch`, from a trajectory or `run.metrics`: `loss` with splits train and test. Optional:
+            `accuracy` (default: exp(-loss), the geometric mean of the probability of the correct answer),
+            `excluded_loss` (default: the maximum of the test loss replaces its minimum), and `weight_norm` or
+            `squared_weight_norm` (without them, the end of cleanup is not detected). Every epoch is one entry, so the
+            spacing of epochs limits the resolution.
+        memorized: Train accuracy threshold, 0 to 1.
+        generalizing: Test accuracy threshold, 0 to 1.
+        grokked: Test accuracy threshold, 0 to 1.
+        settled: Tolerance around the last sum of squared weights, as a fraction of it, 0 to 1.
+        sustained: Number of consecutive entries that must reach an accuracy threshold, at least 1.
 
     Returns:
-        Dataset of `event_epoch` (event), NaN where an event has not been seen (right-censored: it may come
-        later than the last entry), with the `rule` of each; `phase_start` and `phase_end` (phase), NaN likewise, with
-        the `phase_rule` that ends each; and `delay`, the epochs from memorized to grokked. The thresholds are
-        attributes, as in `grokking_times`.
+        Dataset of `event_epoch` (event), with the `rule` of each event; `phase_start` and `phase_end` (phase), with the
+        `phase_rule` that ends each phase; and `delay`, the number of epochs from memorized to grokked. An event that
+        was not observed is NaN (right-censored: it may happen after the last entry). The thresholds are attributes, as
+        in `grokking_times`.
 
     Raises:
         KeyError: If `loss` is missing.
-        TypeError: If the curves are not a Dataset.
-        ValueError: If a threshold is no number from 0 to 1, `sustained` is not a positive integer, epochs do not
-            rise, an accuracy is not from 0 to 1, or a split lacks numbers.
+        TypeError: If `ds` is not a Dataset.
+        ValueError: If a threshold is not a number from 0 to 1, `sustained` is not a positive integer, epochs are not
+            ascending, an accuracy is not from 0 to 1, or a split has no numbers.
 
     Source:
-        Nanda et al. 2023, arXiv:2301.05217, section 5.2, name the three phases, with boundaries set by hand.
+        Nanda et al. 2023, arXiv:2301.05217, section 5.2, name the three phases and set their boundaries by hand.
 
     Examples:
         >>> import grokinterp as gi
-        >>> found = detect(gi.load_run("nanda2023").metrics)
-        >>> found.event_epoch.sel(event="memorized").item() < 300
+        >>> events = detect(gi.load_run("nanda2023").metrics).event_epoch
+        >>> events.sel(event="memorized").item() < 300
         True
     """
     _check_curves(ds)
     epochs = ds.epoch.values
-    name, train, test = _shares(ds)
-    first, curve = _first_curve(ds)
-    at = _limits(memorized=memorized, generalizing=generalizing, grokked=grokked, settled=settled, sustained=sustained)
-    words = rules(share=name, first=first, **at)
+    name, train, test = _accuracies(ds)
+    curve_name, curve = _memorization_curve(ds)
+    at = _thresholds(
+        memorized=memorized, generalizing=generalizing, grokked=grokked, settled=settled, sustained=sustained
+    )
+    words = rules(accuracy=name, curve=curve_name, **at)
     generalized = first_sustained(epochs, test >= at["generalizing"], at["sustained"])
     has_grokked = first_sustained(epochs, test >= at["grokked"], at["sustained"])
-    # A run that has not grokked may be far from it: its weights are not being cleaned up of anything.
+    # Falling weights are no cleanup in a run that has not grokked.
     cleanup = np.nan if np.isnan(has_grokked) else generalized
-    found = {
+    events = {
         "memorized": first_sustained(epochs, train >= at["memorized"], at["sustained"]),
-        "circuit formation starts": _lowest(epochs, curve, until=generalized),
+        "circuit formation starts": _minimum_epoch(epochs, curve, max_epoch=generalized),
         "generalizing": generalized,
         "grokked": has_grokked,
         "cleaned up": _settled(epochs, _total_weights(ds), at["settled"], after=cleanup),
     }
-    bounds = found | {"generalizing": cleanup}
-    event = {"event": list(found)}
+    bounds = events | {"generalizing": cleanup}
     starts = [float(epochs[0]) if start is None else bounds[start] for start, _ in PHASES.values()]
-    phase = {"phase": list(PHASES)}
-    ends = [bounds[end] for _, end in PHASES.values()]
+    ends = [end for _, end in PHASES.values()]
+    event, phase = {"event": list(events)}, {"phase": list(PHASES)}
 
-    def over(values: list[Any], coords: dict[str, list[str]], long_name: str, units: str = "epoch") -> xr.DataArray:
-        [dim] = coords
-        return labels.array(np.array(values), (dim,), name=dim, units=units, long_name=long_name, coords=coords)
+    def over(coords: dict[str, list[str]], values: list[Any], long_name: str, units: str = "epoch") -> xr.DataArray:
+        return labels.array(np.array(values), tuple(coords), units=units, long_name=long_name, coords=coords)
 
+    delay = events["grokked"] - events["memorized"]
     return xr.Dataset(
         {
-            "event_epoch": over(list(found.values()), event, "epoch of the event"),
-            "rule": over([words[name] for name in found], event, "rule", ""),
-            "phase_start": over(starts, phase, "first epoch of the phase"),
-            "phase_end": over(ends, phase, "last epoch of the phase"),
-            "phase_rule": over([words[end] for _, end in PHASES.values()], phase, "what ends the phase", ""),
-            "delay": labels.array(
-                found["grokked"] - found["memorized"], name="delay", units="epoch", long_name="memorized to grokked"
-            ),
+            "event_epoch": over(event, list(events.values()), "epoch of the event"),
+            "rule": over(event, [words[name] for name in events], "rule", ""),
+            "phase_start": over(phase, starts, "first epoch of the phase"),
+            "phase_end": over(phase, [bounds[end] for end in ends], "last epoch of the phase"),
+            "phase_rule": over(phase, [words[end] for end in ends], "rule that ends the phase", ""),
+            "delay": labels.array(delay, units="epoch", long_name="memorized to grokked"),
         },
         attrs=_attrs(at),
     )
@@ -149,69 +148,66 @@ def detect(
 def grokking_times(
     ds: xr.Dataset, *, memorized: float = MEMORIZED, grokked: float = GROKKED, sustained: int = SUSTAINED
 ) -> xr.Dataset:
-    """When a run memorized and grokked, how far the two are apart, and up to when it was watched if it did not grok.
+    """The epochs at which a run memorized and grokked, with their delay, ratio and censoring.
 
-    A time is that of the first entry of `sustained` in a row whose accuracy is at a threshold. So the last entry at
-    which one can be seen is the `sustained`-th from the end, the horizon. A run without it by then is right-censored:
-    it groks after the horizon, or never.
+    An event happens at the first of `sustained` consecutive entries whose accuracy is at or above the threshold. So the
+    last entry at which grokking can be observed is the `sustained`-th from the end, the horizon. A run that has not
+    grokked by then is right-censored: it groks later or never.
 
     Args:
-        ds: Curves over `epoch` with splits train and test: `accuracy`, or `loss`, as in `detect`. A trajectory or
-            `run.metrics`.
-        memorized: Train accuracy, 0 to 1; as the others, that of `detect` by default.
-        grokked: Test accuracy, 0 to 1.
-        sustained: Entries in a row, at least 1.
+        ds: Curves over `epoch` with splits train and test, from a trajectory or `run.metrics`: `accuracy`, or `loss` as
+            in `detect`.
+        memorized: Train accuracy threshold, 0 to 1.
+        grokked: Test accuracy threshold, 0 to 1.
+        sustained: Number of consecutive entries that must reach a threshold, at least 1.
 
     Returns:
-        Dataset of numbers, in epochs: `memorized` and `grokked`, NaN where it was not seen; `is_censored`, whether
-        `grokked` was not; `time`, that of grokking or else the horizon, which is what survival analysis takes;
-        `horizon`; `resolution`, the largest gap between entries up to `time`: a threshold was crossed within one gap
-        before the entry; `delay`, grokked less memorized, and `ratio`, grokked over memorized, NaN where one of the
-        two was not seen. A run that has memorized at epoch 0 has a delay as any other and an infinite ratio, or NaN if
-        it has grokked there too. The thresholds are the attributes `memorized_at`, `grokked_at` and `sustained`, and
-        `memorized` and `grokked` have their `rule` in words.
+        Dataset of scalars, in epochs: `memorized` and `grokked`, NaN if not observed; `is_censored`, True if `grokked`
+        was not observed; `time`, the epoch of grokking or else the horizon, as survival analysis expects; `horizon`;
+        `resolution`, the largest gap between entries up to `time`: the threshold was crossed at most one gap before the
+        recorded epoch; `delay`, grokked - memorized, and `ratio`, grokked / memorized, NaN if one of the two was not
+        observed. If memorized is epoch 0, the ratio is infinite, or NaN if grokked is 0 too. The thresholds are the
+        attributes `memorized_at`, `grokked_at` and `sustained`; `memorized` and `grokked` have their `rule` in words.
 
     Raises:
-        KeyError: If there is neither accuracy nor loss.
+        KeyError: If `ds` has neither accuracy nor loss.
         ValueError: As `detect`, or if there are fewer than `sustained` entries.
 
     Examples:
         >>> import grokinterp as gi
-        >>> found = grokking_times(gi.load_run("nanda2023").metrics)
-        >>> found.is_censored.item(), found.delay.item() == found.grokked.item() - found.memorized.item()
+        >>> times = grokking_times(gi.load_run("nanda2023").metrics)
+        >>> times.is_censored.item(), times.delay.item() == times.grokked.item() - times.memorized.item()
         (False, True)
     """
-    _check_curves(ds, stand_in="accuracy")
+    _check_curves(ds, alternative="accuracy")
     epochs = ds.epoch.values
-    name, train, test = _shares(ds)
-    at = _limits(memorized=memorized, grokked=grokked, sustained=sustained)
-    words = rules(share=name, **at)
+    name, train, test = _accuracies(ds)
+    at = _thresholds(memorized=memorized, grokked=grokked, sustained=sustained)
+    words = rules(accuracy=name, **at)
     if len(epochs) < at["sustained"]:
         msg = f"grokking times need at least sustained={sustained} entries, got {len(epochs)}; log more often."
         raise ValueError(msg)
-    first = first_sustained(epochs, train >= at["memorized"], at["sustained"])
-    found = first_sustained(epochs, test >= at["grokked"], at["sustained"])
+    memorized = first_sustained(epochs, train >= at["memorized"], at["sustained"])
+    grokked = first_sustained(epochs, test >= at["grokked"], at["sustained"])
     horizon = float(epochs[-at["sustained"]])
-    time = horizon if np.isnan(found) else found
+    time = horizon if np.isnan(grokked) else grokked
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = float(np.divide(found, first))
+        ratio = float(np.divide(grokked, memorized))
 
-    numbers = {
-        "memorized": (first, "epoch", "memorized"),
-        "grokked": (found, "epoch", "grokked"),
-        "time": (time, "epoch", "epoch of grokking, or the last at which it could be seen"),
-        "horizon": (horizon, "epoch", "last epoch at which grokking could be seen"),
+    scalars = {
+        "memorized": (memorized, "epoch", "memorized"),
+        "grokked": (grokked, "epoch", "grokked"),
+        "time": (time, "epoch", "epoch of grokking, or censoring epoch"),
+        "horizon": (horizon, "epoch", "last epoch at which grokking can be observed"),
         "resolution": (float(np.diff(epochs[epochs <= time]).max(initial=0)), "epoch", "largest gap between entries"),
-        "delay": (found - first, "epoch", "memorized to grokked"),
-        "ratio": (ratio, "", "grokked over memorized"),
+        "delay": (grokked - memorized, "epoch", "memorized to grokked"),
+        "ratio": (ratio, "", "grokked / memorized"),
+        "is_censored": (np.array(np.isnan(grokked)), "", "not grokked by the horizon"),
     }
     variables = {
-        name: labels.array(value, name=name, units=units, long_name=long_name)
-        for name, (value, units, long_name) in numbers.items()
+        name: labels.array(value, units=units, long_name=long_name)
+        for name, (value, units, long_name) in scalars.items()
     }
-    variables["is_censored"] = labels.array(
-        np.array(np.isnan(found)), name="is_censored", units="", long_name="not grokked by the horizon"
-    )
     for name in ("memorized", "grokked", "time", "is_censored"):
         variables[name].attrs["rule"] = words.get(name, words["grokked"])
     return xr.Dataset(variables, attrs=_attrs(at))
@@ -228,24 +224,24 @@ def slingshots(
 ) -> xr.Dataset:
     """The slingshots of a run: spikes of the train loss while the norm of the unembedding rises.
 
-    After memorizing, a spike is a stretch of entries whose train loss is more than `factor` times the least since
-    then, and more than `least`. It is a slingshot if from the entry before it to its last the norm of the unembedding
-    rises, to its highest, by more than the part `growth`.
+    After memorizing, a spike is a stretch of entries whose train loss exceeds `least` and `factor` times its minimum
+    since memorizing. It is a slingshot if the norm of the unembedding rises by more than the fraction `growth`, from
+    the entry before the spike to its maximum in the spike.
 
     Args:
-        ds: Curves over `epoch`: `loss`, `weight_norm` with the unembedding among its parameters, and, if there,
-            `accuracy`, by which it is told when the run had memorized, as in `detect`. A slingshot that is shorter
-            than the gap between entries is not seen.
-        factor: Above the least train loss.
-        least: Train loss, nats: below it lies what rounding makes of an optimizer's steps.
-        growth: Part of the norm.
-        memorized: Train accuracy, 0 to 1.
-        sustained: Entries in a row for which it has to hold, at least 1.
+        ds: Curves over `epoch`: `loss`, `weight_norm` with the unembedding among its parameters, and optionally
+            `accuracy`, which determines when the run has memorized, as in `detect`. A slingshot shorter than the gap
+            between entries is not detected.
+        factor: Minimum ratio of the train loss to its minimum since memorizing.
+        least: Minimum train loss of a spike, in nats; smaller spikes are rounding error of the optimizer.
+        growth: Minimum growth of the norm, as a fraction.
+        memorized: Train accuracy threshold, 0 to 1.
+        sustained: Number of consecutive entries that must reach the threshold, at least 1.
 
     Returns:
-        Dataset over `event`, numbered from 0; of none, where there is no slingshot: `start` and `end`, the first and
-        the last epoch of the spike, `loss_factor`, its highest train loss over the least before it, and
-        `norm_growth`, the part by which the norm of the unembedding rises.
+        Dataset over `event`, numbered from 0 and possibly empty: `start` and `end`, the first and last epoch of the
+        spike; `loss_factor`, its maximum train loss over the minimum before it; and `norm_growth`, the fractional
+        growth of the unembedding's norm.
 
     Raises:
         KeyError: If `loss` or the unembedding's norm is missing.
@@ -253,7 +249,7 @@ def slingshots(
 
     Source:
         Thilak et al. 2022, arXiv:2206.04817: with Adam and no weight decay, late in training, the norm of the last
-        layer grows in cycles, with a spike of the train loss in each. They state no rule; this one is ours.
+        layer grows in cycles, each with a spike of the train loss. The rule is ours; the paper gives none.
 
     Examples:
         >>> import numpy as np
@@ -274,33 +270,33 @@ def slingshots(
         raise KeyError(msg)
     epochs, loss = ds.epoch.values, ds.loss.sel(split="train").values
     norm = np.sqrt(ds.weight_norm.sel(parameter="unembed.W_U").values)
-    at = _limits(memorized=memorized, sustained=sustained)
-    since = first_sustained(epochs, _shares(ds)[1] >= at["memorized"], at["sustained"])
-    after = epochs >= since  # nowhere, if that is NaN
+    at = _thresholds(memorized=memorized, sustained=sustained)
+    since = first_sustained(epochs, _accuracies(ds)[1] >= at["memorized"], at["sustained"])
+    after = epochs >= since  # all False if `since` is NaN
     lowest = np.minimum.accumulate(np.where(after, loss, np.inf))
     before = np.concatenate([[np.inf], lowest[:-1]])
-    found = []
+    spikes = []
     for first, last in _stretches(after & (loss > np.maximum(factor * before, least))):
         rise = norm[first : last + 1].max() / norm[first - 1] - 1
         if rise > growth:
-            found.append((epochs[first], epochs[last], loss[first : last + 1].max() / before[first], rise))
+            spikes.append((epochs[first], epochs[last], loss[first : last + 1].max() / before[first], rise))
     names = {
         "start": ("epoch", "first epoch of the spike"),
         "end": ("epoch", "last epoch of the spike"),
-        "loss_factor": ("", "highest train loss over the least before"),
+        "loss_factor": ("", "maximum train loss / minimum before"),
         "norm_growth": ("", "growth of the unembedding's norm"),
     }
-    columns = np.array(found, dtype=float).reshape(-1, len(names)).T
+    columns = np.array(spikes, dtype=float).reshape(-1, len(names)).T
     return xr.Dataset(
         {
-            name: labels.array(column, ("event",), name=name, units=units, long_name=long_name)
+            name: labels.array(column, ("event",), units=units, long_name=long_name)
             for column, (name, (units, long_name)) in zip(columns, names.items(), strict=True)
         }
     )
 
 
-def _limits(*, sustained: int = SUSTAINED, **thresholds: float) -> dict[str, Any]:
-    """All thresholds as plain numbers: those that are given, and the defaults of the others."""
+def _thresholds(*, sustained: int = SUSTAINED, **thresholds: float) -> dict[str, Any]:
+    """All thresholds as checked numbers, with defaults for those not given."""
     every = {"memorized": MEMORIZED, "generalizing": GENERALIZING, "grokked": GROKKED, "settled": SETTLED} | thresholds
     at = {name: arguments.number(value, name, minimum=0, maximum=1) for name, value in every.items()}
     return at | {"sustained": arguments.integer(sustained, "sustained", minimum=1)}
@@ -310,12 +306,12 @@ def _attrs(at: dict[str, Any]) -> dict[str, Any]:
     return {"memorized_at": at["memorized"], "grokked_at": at["grokked"], "sustained": at["sustained"]}
 
 
-def _check_curves(ds: object, *, stand_in: str = "loss") -> None:
-    """Check what every rule reads: the loss, or what may stand in for it, by split over rising epochs."""
+def _check_curves(ds: object, *, alternative: str = "loss") -> None:
+    """Check that the loss, or an alternative to it, is given by split over ascending epochs."""
     if not isinstance(ds, xr.Dataset):
         msg = f"phases need a Dataset of curves, got {arguments.shown(ds)}; pass run.metrics or a trajectory."
         raise TypeError(msg)
-    if "loss" not in ds and stand_in not in ds:
+    if "loss" not in ds and alternative not in ds:
         msg = "phases need 'loss': add gi.progress.losses to the trajectory."
         raise KeyError(msg)
     for name in [name for name in ("accuracy", "loss") if name in ds]:
@@ -323,25 +319,24 @@ def _check_curves(ds: object, *, stand_in: str = "loss") -> None:
         if set(curves.dims) != {"epoch", "split"} or not {"train", "test"} <= set(splits):
             msg = f"phases need {name!r} over epoch and splits train and test, got {dict(curves.sizes)} of {splits}."
         elif not curves.size or curves.isnull().all("epoch").any():
-            msg = f"phases need at least one number of {name!r} in each split, got {curves.sizes['epoch']} entries."
+            msg = f"phases need at least one number of {name!r} per split, got {curves.sizes['epoch']} entries."
         elif name == "accuracy" and ((curves < 0) | (curves > 1)).any():
             msg = f"accuracies must be from 0 to 1, got {curves.min():g} to {curves.max():g}; divide percents by 100."
         elif not (np.diff(ds.epoch.values) > 0).all():
-            msg = 'epochs must rise from entry to entry, each of them once; sort them with ds.sortby("epoch").'
+            msg = 'epochs must be strictly ascending; sort them with ds.sortby("epoch") and drop duplicates.'
         else:
             continue
         raise ValueError(msg)
 
 
-def _shares(ds: xr.Dataset) -> tuple[str, np.ndarray, np.ndarray]:
-    """What stands for accuracy, by name, and its curves of train and test."""
-    name, share = ("accuracy", ds.accuracy) if "accuracy" in ds else ("exp(-loss)", np.exp(-ds.loss))
-    train, test = (share.sel(split=split).values for split in ("train", "test"))
-    return name, train, test
+def _accuracies(ds: xr.Dataset) -> tuple[str, np.ndarray, np.ndarray]:
+    """The train and test accuracy, or exp(-loss), with its name."""
+    name, curves = ("accuracy", ds.accuracy) if "accuracy" in ds else ("exp(-loss)", np.exp(-ds.loss))
+    return name, curves.sel(split="train").values, curves.sel(split="test").values
 
 
 def _stretches(holds: np.ndarray) -> list[tuple[int, int]]:
-    """First and last place of each stretch in which a condition holds.
+    """First and last index of each stretch in which a condition holds.
 
     Examples:
         >>> _stretches(np.array([False, True, True, False, True]))
@@ -352,7 +347,7 @@ def _stretches(holds: np.ndarray) -> list[tuple[int, int]]:
 
 
 def first_sustained(epochs: np.ndarray, holds: np.ndarray, sustained: int) -> float:
-    """The first epoch from which a condition holds for some entries in a row, NaN if none.
+    """The epoch of the first of `sustained` consecutive entries for which a condition holds; NaN if there is none.
 
     Examples:
         >>> first_sustained(np.arange(6), np.array([True, False, True, True, True, False]), 3)
@@ -364,21 +359,20 @@ def first_sustained(epochs: np.ndarray, holds: np.ndarray, sustained: int) -> fl
     return float(epochs[runs.argmax()]) if runs.any() else float("nan")
 
 
-def _first_curve(ds: xr.Dataset) -> tuple[str, np.ndarray]:
+def _memorization_curve(ds: xr.Dataset) -> tuple[str, np.ndarray]:
     """The curve whose minimum ends memorization, and its name."""
     if "excluded_loss" not in ds:
         return "minus the test loss", -ds.loss.sel(split="test").values
     keys = ds.excluded_loss.attrs.get("key_frequencies")
-    # Without keys the measure takes out every frequency; a curve of another origin does not say what it is of.
+    # Without keys, the measure ablates every frequency; a curve from elsewhere has no attributes.
     of = f" of keys {keys}" if keys else " of all frequencies" if "form" in ds.excluded_loss.attrs else ""
     return f"the excluded loss{of}", ds.excluded_loss.values
 
 
-def _lowest(epochs: np.ndarray, curve: np.ndarray, *, until: float) -> float:
-    """The epoch of the minimum up to an epoch; NaN if it is the last of all, where the curve may go on falling."""
-    before = curve if np.isnan(until) else curve[epochs <= until]
-    place = int(np.nanargmin(before))
-    return float("nan") if place == len(curve) - 1 else float(epochs[place])
+def _minimum_epoch(epochs: np.ndarray, curve: np.ndarray, *, max_epoch: float) -> float:
+    """The epoch of the minimum up to `max_epoch`; NaN if it is the last entry, after which the curve may still fall."""
+    minimum = int(np.nanargmin(curve if np.isnan(max_epoch) else curve[epochs <= max_epoch]))
+    return float("nan") if minimum == len(curve) - 1 else float(epochs[minimum])
 
 
 def _total_weights(ds: xr.Dataset) -> np.ndarray | None:
@@ -387,11 +381,11 @@ def _total_weights(ds: xr.Dataset) -> np.ndarray | None:
     return ds.squared_weight_norm.values if "squared_weight_norm" in ds else None
 
 
-def _settled(epochs: np.ndarray, total: np.ndarray | None, part: float, *, after: float) -> float:
-    """The first epoch from which a curve stays near its last value; NaN if it gets there in the last tenth only."""
+def _settled(epochs: np.ndarray, total: np.ndarray | None, tolerance: float, *, after: float) -> float:
+    """The first epoch from which a curve stays near its last value; NaN if that is in the last tenth."""
     if total is None or np.isnan(after):
         return float("nan")
-    away = np.abs(total - total[-1]) > part * total[-1]
+    away = np.abs(total - total[-1]) > tolerance * total[-1]
     first = float(epochs[int(np.flatnonzero(away).max(initial=-1)) + 1])
     still_falling = first > epochs[-1] - 0.1 * (epochs[-1] - after)
     return float("nan") if still_falling else max(first, after)

@@ -95,7 +95,7 @@ def mlp_onehot() -> RunConfig:
         split=SplitConfig(fraction=0.5),
         model=MLPConfig(inputs="onehot", n_layers=2, d_mlp=128),
         optim=OptimConfig(lr=1e-3, weight_decay=1.0, betas=(0.9, 0.999)),
-        loss=LossConfig(dtype="float32"),
+        loss=LossConfig(dtype="torch_float32"),
         epochs=5_000,
         seed=0,
         checkpoint_every=50,

@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from grokinterp import arguments
-from grokinterp.basis import Basis, task_basis
+from grokinterp.basis import Basis, product_means, task_basis
 from grokinterp.labels import SPLITS, Split
 from grokinterp.losses import accuracy
 from grokinterp.models import lens
-from grokinterp.models.architecture import Architecture, Hook, Params
+from grokinterp.models.architecture import Architecture, Hook, Params, chain
 from grokinterp.models.factored import FactoredActivations, factored_activations, is_factorable
 from grokinterp.models.kinds.transformer import Sequence, TransformerConfig
 from grokinterp.models.weights import addition_of, check_numbers
@@ -121,11 +121,7 @@ class Snapshot(Shown):
         For a group's operation, projecting these on a block is projecting the logits of all pairs on it, at
         1/n of the cost.
         """
-        products = self.task.table.flatten()
-        sums = torch.zeros(self.task.n_outputs, self.task.n_outputs, dtype=torch.float64)
-        sums.index_add_(0, products, self.logits.flatten(0, 1))
-        counts = products.bincount(minlength=self.task.n_outputs)
-        return sums / counts.clamp(min=1)[:, None]
+        return product_means(self.logits, self.task)
 
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
@@ -226,13 +222,12 @@ class Snapshot(Shown):
         seen: dict[str, Tensor] = {}
 
         def see(name: str, activation: Tensor) -> Tensor:
-            activation = activation if self.hook is None else self.hook(name, activation)
             if name in names:
                 seen[name] = self.config.at_answer(name, activation)
             return activation
 
         with torch.no_grad():
-            logits = self.config.logits(self.params, *all_pairs(self.task), see)
+            logits = self.config.logits(self.params, *all_pairs(self.task), chain(self.hook, see))
         return logits, [seen[name] for name in names]
 
 

@@ -1,4 +1,4 @@
-"""For tests, ours and a user's: snapshots of models whose answer is known."""
+"""Snapshots of models whose mechanism is known, for tests."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -21,11 +21,11 @@ def planted_snapshot(
 
     Args:
         p: The modulus.
-        keys: Its key frequencies.
-        act_fn: `quadratic` for logits sum_k cos(w_k(a+b-c)) to rounding, `relu` for nearly those.
-        amplitude: Of each frequency's logits.
-        fraction: Of the pairs that count as trained on.
-        seed: Of that split.
+        keys: The key frequencies.
+        act_fn: `quadratic` for logits sum_k cos(w_k(a+b-c)) up to rounding, `relu` for an approximation.
+        amplitude: Amplitude of each frequency in the logits.
+        fraction: Fraction of the pairs that are marked as training pairs.
+        seed: Seed of the train/test split.
 
     Returns:
         An ordinary snapshot, with float64 parameters.

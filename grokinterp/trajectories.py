@@ -1,4 +1,4 @@
-"""Measures over training time: one forward pass per checkpoint, kept in the run directory."""
+"""Measures over training time, cached in the run directory."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import AnyRun, Run, load_run
 
 
-# Seconds of work that a killed trajectory can lose.
+# Seconds of work that are lost at most if the process is killed.
 _SAVE_EVERY: Final = 20.0
 
 
@@ -27,7 +27,7 @@ def trajectory(
     cache: bool = True,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Measures over the checkpoints of a run.
+    """Measures at the checkpoints of a run.
 
     Results of measures with a version, as all of the library have, are cached in the run's `analysis/` folder, so that
     a second call, or one after an interruption, computes only what is missing. A result belongs to the version of the
@@ -36,21 +36,21 @@ def trajectory(
 
     Args:
         run: A run, finished or not, or its path.
-        measures: Measures, or functions of a Snapshot that return a number or a DataArray; one that has no name gets
-            the function's.
-        epochs: Epochs of the curves; default: `known_epochs`, which include every checkpoint.
-        cache: Whether to read and write `analysis/`. That of a bundled run, or in a folder that cannot be
-            written, is only read.
+        measures: Measures, or functions of a Snapshot that return a number or a DataArray; a result without a name gets
+            the function's name.
+        epochs: Epochs to measure; default: `known_epochs`, which include every checkpoint.
+        cache: Whether to use the cache in `analysis/`. It is read-only for bundled runs and write-protected
+            directories.
         progress: Whether to show a progress bar.
 
     Returns:
-        Dataset with a variable per measure, over `epoch` and the measure's own dimensions.
+        Dataset with one variable per measure, over `epoch` and the measure's own dimensions.
 
     Raises:
-        ValueError: If two measures give the same name (rename one with `Measure.named`), or `epochs` is empty or not
+        ValueError: If two measures have the same name (rename one with `Measure.named`), or `epochs` is empty or not
             integers.
-        TypeError: If `run` or a measure is something else, such as a measure that was not called with its arguments.
-        RunError: If a checkpoint is missing or broken, or there is none.
+        TypeError: If `run` or a measure has the wrong type, e.g. a measure that was not called with its arguments.
+        RunError: If the run has no checkpoint, or a checkpoint is missing or broken.
 
     Examples:
         >>> import grokinterp as gi
@@ -68,7 +68,7 @@ def trajectory(
     if not wanted:
         msg = f"{run.path} has no checkpoint yet; train it first."
         raise RunError(msg)
-    # Cached results belong to the checkpoints they were computed from, which may have been replaced since.
+    # Checkpoints may have been replaced since their results were cached.
     digests = {epoch: digest_of(run.layout.checkpoint(epoch)) for epoch in wanted}
     todo = [(epoch, [store for store in stores if not store.has(epoch, digests[epoch])]) for epoch in wanted]
     todo = [(epoch, missing) for epoch, missing in todo if missing]
@@ -91,9 +91,9 @@ def trajectory(
 
 
 def known_epochs(run: AnyRun, measures: AnyMeasure | Iterable[AnyMeasure]) -> list[int]:
-    """The epochs at which measures can be had: those with a checkpoint, and those whose results are all kept.
+    """The epochs with a checkpoint, and the epochs with cached results of all the given measures.
 
-    So a run may lose checkpoints, and keep its curves: the bundled run has.
+    A run that has lost checkpoints keeps its curves; the bundled run is one.
 
     Examples:
         >>> import grokinterp as gi
@@ -106,8 +106,8 @@ def known_epochs(run: AnyRun, measures: AnyMeasure | Iterable[AnyMeasure]) -> li
 
 
 def _known(run: Run, stores: Sequence[CachedMeasure]) -> list[int]:
-    kept = [set(store.checkpoints) for store in stores]
-    return sorted(set(run.checkpoint_epochs).union(set.intersection(*kept) if kept else set()))
+    cached = [set(store.checkpoints) for store in stores]
+    return sorted(set(run.checkpoint_epochs).union(set.intersection(*cached) if cached else set()))
 
 
 def _save(stores: Sequence[CachedMeasure]) -> None:

@@ -32,7 +32,7 @@ SMALL = {
     "addition": {},
     "multiplication": {"task.operation": "multiplication"},
     "no group": {"task.operation": "x2+xy+y2", "split.fraction": 0.6},
-    "mini-batches": {"optim.batch_size": 32, "regularization.dropout": 0.1, "loss.dtype": "float32"},
+    "mini-batches": {"optim.batch_size": 32, "regularization.dropout": 0.1, "loss.dtype": "torch_float32"},
     "sgd": {"optim.name": "SGD", "optim.lr": 0.1, "regularization.label_noise": 0.1},
     "two layers": {"model.n_layers": 2, "model.normalization": "LN", "model.biases": "all"},
     "two tokens": {"model.sequence": "a b"},

@@ -61,7 +61,7 @@ def test_attention_to_a_token_is_read_at_its_position(sequence: str, place: int,
 
 
 def test_without_equals_there_is_no_attention_to_it() -> None:
-    with pytest.raises(ValueError, match=r"^attention to '=' needs a model that reads it, got one that reads 'a b'\.$"):
+    with pytest.raises(ValueError, match=r"^attention to '=' requires a model that reads '=', got sequence 'a b'\.$"):
         gi.attention.to_equals(random_snapshot(sequence="a b"))
     assert gi.attention.pattern(random_snapshot(sequence="a b")).attrs["long_name"] == "attention from b to a"
 
@@ -112,7 +112,7 @@ def test_attention_that_both_inputs_share_is_no_wave_of_their_difference() -> No
 
 
 def test_a_task_without_waves_of_its_inputs_is_refused() -> None:
-    with pytest.raises(ValueError, match="a wave of each input needs a cyclic group of all tokens"):
+    with pytest.raises(ValueError, match="requires a cyclic group that contains all tokens"):
         gi.attention.fit(random_snapshot(operation="multiplication"))
 
 
@@ -143,7 +143,7 @@ def test_the_spectrum_of_scores_is_their_share_in_each_frequency() -> None:
 
 @pytest.mark.parametrize("settings", [{"n_layers": 2}, {"normalization": "LN"}])
 def test_scores_that_depend_on_more_than_the_token_are_refused(settings: dict) -> None:
-    with pytest.raises(ValueError, match="the score of a token needs one layer without normalization"):
+    with pytest.raises(ValueError, match="token scores require a 1-layer model without LayerNorm"):
         gi.attention.score_components(random_snapshot(**settings))
 
 
@@ -166,25 +166,25 @@ def test_the_linear_pattern_of_attention_to_one_token_alone_is_finite() -> None:
 def test_the_mean_pattern_of_planted_heads_is_known() -> None:
     """Head 0 looks at a, head 1 at b, and the others at all three alike, for every pair."""
     snapshot = gi.testing.planted_snapshot(7, (1, 3))
-    mean, deviation = gi.attention.mean(snapshot), gi.attention.deviation(snapshot)
-    assert mean.dims == deviation.dims == ("layer", "head", "key")
+    mean, std = gi.attention.mean(snapshot), gi.attention.std(snapshot)
+    assert mean.dims == std.dims == ("layer", "head", "key")
     assert mean.key.values.tolist() == ["a", "b", "="]
     third = [1 / 3] * 3
     assert mean.values[0] == pytest.approx(np.array([[1, 0, 0], [0, 1, 0], third, third]), abs=1e-9)
-    assert deviation.values == pytest.approx(0.0, abs=1e-9)
+    assert std.values == pytest.approx(0.0, abs=1e-9)
 
 
-def test_heads_that_look_at_one_input_or_the_other_differ_by_their_deviation_alone() -> None:
+def test_heads_that_look_at_one_input_or_the_other_differ_in_their_std_only() -> None:
     either, both = torch.full((4, 4), 0.5).double(), torch.full((4, 4), 0.5).double()
     either[::2], either[1::2] = 1.0, 0.0
     snapshot = attending([either, both])
     assert gi.attention.mean(snapshot).sel(key="a").values.tolist() == [[0.5, 0.5]]
-    assert gi.attention.deviation(snapshot).sel(key="a").values.tolist() == [[0.5, 0.0]]
+    assert gi.attention.std(snapshot).sel(key="a").values.tolist() == [[0.5, 0.0]]
 
 
-def test_mean_and_deviation_are_those_of_a_loop_over_layers_heads_and_positions() -> None:
+def test_mean_and_std_agree_with_a_loop_over_layers_heads_and_positions() -> None:
     snapshot = random_snapshot(n_layers=2)
-    mean, deviation = gi.attention.mean(snapshot), gi.attention.deviation(snapshot)
+    mean, std = gi.attention.mean(snapshot), gi.attention.std(snapshot)
     cache = snapshot.config.activations(snapshot.params, *gi.tasks.all_pairs(snapshot.task))
     for layer in range(2):
         last = cache[f"blocks.{layer}.attn.hook_pattern"][:, :, -1]
@@ -193,4 +193,4 @@ def test_mean_and_deviation_are_those_of_a_loop_over_layers_heads_and_positions(
                 values = last[:, head, place].tolist()
                 at = {"layer": layer, "head": head, "key": key}
                 assert mean.sel(at).item() == pytest.approx(statistics.fmean(values))
-                assert deviation.sel(at).item() == pytest.approx(statistics.pstdev(values))
+                assert std.sel(at).item() == pytest.approx(statistics.pstdev(values))

@@ -103,8 +103,9 @@ def test_its_phases_and_events_are_the_same_wherever_they_are_told(run: gi.Run, 
     xr.testing.assert_equal(numbers.events.event_epoch, events)
     readme = " ".join((Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8").split())
     assert (
-        "It has memorized by epoch 140 (train accuracy at .99 or above for 5 logged epochs in a row) and grokked by "
-        "11,620 (test accuracy likewise); memorization ends at 1,300, where the excluded loss is lowest" in readme
+        "It has memorized by epoch 140 (train accuracy at least 0.99 for 5 logged epochs in a row) and grokked by "
+        "epoch 11,620 (test accuracy likewise). Memorization ends at epoch 1,300, at the minimum of the excluded "
+        "loss" in readme
     )
     assert "| end of memorization | 1,400 [code] | 1,300 |" in readme
 

@@ -1,4 +1,4 @@
-"""The command line: what it does, what it says, and its exit codes."""
+"""The command line: results, messages and exit codes."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """What a refused command line says: one line on stderr, exit code 2 (of `main` or of tyro)."""
+    """The error of an invalid command line: one line on stderr, exit code 2 (from `main` or tyro)."""
     try:
         code = main(args)
     except SystemExit as stop:
@@ -46,7 +46,7 @@ def test_train_makes_a_run_of_the_flags(tmp_path: Path, capsys: pytest.CaptureFi
     run = gi.load_run(tmp_path / "run")
     assert run.config.optim.weight_decay == 0.5
     assert (run.config.seed, run.config.task.p, run.config.epochs) == (3, 7, 12)
-    # What no flag names is the preset's.
+    # Fields without a flag keep the preset's value.
     assert run.config.optim.betas == gi.presets.quick().optim.betas
     assert "epoch 12, test loss" in capsys.readouterr().out
 
@@ -100,8 +100,8 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, capsys: pytest.Capture
             "SplitConfig.fraction must be a number above 0 and below 1",
         ),
         (["train", "quick", "--out", "x", "--task.operation", "division", "--task.p", "60"], "p must be prime"),
-        (["train", "--config"], "--config needs a file"),
-        (["train", "--config", "README.md", "--out", "x"], "README.md must be JSON"),
+        (["train", "--config"], "--config needs a JSON file"),
+        (["train", "--config", "README.md", "--out", "x"], "could not parse README.md as JSON"),
         (["train", "quick", "--out", "x", "--optim.lr", "inf"], "OptimConfig.lr must be a number above 0, got inf"),
         (["fly"], "fly"),
         (["keys", "nanda2023", "--rule", "phase"], "phase"),
@@ -123,7 +123,7 @@ def test_choices_are_listed_in_their_order(capsys: pytest.CaptureFixture[str]) -
         (["report", "no/such/run"], "is no run directory"),
         (["train", "--config", "no.json", "--out", "x"], "there is no config file no.json"),
         (["train", "--config=no.json", "--out", "x"], "there is no config file no.json"),
-        (["runs", "no/such/folder"], "there is no folder no/such/folder"),
+        (["runs", "no/such/folder"], "there is no directory no/such/folder"),
     ],
 )
 def test_failures_are_one_line(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,7 +147,7 @@ def test_keys_of_a_run_and_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_file_of_weights_is_read_as_what_the_flags_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # An addition of logarithms mod 12 is a multiplication mod 13, whose 0 has no logarithm.
+    # Addition of logarithms mod 12 is multiplication mod 13; 0 has no logarithm.
     planted = gi.testing.planted_snapshot(12, keys=(1, 3))
     logarithm = gi.tasks.groups.units(13).logarithm
     assert logarithm is not None
@@ -169,9 +169,9 @@ def test_a_file_of_weights_is_read_as_what_the_flags_say(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["nanda2023", "--task", "addition"], "--task is for a file of weights, and nanda2023 is a run; leave it out"),
-        (["nanda2023", "--act-fn", "gelu"], "--act-fn is for a file of weights"),
-        (["CHECKPOINT", "--epoch", "3"], r"--epoch is for a run, and "),
+        (["nanda2023", "--task", "addition"], "--task only applies to a weight file, but nanda2023 is a run; omit it"),
+        (["nanda2023", "--act-fn", "gelu"], "--act-fn only applies to a weight file"),
+        (["CHECKPOINT", "--epoch", "3"], r"--epoch only applies to a run, but "),
         (["CHECKPOINT", "--task", "mul"], "got 'mul'; did you mean 'multiplication'?"),
     ],
 )
@@ -187,12 +187,12 @@ def test_no_keys_are_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == (
-        "no key frequencies of addition mod 113 by rule logits at threshold 0.01; test accuracy 0.009: it has not "
-        "grokked.\n"
+        "no key frequencies of addition mod 113 by rule logits at threshold 0.01; test accuracy 0.009: the model "
+        "has not grokked.\n"
     )
     assert main(["keys", str(gi.load_run("nanda2023").layout.checkpoint(40_000)), "--threshold", "0.9"]) == 0
     assert capsys.readouterr().err.endswith(
-        "by rule logits at threshold 0.9; accuracy over all pairs 1.000: try another --rule or a lower --threshold.\n"
+        "at threshold 0.9; accuracy over all pairs 1.000: try a different --rule or a lower --threshold.\n"
     )
 
 
@@ -245,7 +245,7 @@ def test_train_says_when_there_is_nothing_to_do(tmp_path: Path, capsys: pytest.C
     assert "nothing to do" not in capsys.readouterr().out
     assert _train(tmp_path / "run", "--epochs", "5") == 0
     said = capsys.readouterr().out
-    assert said.startswith("nothing to do: --epochs asks for 5, and it has been trained to 12.\n")
+    assert said.startswith("nothing to do: --epochs is 5, and the run is already at epoch 12.\n")
     assert "epoch 12, test loss" in said
     assert gi.load_run(tmp_path / "run").config.epochs == 12
 
@@ -265,7 +265,7 @@ def test_warnings_are_one_line(capfd: pytest.CaptureFixture[str], monkeypatch: p
 
 
 def _show(message: Warning, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
-    """As Python itself shows a warning, which pytest collects."""
+    """Print a warning as Python does; pytest would collect it."""
     sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
@@ -279,7 +279,7 @@ def test_runs_lists_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     train, test = (f"{accuracy.sel(split=split).item():.3f}" for split in ("train", "test"))
     assert (
         f"{tmp_path / 'a'}: addition mod 7, seed 0, finished at epoch 12, train accuracy {train}, "
-        f"test accuracy {test}, too few entries to tell whether it has grokked\n"
+        f"test accuracy {test}, too few metrics entries to detect grokking\n"
     ) in said
     times = gi.phases.grokking_times(gi.load_run("nanda2023").metrics)
     rule = times.grokked.attrs["rule"]
@@ -395,7 +395,7 @@ def test_reproduce_of_another_run_is_no_failure(tmp_path: Path, capsys: pytest.C
 
 @pytest.mark.slow
 def test_reproduce_fails_with_a_firm_claim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A claim about the split, asked of a run that was told to have another."""
+    """A claim about the split with a wrong published value."""
     import dataclasses
 
     from grokinterp.papers import claim
@@ -404,7 +404,7 @@ def test_reproduce_fails_with_a_firm_claim(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr("grokinterp.papers.verdicts.claims", lambda _: (wrong, *claim.claims()[:2]))
     assert main(["reproduce", "nanda2023"]) == 1
     said = capsys.readouterr()
-    assert "recipe.pairs.train: fails, published 3,831, ours 3,830" in said.out
+    assert "recipe.pairs.train: fails, published 3,831, measured 3,830" in said.out
     assert said.err == "grokinterp: 1 firm claims fail: recipe.pairs.train.\n"
 
 

@@ -141,7 +141,7 @@ def test_keys_must_all_be_there_and_none_besides(path, value, message):
         ("model.kind", "mlp", "config.model has an unknown key 'n_heads'; did you mean"),
         ("model.kind", "rnn", "config.model.kind must be one of mlp, transformer, got 'rnn'"),
         ("model", 5, "config.model must be of type MLPConfig or TransformerConfig, or a table of its keys, got 5"),
-        ("engine", ["full"], r"config.engine must be one of auto, factored, full, hooked, got \['full'\]"),
+        ("engine", ["full"], r"config.engine must be one of auto, kernels, factored, full, hooked, got \['full'\]"),
     ],
 )
 def test_a_value_of_another_type_is_refused(path, value, message):
@@ -195,6 +195,8 @@ def test_the_factored_engine_needs_a_model_that_factors():
 
 
 def test_engines_that_do_not_compute_a_model_are_refused():
+    with pytest.raises(ValueError, match=r"engine='kernels' requires .* got device='cuda', .*; use engine='auto'"):
+        RunConfig(engine="kernels", device="cuda")
     with pytest.raises(ValueError, match="engine='hooked' requires a transformer, got a model of kind 'mlp'"):
         RunConfig(engine="hooked", model=MLPConfig())
     with pytest.raises(ValueError, match=r"dropout=0\.1 requires engine='full' or 'auto', got engine='hooked'"):
@@ -234,9 +236,15 @@ def test_a_config_of_an_older_version_lacks_what_came_later():
     older = from_dict(RunConfig, data, is_older=True)
     assert (older.regularization, older.optim.name, older.model.sequence) == (RegularizationConfig(), "AdamW", "a b =")
     assert older.optim.betas == (0.8, 0.9)
-    # The field's name before it was `regularization`.
+    # `regularization` was called `aids` when `float32` was torch's own cross-entropy.
     data["aids"] = to_dict(UNUSUAL)["regularization"]
-    assert from_dict(RunConfig, data, is_older=True).regularization == UNUSUAL.regularization
+    data["loss"]["dtype"] = "float32"
+    older = from_dict(RunConfig, data, is_older=True)
+    assert (older.regularization, older.loss.dtype) == (UNUSUAL.regularization, "torch_float32")
+    assert from_dict(RunConfig, to_dict(older), is_older=True) == older
+    data["regularization"] = data.pop("aids")
+    assert from_dict(RunConfig, data, is_older=True).loss.dtype == "float32"
+    data["aids"] = data.pop("regularization")
     with pytest.raises(ValueError, match="config has an unknown key 'aids'"):
         from_dict(RunConfig, data)
     with pytest.raises(ValueError, match="config has an unknown key 'epoch'"):
@@ -326,7 +334,7 @@ def test_a_device_is_checked():
         ("optim.batch_size_schedule.kind", "curriculum", "kind must be one of constant, .*, plateau, got 'curr"),
         ("tensorboard", True, "config has an unknown key 'tensorboard'"),
         ("amp", True, "config has an unknown key 'amp'"),
-        ("loss.dtype", "float16", "config.loss.dtype must be one of float64, float32, got 'float16'"),
+        ("loss.dtype", "float16", "config.loss.dtype must be one of float64, float32, torch_float32, got 'float16'"),
         ("early_grok_detection", True, "config has an unknown key 'early_grok_detection'"),
     ],
 )

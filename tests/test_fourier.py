@@ -119,7 +119,7 @@ def test_unknown_rule_is_refused() -> None:
 def test_task_without_a_group_is_refused() -> None:
     snapshot = gi.testing.planted_snapshot(7, (1,))
     other = gi.Snapshot(params=snapshot.params, config=snapshot.config, task=operations.operation("x2+y2", 7))
-    with pytest.raises(ValueError, match=r"needs a task that is a group's operation, got 'x2\+y2 mod 7'"):
+    with pytest.raises(ValueError, match=r"requires a group operation, got 'x2\+y2 mod 7'"):
         gi.fourier.key_frequencies(other)
 
 
@@ -151,7 +151,7 @@ def test_circles_take_any_iterable_of_frequencies_that_have_a_plane() -> None:
     measure = gi.fourier.embedding_circles(k for k in (3, 1))
     assert measure.arguments == {"key_frequencies": [1, 3]}
     assert measure(snapshot).frequency.values.tolist() == [1, 3]
-    with pytest.raises(ValueError, match=r"a cos and a sin, which span a plane, got \[4\]"):
+    with pytest.raises(ValueError, match=r"a cosine and a sine, which span a plane, got \[4\]"):
         gi.fourier.embedding_circles((1, 4))(snapshot)
 
 

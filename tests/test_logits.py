@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import grokinterp as gi
-from grokinterp.logits import Centering, project_products, wave_coefficients, wave_logits
+from grokinterp.logits import Centering, cosine_coefficients, cosine_fit, project_products
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,9 @@ def test_coefficients_are_inner_products_over_all_pairs_and_classes(random_snaps
     assert gi.logits.coefficients(random_snapshot).values.tolist() == pytest.approx(expected, abs=1e-10)
 
 
-def test_wave_logits_are_the_projection(random_snapshot: gi.Snapshot) -> None:
+def test_cosine_fit_are_the_projection(random_snapshot: gi.Snapshot) -> None:
     expected = sum(_wave(11, k) * (_wave(11, k) * random_snapshot.logits).sum() for k in (2, 5))
-    fitted = wave_logits(random_snapshot, (2, 5))[random_snapshot.task.table]
+    fitted = cosine_fit(random_snapshot, (2, 5))[random_snapshot.task.table]
     torch.testing.assert_close(fitted, expected, atol=1e-12, rtol=0)
 
 
@@ -43,7 +43,7 @@ def test_even_modulus_has_its_extra_frequency() -> None:
     config = gi.TransformerConfig(d_model=8, n_heads=1, d_head=8, d_mlp=16)
     snapshot = gi.Snapshot(params=config.initial_params(task, seed=0), config=config, task=task)
     expected = [(_wave(8, k) * snapshot.logits).sum().item() for k in range(1, 5)]
-    torch.testing.assert_close(wave_coefficients(snapshot), torch.tensor(expected, dtype=torch.float64))
+    torch.testing.assert_close(cosine_coefficients(snapshot), torch.tensor(expected, dtype=torch.float64))
 
 
 def test_projection_of_products_is_the_papers_projection_of_all_pairs(random_snapshot: gi.Snapshot) -> None:
@@ -104,7 +104,7 @@ def test_a_part_of_a_groups_table_is_refused() -> None:
     task = snapshot.task
     part = dataclasses.replace(task, table=task.table[:2, :6], a_tokens=task.a_tokens[:2], b_tokens=task.b_tokens[:6])
     other = gi.Snapshot(params=snapshot.params, config=snapshot.config, task=part)
-    with pytest.raises(ValueError, match=r"the answer to as many pairs of addition mod 7, got 1 to 2"):
+    with pytest.raises(ValueError, match=r"the answer to the same number of pairs of addition mod 7, got 1 to 2"):
         gi.fourier.key_frequencies(other)
 
 
@@ -127,7 +127,7 @@ def test_readout_fve_is_the_squared_correlation_with_the_wave(random_snapshot: g
 
 
 def test_a_readout_needs_frequencies_with_a_cos_and_a_sin() -> None:
-    with pytest.raises(ValueError, match=r"keys must be frequencies with a cos and a sin, got \[1, 4\]"):
+    with pytest.raises(ValueError, match=r"keys must be frequencies with a cosine and a sine, got \[1, 4\]"):
         gi.logits.readout_fve((1, 4))(gi.testing.planted_snapshot(8, (1, 4)))
 
 

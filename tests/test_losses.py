@@ -10,7 +10,6 @@ from grokinterp.losses import (
     accuracy,
     cross_entropy,
     cross_entropy_per_pair,
-    margin,
     softmax_collapse,
     stablemax_cross_entropy,
     zero_losses,
@@ -64,19 +63,6 @@ def test_accuracy_counts_the_largest_logit_and_the_first_of_equals():
     logits = torch.tensor([[1.0, 3.0, 2.0], [1.0, 0.0, 1.0], [1.0, 0.0, 1.0], [0.0, 0.0, 5.0]])
     assert accuracy(logits, torch.tensor([1, 0, 2, 0])).item() == 0.5
     assert accuracy(logits, torch.tensor([1, 0, 2, 0])).dtype == torch.float64
-
-
-def test_the_margin_is_to_the_best_wrong_class():
-    logits = torch.tensor([[[1.0, 4.0, 2.0], [1.0, 4.0, 2.0]], [[3.0, 3.0, -1.0], [-5.0, -7.0, -6.0]]])
-    labels = torch.tensor([[1, 2], [0, 1]])
-    assert margin(logits, labels).tolist() == [[2.0, -2.0], [0.0, -2.0]]
-
-
-def test_a_positive_margin_is_a_right_answer():
-    logits, labels = normal(200, 5), torch.arange(200) % 5
-    is_right = margin(logits, labels) > 0
-    assert_close(is_right.double().mean(), accuracy(logits, labels))
-    assert 0 < is_right.sum() < 200
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.7])

@@ -91,7 +91,7 @@ NEED_A_GROUP = {
 
 @pytest.mark.parametrize("name", NEED_A_GROUP)
 def test_analyses_of_groups_refuse_several_operations_in_one_line(name: str, untrained: gi.Snapshot) -> None:
-    wanted = r"^this analysis needs a task .* operation, got 'division, addition, random mod 5', which has no group; "
+    wanted = r"^this analysis requires a group operation, got 'division, addition, random mod 5', which has no group; "
     with pytest.raises(ValueError, match=wanted):
         NEED_A_GROUP[name](untrained)
 

@@ -321,7 +321,7 @@ def test_slingshots_need_the_norm_of_the_unembedding() -> None:
         (lambda ds: gi.load_run("nanda2023"), TypeError, r"need a Dataset of curves, got Run.*; pass run\.metrics"),
         (lambda ds: "nanda2023", TypeError, r"need a Dataset of curves, got 'nanda2023'"),
         (lambda ds: ds.isel(epoch=slice(None, None, -1)), ValueError, r'sort them with ds\.sortby\("epoch"\)'),
-        (lambda ds: ds.isel(epoch=[0, *range(10), 3, 4]), ValueError, "epochs must rise"),
+        (lambda ds: ds.isel(epoch=[0, *range(10), 3, 4]), ValueError, "epochs must be strictly ascending"),
         (lambda ds: ds.isel(epoch=[]), ValueError, "at least one number of '(loss|accuracy)'.* got 0 entries"),
         (lambda ds: ds.isel(epoch=-1), ValueError, "over epoch and splits"),
         (lambda ds: ds.sel(split=["test"]), ValueError, r"splits train and test, got .* of \['test'\]"),

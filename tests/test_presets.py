@@ -76,4 +76,4 @@ def test_the_perceptron_reads_one_hot_pairs_and_has_two_hidden_layers():
     assert [sizes[name] for name in weights] == [(194, 128), (128, 128), (128, 97)]
     assert len(sizes) == 2 * len(weights)
     assert (config.optim.lr, config.optim.weight_decay, config.optim.betas) == (1e-3, 1.0, (0.9, 0.999))
-    assert (config.split.fraction, config.epochs, config.loss.dtype) == (0.5, 5_000, "float32")
+    assert (config.split.fraction, config.epochs, config.loss.dtype) == (0.5, 5_000, "torch_float32")

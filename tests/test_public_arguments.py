@@ -202,7 +202,7 @@ OF_FUNCTION["logits.project_products.blocks"] = OF_FUNCTION["basis.project.block
 CALLED = {"blocks": "keys", "tasks.operation.name": "operation"}
 # Checked by torch, in the middle of a training step; and given by functions that have read them.
 NOT_READ = {
-    "losses.cross_entropy.label_smoothing",
+    *("losses.cross_entropy.label_smoothing", "losses.cross_entropy_by_log1p.label_smoothing"),
     "phases.first_sustained.epochs",
     "phases.first_sustained.sustained",
     # Data, which tests/test_one_line_errors.py tries.
@@ -330,7 +330,7 @@ BASE: Mapping[str, Callable[[Place], dict[str, Any]]] = {
     "logits.readout_components": lambda _: {"neurons": (0, 3)},
     "logits.readout_fve": lambda _: {"keys": (1, 3)},
     "logits.variance_explained": lambda _: {"model": SNAPSHOT, "keys": (1, 3)},
-    "logits.wave_logits": lambda _: {"snapshot": SNAPSHOT, "keys": (1, 3)},
+    "logits.cosine_fit": lambda _: {"snapshot": SNAPSHOT, "keys": (1, 3)},
     **dict.fromkeys(("models.planted.cosine_logits", "models.planted.transformer"), lambda _: {"p": 7, "keys": (1, 3)}),
     "monitors.weight_sparsity": lambda _: {},
     "neurons.activations": lambda _: {"neurons": (0, 3)},

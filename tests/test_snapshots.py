@@ -93,7 +93,7 @@ def test_the_basis_is_that_of_the_task_and_made_once(random_params):
     assert torch.equal(first.basis.matrix, fourier_basis(7).matrix)
     assert first.basis is second.basis
     task = operation("x2+y2", 7)
-    with pytest.raises(ValueError, match=r"needs a task that is a group's operation, got 'x2\+y2 mod 7'"):
+    with pytest.raises(ValueError, match=r"requires a group operation, got 'x2\+y2 mod 7'"):
         _ = Snapshot(params=random_params(config, task), config=config, task=task).basis
 
 
@@ -204,9 +204,7 @@ def test_a_model_of_a_task_without_a_group_is_refused_as_its_snapshot_is(random_
     config, task = CONFIGS["factored"], operation("x2+y2", 7)
     snap = Snapshot(params=random_params(config, task), config=config, task=task)
     for model in (snap, snap.model()):
-        with pytest.raises(
-            ValueError, match=r"needs a task that is a group's operation, got 'x2\+y2 mod 7', which has n"
-        ):
+        with pytest.raises(ValueError, match=r"requires a group operation, got 'x2\+y2 mod 7', which has n"):
             key_frequencies(model)
 
 

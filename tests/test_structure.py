@@ -22,7 +22,7 @@ DTYPES |= {"Complex", "Complex64", "Complex128", "Inexact"}
 # Axes that may be of any kind: of pairs in any shape, and, one or any number, whatever is in front of the last axis.
 ANY_AXES = {"*pairs", "*rest", "rest", "..."}
 MOST_LINES = 400
-NOT_LOADED = ("transformer_lens", "plotly", "xarray", "h5netcdf", "tyro", "jinja2")
+NOT_LOADED = ("transformer_lens", "plotly", "xarray", "h5netcdf", "tyro", "jinja2", "numba")
 
 
 def axis_words(source: str) -> Iterator[str]:
@@ -70,7 +70,7 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_there_are_files_and_annotations_to_look_at():
     assert PACKAGE / "basis.py" in FILES
-    assert set(axis_words((PACKAGE / "basis.py").read_text())) == {"component", "n", "*rest", "block"}
+    assert {"component", "n", "*rest", "block"} <= set(axis_words((PACKAGE / "basis.py").read_text()))
 
 
 @pytest.mark.slow

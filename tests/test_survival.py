@@ -1,4 +1,4 @@
-"""Kaplan and Meier's curves: a table made by hand, the formula as a loop, and what censoring must not do."""
+"""Kaplan-Meier curves: a table computed by hand, the formula as a loop, and censoring."""
 
 import builtins
 import math
@@ -19,7 +19,7 @@ def runs(times: list[float], censored: list[int]) -> tuple[xr.DataArray, xr.Data
 
 @pytest.fixture
 def two() -> tuple[xr.DataArray, xr.DataArray]:
-    """Two weight decays: three seeds that grokked, and three of which one was stopped at 3."""
+    """Two weight decays: three seeds that grokked, and three with one censored at epoch 3."""
     times = xr.DataArray(
         [[1.0, 2.0, 5.0], [7.0, 6.0, 3.0]],
         dims=("weight_decay", "seed"),
@@ -29,10 +29,10 @@ def two() -> tuple[xr.DataArray, xr.DataArray]:
 
 
 def test_the_curve_is_the_product_limit_table_made_by_hand() -> None:
-    """Six runs: one grokked at 100, two at 200, one stopped at 200, one grokked at 300, one stopped at 500.
+    """Six runs: one grokked at 100, two at 200, one was censored at 200, one grokked at 300, one was censored at 500.
 
-    At 100 there are 6, of which 1 goes: 5/6. At 200 there are 5, of which 2 go: 5/6 * 3/5 = 1/2. The run stopped at
-    200 was there until then, and is not at 300, where of 2 one goes: 1/4.
+    At 100, 1 of 6 at risk groks: 5/6. At 200, 2 of 5 grok: 5/6 * 3/5 = 1/2. The run censored at 200 is at risk until
+    then. At 300, 1 of 2 groks: 1/4.
     """
     found = kaplan_meier(*runs([200, 100, 300, 200, 500, 200], [0, 0, 0, 1, 1, 0])).sel(group="all")
     assert found.epoch.values.tolist() == [0, 100, 200, 300, 500]
@@ -97,7 +97,7 @@ def test_groups_have_curves_over_the_same_epochs_as_far_as_they_were_watched(two
 
 
 def test_the_log_rank_test_is_the_one_made_by_hand(two) -> None:
-    """Observed less expected of the first group over its variance, summed over the epochs; 1 degree of freedom."""
+    """Observed minus expected events of the first group, squared, over the variance; 1 degree of freedom."""
     observed = expected = variance = 0.0
     for epoch in (1, 2, 5, 6, 7):
         n1, n2 = (float((two[0].sel(weight_decay=value) >= epoch).sum()) for value in (2.0, 0.5))

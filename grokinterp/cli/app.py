@@ -1,4 +1,4 @@
-"""The command `grokinterp`: train, sweep, analyze, report, and look at runs and keys."""
+"""The command `grokinterp`: train, sweep, analyze, report, and list runs and key frequencies."""
 
 import inspect
 import json
@@ -21,19 +21,19 @@ from grokinterp.config import RunConfig, from_dict, to_dict
 from grokinterp.runs.layout import Layout, RunError
 
 
-# Ours: 0 done, 1 the work failed, 2 the command line or the config cannot be.
+# Exit codes: 0 success, 1 failure, 2 invalid command line or config.
 FAILED, REFUSED = 1, 2
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train a model into a run directory, or train on what is already in it.
+    """Train a model into a run directory, or resume the run that is in it.
 
-    A preset's values are the defaults of the flags. With `--config FILE` in place of a preset they come from a JSON
-    file such as `grokinterp config PRESET` prints, or a run's own config.json.
+    A preset's values are the defaults of the flags. With `--config FILE` instead of a preset, the defaults come from a
+    JSON file, e.g. the output of `grokinterp config PRESET` or a run's config.json.
 
     Attributes:
-        config: What to train.
+        config: The config.
         out: The run directory.
         quiet: Show no progress bar.
     """
@@ -43,13 +43,13 @@ class Train:
     quiet: bool = False
 
     def run(self) -> None:
-        """Train, and say where the run is."""
+        """Train, and print the run directory with its final loss and accuracy."""
         from grokinterp.training.loop import train
 
         before = Layout(self.out).checkpoint_epochs()
         run = train(self.config, self.out, progress=not self.quiet)
         if run.checkpoint_epochs == before:
-            print(f"nothing to do: --epochs asks for {self.config.epochs}, and it has been trained to {before[-1]}.")
+            print(f"nothing to do: --epochs is {self.config.epochs}, and the run is already at epoch {before[-1]}.")
         last = run.metrics.isel(epoch=-1)
         loss, accuracy = (last[name].sel(split="test").item() for name in ("loss", "accuracy"))
         print(f"{run.path}: epoch {int(last.epoch)}, test loss {loss:.3g}, test accuracy {accuracy:.3f}")
@@ -57,7 +57,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Analyze:
-    """Measure every checkpoint of a run, and say what was found. The measures are kept in its analysis/ folder.
+    """Measure every checkpoint of a run, and print the findings. Measures are cached in the run's analysis/ directory.
 
     Attributes:
         path: The run directory, or the name of a bundled run.
@@ -77,11 +77,11 @@ class Analyze:
 
 @dataclass(frozen=True)
 class Report:
-    """Write a run's report: one HTML page that needs nothing else.
+    """Write a run's report, a self-contained HTML page.
 
     Attributes:
         path: The run directory, or the name of a bundled run.
-        out: The page; default: report.html in the run directory, or in this folder for a bundled run.
+        out: The page; default: report.html in the run directory, or in the current directory for a bundled run.
         quiet: Show no progress bar.
     """
 
@@ -99,7 +99,9 @@ class Report:
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Check every claim of a paper on a run, and say which hold. Exit code 1 if a firm claim fails.
+    """Check every claim of a paper on a run, and print which hold. Exit code 1 if a firm claim fails.
+
+    A claim is firm if the reruns of the paper's recipe agree with its published value.
 
     Attributes:
         paper: Paper to reproduce, e.g. nanda2023.
@@ -113,7 +115,7 @@ class Reproduce:
     out: Path | None = None
 
     def run(self) -> None:
-        """Print a line per claim that does not hold, and the counts.
+        """Print one line per claim that does not hold, and the counts.
 
         Raises:
             ValueError: If there is no paper of this name.
@@ -133,7 +135,7 @@ class Reproduce:
         for result in results:
             if result.verdict in ("fails", "differs"):
                 row = dossier.row(result)
-                print(f"{result.claim.id}: {row.verdict}, published {row.published}, ours {row.ours}")
+                print(f"{result.claim.id}: {row.verdict}, published {row.published}, measured {row.ours}")
         for label, count in dossier.tiles(results).items():
             print(f"{label}: {count}")
         if self.out is not None:
@@ -146,7 +148,7 @@ class Reproduce:
 
 @dataclass(frozen=True)
 class Config:
-    """Print a preset's config as JSON, to be changed and passed to `grokinterp train --config`.
+    """Print a preset's config as JSON, to edit and pass to `grokinterp train --config`.
 
     Attributes:
         preset: The preset's name.
@@ -161,29 +163,19 @@ class Config:
         print(json.dumps(to_dict(presets.PRESETS[self.preset]()), indent=2))
 
 
-COMMANDS: dict[
-    str,
-    type[Train] | type[Sweep] | type[Analyze] | type[Report] | type[Reproduce] | type[Runs] | type[Keys] | type[Config],
-] = {
-    "train": Train,
-    "sweep": Sweep,
-    "analyze": Analyze,
-    "report": Report,
-    "reproduce": Reproduce,
-    "runs": Runs,
-    "keys": Keys,
-    "config": Config,
+COMMANDS: dict[str, type] = {
+    command.__name__.lower(): command for command in (Train, Sweep, Analyze, Report, Reproduce, Runs, Keys, Config)
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; an error is one line on stderr, with its traceback only under `--debug`.
+    """Run the command; an error is one line on stderr, with a traceback only under `--debug`.
 
     Args:
-        argv: Arguments; default: those of the process.
+        argv: The arguments; default: `sys.argv[1:]`.
 
     Returns:
-        The exit code: 0 done, 1 the work failed or was interrupted, 2 a command line or config that cannot be.
+        The exit code: 0 success, 1 failure or interruption, 2 invalid command line or config.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if args == ["--version"]:
@@ -203,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         text = error.args[0] if isinstance(error, KeyError) else error
         if isinstance(error, RuntimeError) and not isinstance(error, RunError):
-            # torch's own, such as a full GPU or a compiler that is not there: the first paragraph says which.
+            # torch's errors, e.g. a full GPU or a missing compiler: the first paragraph names the cause.
             text = f"{type(error).__name__}: {str(error).strip().partition(chr(10) * 2)[0]} (`--debug` shows where)"
         print(f"grokinterp: {' '.join(str(text).split())}", file=sys.stderr)
         return REFUSED if isinstance(error, (ValueError, TypeError)) else FAILED
@@ -211,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(args: list[str]) -> Callable[[], None]:
-    """The command that the arguments ask for, ready to run."""
+    """The command for the arguments, ready to run."""
     name, rest = (args[0], args[1:]) if args else ("", [])
     if name == "train":
         return _parse_train(rest)
@@ -223,46 +215,47 @@ def _parse(args: list[str]) -> Callable[[], None]:
         _help(COMMANDS, prog="grokinterp", description=__doc__ or "")
     if name.startswith("-"):
         raise unknown_flag(name, ("--version", "--help"), "grokinterp")
-    raise unknown_word(name, COMMANDS, "the first word must be a command", "grokinterp")
+    raise unknown_word(name, COMMANDS, "the first argument must be a command", "grokinterp")
 
 
 def _help(choices: Mapping[str, object], *, prog: str, description: str) -> NoReturn:
-    """End in tyro's help."""
-    subcommands = {name: _described(choice) for name, choice in choices.items()}
+    """Print tyro's help page and exit."""
+    subcommands = {name: _help_only(choice) for name, choice in choices.items()}
     tyro.extras.subcommand_cli_from_dict(subcommands, args=["--help"], prog=prog, description=description)
     raise SystemExit(0)
 
 
-def _described(command: object) -> Callable[[], None]:
-    def help_only() -> None:
-        """Only its description is read."""
+def _help_only(command: object) -> Callable[[], None]:
+    """A function that only has the description of a command."""
 
-    help_only.__doc__ = _what_for(command)
-    return help_only
+    def described() -> None: ...
+
+    described.__doc__ = _description(command)
+    return described
 
 
-def _what_for(described: object) -> str:
-    """The words of a docstring before its sections."""
-    words, *_ = re.split(r"\n\s*\n\s*(?:Attributes|Source):", described.__doc__ or "")
-    return inspect.cleandoc(words)
+def _description(command: object) -> str:
+    """A docstring without its sections."""
+    text, *_ = re.split(r"\n\s*\n\s*(?:Attributes|Source):", command.__doc__ or "")
+    return inspect.cleandoc(text)
 
 
 def _parse_train(args: list[str]) -> Callable[[], None]:
-    """`train PRESET` or `train --config FILE`, every field of the config a flag."""
+    """`train PRESET` or `train --config FILE`, with one flag per config field."""
     args = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
     if args and args[0] in presets.PRESETS:
         name, config, rest = args[0], presets.PRESETS[args[0]](), args[1:]
     elif "--config" in args:
         at = args.index("--config")
         if at + 1 == len(args):
-            msg = "--config needs a file, such as `grokinterp config PRESET` prints."
+            msg = "--config needs a JSON file, e.g. the output of `grokinterp config PRESET`."
             raise ValueError(msg)
         name, config, rest = "--config FILE", _read_config(Path(args[at + 1])), args[:at] + args[at + 2 :]
     elif args and args[0] in ("-h", "--help"):
-        text = f"{_what_for(Train)}\n\n`grokinterp train PRESET --help` lists the flags."
+        text = f"{_description(Train)}\n\n`grokinterp train PRESET --help` lists the flags."
         _help(presets.PRESETS, prog="grokinterp train", description=text)
     else:
-        wanted = "train needs first --config FILE or a preset"
+        wanted = "the first argument of train must be --config FILE or a preset"
         raise unknown_word(args[0] if args else "", presets.PRESETS, wanted, "grokinterp train")
 
     def ready(
@@ -271,7 +264,7 @@ def _parse_train(args: list[str]) -> Callable[[], None]:
         return Train(config=config, out=out, quiet=quiet)
 
     ready.__doc__ = Train.__doc__
-    # The preset has decided which kind of model it is.
+    # The preset determines the kind of model.
     return parse(ready, rest, f"grokinterp train {name}", config=(tyro.conf.AvoidSubcommands,)).run
 
 
@@ -282,7 +275,7 @@ def _read_config(path: Path) -> RunConfig:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        msg = f"{path} must be JSON, got {error}."
+        msg = f"could not parse {path} as JSON: {error}."
         raise ValueError(msg) from None
-    # A run's config.json holds the config beside what made the run.
+    # A run's config.json contains the config along with the environment.
     return from_dict(RunConfig, data["config"] if isinstance(data, dict) and "made_by" in data else data)

@@ -1,4 +1,4 @@
-"""The commands that look at what is there: `grokinterp runs` and `grokinterp keys`."""
+"""The commands `grokinterp runs` and `grokinterp keys`."""
 
 import sys
 import warnings
@@ -16,34 +16,32 @@ from grokinterp.tasks import Operation, operation
 
 @dataclass(frozen=True)
 class Runs:
-    """List the runs below a folder, and the bundled ones.
+    """List the runs below a directory, and the bundled ones.
 
     Attributes:
-        root: Where to look.
+        root: The directory to search.
     """
 
     root: Annotated[Path, tyro.conf.Positional] = Path("runs")
 
     def run(self) -> None:
-        """Print a line for each run."""
+        """Print one line per run."""
         from grokinterp.runs.run import Run, bundled_runs
 
         if not self.root.is_dir() and self.root != Path("runs"):
-            msg = f"there is no folder {self.root}."
+            msg = f"there is no directory {self.root}."
             raise FileNotFoundError(msg)
-        folders = sorted(path.parent for path in self.root.glob("**/config.json"))
-        for name, run in [
-            *((str(path), Run(path)) for path in folders),
-            *((n, Run(p)) for n, p in bundled_runs().items()),
-        ]:
+        paths = {str(path.parent): path.parent for path in sorted(self.root.glob("**/config.json"))}
+        for name, path in [*paths.items(), *bundled_runs().items()]:
+            run = Run(path)
             try:
                 print(f"{name}: {run.task.name}, seed {run.config.seed}, {run.state}, {_outcome(run)}")
-            except Exception as error:  # The others are listed whatever is wrong with one.
+            except Exception as error:  # A broken run must not hide the others.
                 print(f"{name}: broken: {reason(error)}")
 
 
 def _outcome(run: Any) -> str:
-    """The accuracy of a run, and when it grokked."""
+    """A run's accuracies and grokking epoch."""
     from grokinterp.phases import grokking_times
     from grokinterp.runs.metrics import last_entry
 
@@ -55,26 +53,26 @@ def _outcome(run: Any) -> str:
     try:
         times = grokking_times(metrics)
     except ValueError:
-        return f"{accuracy}, too few entries to tell whether it has grokked"
+        return f"{accuracy}, too few metrics entries to detect grokking"
     rule = times.grokked.attrs["rule"]
     return f"{accuracy}, " + ("not grokked" if times.is_censored else f"grokked at {times.grokked:.0f}") + f" ({rule})"
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Print the key frequencies of a run's last checkpoint, or of weights in a .safetensors or .pt file.
+    """Print the key frequencies of a run's last checkpoint, or of a weight file (.safetensors or .pt).
 
-    A run knows its task and its model; for a file of weights give what the weights do not tell.
+    A run stores its task and architecture; for a weight file, pass what cannot be read from the weights.
 
     Attributes:
-        path: The run directory, the name of a bundled run, or a file of weights under TransformerLens' names.
-        rule: What makes a frequency key.
-        threshold: In place of the rule's own.
-        epoch: A checkpoint of a run in place of the last.
-        task: For a file: the operation that the model was trained on; default: addition.
-        p: For a file: the modulus; default: the number of operand tokens.
-        sequence: For a file: the tokens that the model reads; default: `a b =`.
-        act_fn: For a file: the activation function; default: relu.
+        path: The run directory, the name of a bundled run, or a weight file with TransformerLens names.
+        rule: The rule that selects key frequencies.
+        threshold: Threshold of the rule; default: the rule's default.
+        epoch: Checkpoint of a run; default: the last.
+        task: For a weight file: the operation; default: addition.
+        p: For a weight file: the modulus; default: the number of operand tokens.
+        sequence: For a weight file: the input sequence; default: `a b =`.
+        act_fn: For a weight file: the activation function; default: relu.
     """
 
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL")]
@@ -87,22 +85,21 @@ class Keys:
     act_fn: ActFn | None = None
 
     def run(self) -> None:
-        """Print the keys, with spaces between them; if there are none, say so on stderr.
+        """Print the key frequencies, separated by spaces; if there are none, say so on stderr.
 
         Raises:
-            ValueError: If a flag for files is given with a run, or one for runs with a file.
+            ValueError: If a flag for weight files is given with a run, or vice versa.
         """
         from grokinterp.fourier import THRESHOLDS, key_frequencies
         from grokinterp.runs.run import load_run
 
         is_file = Path(self.path).is_file()
-        wrong = ("epoch",) if is_file else ("task", "p", "sequence", "act_fn")
-        for name in wrong:
+        for name in ("epoch",) if is_file else ("task", "p", "sequence", "act_fn"):
             if getattr(self, name) is not None:
-                kind, other = ("a run", "a file of weights") if is_file else ("a file of weights", "a run")
-                msg = f"--{name.replace('_', '-')} is for {kind}, and {self.path} is {other}; leave it out."
+                wanted, given = ("a run", "a weight file") if is_file else ("a weight file", "a run")
+                msg = f"--{name.replace('_', '-')} only applies to {wanted}, but {self.path} is {given}; omit it."
                 raise ValueError(msg)
-        snapshot = self._of_file() if is_file else load_run(self.path).snapshot(self.epoch)
+        snapshot = self._from_file() if is_file else load_run(self.path).snapshot(self.epoch)
         keys = key_frequencies(snapshot, self.rule, self.threshold)
         if keys:
             print(*keys)
@@ -111,15 +108,15 @@ class Keys:
         is_right = snapshot.logits.argmax(dim=-1) == snapshot.task.table
         accuracy = is_right[snapshot.mask(split)].double().mean().item()
         threshold = THRESHOLDS[self.rule] if self.threshold is None else self.threshold
-        why = "it has not grokked" if accuracy < 0.5 else "try another --rule or a lower --threshold"
-        where = "accuracy over all pairs" if split == "all" else "test accuracy"
+        why = "the model has not grokked" if accuracy < 0.5 else "try a different --rule or a lower --threshold"
+        which = "accuracy over all pairs" if split == "all" else "test accuracy"
         print(
-            f"no key frequencies of {snapshot.task.name} by rule {self.rule} at threshold {threshold}; {where} "
+            f"no key frequencies of {snapshot.task.name} by rule {self.rule} at threshold {threshold}; {which} "
             f"{accuracy:.3f}: {why}.",
             file=sys.stderr,
         )
 
-    def _of_file(self) -> Any:
+    def _from_file(self) -> Any:
         from grokinterp.importing import load_model
 
         given = {"sequence": self.sequence, "act_fn": self.act_fn}
@@ -127,7 +124,7 @@ class Keys:
         if self.task is None and self.p is None:
             return load_model(self.path, **settings)
         with warnings.catch_warnings():
-            # Only the number of tokens is asked for.
+            # Only the number of tokens is needed here.
             warnings.simplefilter("ignore")
             p = load_model(self.path, **settings).task.n_tokens if self.p is None else self.p
         return load_model(self.path, task=operation(self.task or "addition", p), **settings)

@@ -1,4 +1,4 @@
-"""Command lines read by tyro, with what is wrong in one line that names the nearest flag and the help page."""
+"""Parsing with tyro, with one-line errors that suggest the nearest flag and name the help page."""
 
 import contextlib
 import io
@@ -15,17 +15,17 @@ from grokinterp.arguments import nearest
 
 
 def parse(command: Callable[..., Any], args: list[str], prog: str, **settings: Any) -> Any:
-    """What `tyro.cli` makes of a command and its arguments.
+    """The result of `tyro.cli` for a command and its arguments.
 
     Args:
         command: A dataclass or a function, whose fields or parameters are the flags.
-        args: What follows `prog`.
-        prog: The command's name, under which `--help` shows its page.
-        **settings: Of `tyro.cli`.
+        args: The arguments after `prog`.
+        prog: The command's name, for messages and its help page.
+        **settings: Passed to `tyro.cli`.
 
     Raises:
         ValueError: If a flag is unknown or a value is invalid.
-        SystemExit: After the help page.
+        SystemExit: After printing the help page.
     """
     page = io.StringIO()
     settings["registry"] = _registry()
@@ -44,9 +44,9 @@ def parse(command: Callable[..., Any], args: list[str], prog: str, **settings: A
 
 
 def unknown_flag(word: str, flags: Iterable[str], prog: str) -> ValueError:
-    """The error of a flag that a command does not have, with the one whose last part is spelled most like its own."""
+    """The error for an unknown flag; it suggests the flag whose last part is spelled most alike."""
     part, _, last = _name(word).removeprefix("--").rpartition(".")
-    # Those with the fewest dots come last, and win where several have the same last part.
+    # If several flags share their last part, the one with the fewest dots is last and wins.
     known = sorted(flags, key=lambda flag: flag.count("."), reverse=True)
     of_part = [flag for flag in known if part and flag.startswith(f"--{part}.")]
     by_last = {flag.removeprefix("--").rpartition(".")[2]: flag for flag in of_part or known}
@@ -56,7 +56,7 @@ def unknown_flag(word: str, flags: Iterable[str], prog: str) -> ValueError:
 
 
 def unknown_word(word: str, choices: Iterable[str], wanted: str, prog: str) -> ValueError:
-    """The error of a first word that a command does not know, with the nearest that it does."""
+    """The error for an unknown first argument; it suggests the nearest valid one."""
     known = list(choices)
     near = nearest(word, known, cutoff=0.6)
     suggestion = "" if near is None else f"; did you mean {near!r}?"
@@ -66,7 +66,7 @@ def unknown_word(word: str, choices: Iterable[str], wanted: str, prog: str) -> V
 
 @contextlib.contextmanager
 def warnings_in_one_line() -> Iterator[None]:
-    """Show warnings as errors are shown, without the line of code that gave them."""
+    """Print warnings like errors, without the source line that raised them."""
     shown_before = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"grokinterp: {' '.join(str(message).split())}\n"
     try:
@@ -76,7 +76,7 @@ def warnings_in_one_line() -> Iterator[None]:
 
 
 def _registry() -> tyro.constructors.ConstructorRegistry:
-    """Flags that leave a wrong choice to the reader of the value, whose error suggests the nearest one."""
+    """Literal flags that accept any string: the config's own check then suggests the nearest choice."""
     registry = tyro.constructors.ConstructorRegistry()
 
     @registry.primitive_rule
@@ -98,7 +98,7 @@ def _registry() -> tyro.constructors.ConstructorRegistry:
 
 
 def _flags(command: Callable[..., Any], prog: str, **settings: Any) -> list[str]:
-    """The flags on a command's help page."""
+    """The flags listed on a command's help page."""
     page = io.StringIO()
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(page):
         tyro.cli(command, args=["--help"], prog=prog, **settings)
@@ -106,12 +106,12 @@ def _flags(command: Callable[..., Any], prog: str, **settings: Any) -> list[str]
 
 
 def _name(word: str) -> str:
-    """The flag of `--flag=value`, in the spelling of help pages."""
+    """The flag in `--flag=value`, spelled as on help pages."""
     return word.partition("=")[0].replace("_", "-")
 
 
 def _first_words(box: str) -> str:
-    """What tyro's box around an error begins with, as one line."""
+    """The first sentence of tyro's boxed error message, as one line."""
     said = itertools.takewhile(lambda line: "───" not in line, box.splitlines()[1:])
     text = " ".join(" ".join(line.strip("│ ") for line in said).split())
     text = re.sub(r"^Error parsing (config\S*: )?", "", text.partition(" Got errors")[0])

@@ -1,4 +1,4 @@
-"""The command `grokinterp sweep`: many runs, each field of the config with as many values as one likes."""
+"""The command `grokinterp sweep`: many runs, with any number of values per config field."""
 
 import json
 from collections.abc import Callable
@@ -19,42 +19,42 @@ from grokinterp.runs.manifest import flat
 
 @dataclass(frozen=True)
 class Sweep:
-    """Train many runs, each in a directory of its own, or go on with them.
+    """Train many runs, each in its own directory, or resume them.
 
     `grokinterp sweep PRESET --optim.weight-decay 0.5 1.0 --seed 0..4 --out DIR`: any flag of `grokinterp train
-    PRESET` may have several values, and whole numbers a range with both ends. Some presets are sweeps themselves, such
-    as `mlp_decay`. `grokinterp sweep FILE.toml` reads a preset, changes and axes from a file. Finished runs are
-    skipped; Ctrl-C lets each run write a checkpoint, and the same command goes on. Exit code 1 if a run failed.
+    PRESET` takes one or more values, and integers also ranges with both ends included. Some presets are sweeps, e.g.
+    `mlp_decay`. `grokinterp sweep FILE.toml` reads a preset, changes and axes from a file. Finished runs are skipped.
+    On Ctrl-C each run writes a checkpoint, and the same command resumes. Exit code 1 if a run failed.
 
     Attributes:
-        out: The folder of the runs; summary.json and summary.csv come to lie in it.
-        workers: Processes, each with one torch thread; default: one run after another in this one.
-        scheduler: Address of a dask scheduler, whose workers share the file system, in place of processes.
+        out: The sweep directory, which also gets summary.json and summary.csv.
+        workers: Number of processes, with one torch thread each; default: one run after another in this process.
+        scheduler: Address of a dask scheduler, whose workers share the file system, instead of processes.
         quiet: Show no progress bar.
-        plan: Over what; the other flags and words say it.
+        spec: The configs, from the other arguments.
     """
 
     out: Path
     workers: int | None = None
     scheduler: str | None = None
     quiet: bool = False
-    plan: Annotated[Any, tyro.conf.Suppress] = None
+    spec: Annotated[Any, tyro.conf.Suppress] = None
 
     def run(self) -> None:
-        """Sweep, and print what came out.
+        """Sweep, and print the summary.
 
         Raises:
             RunError: If a run failed.
-            ValueError: If both processes and a scheduler are asked for.
+            ValueError: If both processes and a scheduler are given.
         """
         from grokinterp import sweeps
 
         if self.workers is not None:
             integer(self.workers, "--workers", minimum=1)
         if self.workers is not None and self.scheduler is not None:
-            msg = "--workers are processes of this machine, --scheduler has its own workers; leave one of them out."
+            msg = "--workers starts processes here, and --scheduler has its own workers; omit one of them."
             raise ValueError(msg)
-        configs = self.plan.configs()
+        configs = self.spec.configs()
         with nullcontext(self.workers) if self.scheduler is None else sweeps.dask_executor(self.scheduler) as executor:
             done = sweeps.sweep(configs, self.out, executor, progress=not self.quiet)
         summary = self.out / "summary.json"
@@ -63,25 +63,26 @@ class Sweep:
             print(f"{path}: {error}")
         print(summary)
         if done.failed:
-            msg = f"{len(done.failed)} of {len(done.failed) + len(done.runs)} runs failed; mend that, and sweep again."
+            total = len(done.failed) + len(done.runs)
+            msg = f"{len(done.failed)} of {total} runs failed; fix this, then rerun the command."
             raise RunError(msg)
 
 
-# Flags of the command itself; all others are the config's.
-_OWN: Final = ("out", "workers", "scheduler", "quiet", "no-quiet")
+# The command's flags; all others belong to the config.
+_COMMAND_FLAGS: Final = ("out", "workers", "scheduler", "quiet", "no-quiet")
 
 
 def parse_sweep(args: list[str]) -> Callable[[], None]:
-    """`sweep PRESET` or `sweep FILE.toml`, every field of the config a flag with one or several values.
+    """`sweep PRESET` or `sweep FILE.toml`, with one flag per config field, each taking one or more values.
 
     Args:
-        args: What follows `sweep`.
+        args: Command-line arguments after `sweep`.
 
     Returns:
         The command, ready to run.
 
     Raises:
-        ValueError: If there is neither, or a flag or its values cannot be.
+        ValueError: If neither a preset nor a file is given, or a flag or value is invalid.
         FileNotFoundError: If there is no such file.
     """
     from grokinterp.sweeps import SWEEPS, read_spec
@@ -91,48 +92,47 @@ def parse_sweep(args: list[str]) -> Callable[[], None]:
     if what in ("-h", "--help"):
         _show_help("PRESET|FILE.toml", presets.quick())
     if what in SWEEPS:
-        plan = SWEEPS[what]()
+        spec = SWEEPS[what]()
     elif what in presets.PRESETS:
-        plan = SweepSpec(config=presets.PRESETS[what]())
+        spec = SweepSpec(config=presets.PRESETS[what]())
     elif what.endswith(".toml"):
-        plan = read_spec(what)
+        spec = read_spec(what)
     else:
-        raise unknown_word(
-            what, [*SWEEPS, *presets.PRESETS], "sweep needs first a FILE.toml or a preset", "grokinterp sweep"
-        )
+        wanted = "the first argument of sweep must be a FILE.toml or a preset"
+        raise unknown_word(what, [*SWEEPS, *presets.PRESETS], wanted, "grokinterp sweep")
     if {"-h", "--help"} & {*flags}:
-        _show_help(what, plan.config)
-    own, of_config = _apart(flags)
-    known = flat(to_dict(plan.config))
+        _show_help(what, spec.config)
+    own, of_config = _split(flags)
+    known = flat(to_dict(spec.config))
     for name in of_config:
-        # A part as a whole is known too; its values are checked with the others.
+        # A whole section is valid too; its values are checked with the others.
         if not any(f"{field}.".startswith(f"{_without_no(name)}.") for field in known):
-            flags = [f"--{field.replace('_', '-')}" for field in (*known, *_OWN)]
+            flags = [f"--{field.replace('_', '-')}" for field in (*known, *_COMMAND_FLAGS)]
             flag = f"--{name}"
             raise unknown_flag(flag, flags, f"grokinterp sweep {what}")
     command = parse(Sweep, own, f"grokinterp sweep {what}")
-    given = dict(_switched(name, words, plan.config) for name, words in of_config.items())
-    plan = plan.varied({name: values_of(*words) for name, words in given.items()})
-    return replace(command, plan=plan).run
+    given = dict(_boolean(name, words, spec.config) for name, words in of_config.items())
+    spec = spec.varied({name: values_of(*words) for name, words in given.items()})
+    return replace(command, spec=spec).run
 
 
-def _apart(flags: list[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """The command's own flags as they are, and the config's with their values, by dotted name."""
+def _split(flags: list[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """The command's arguments unchanged, and the config's values by dotted field name."""
     own: list[str] = []
     of_config: dict[str, list[str]] = {}
-    place = own
+    target = own
     for word in flags:
         flag, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or flag in _OWN:
-            place = place if flag == word else own
-            place.append(word)
+        if not word.startswith("--") or flag in _COMMAND_FLAGS:
+            target = target if flag == word else own
+            target.append(word)
         else:
-            place = of_config[flag.replace("-", "_")] = [value] if equals else []
+            target = of_config[flag.replace("-", "_")] = [value] if equals else []
     return own, of_config
 
 
-def _switched(name: str, words: list[str], config: RunConfig) -> tuple[str, list[str]]:
-    """A flag without a value switches something on, or off if its name says no."""
+def _boolean(name: str, words: list[str], config: RunConfig) -> tuple[str, list[str]]:
+    """A boolean flag without a value is true, or false if its name starts with no."""
     if words:
         return name, words
     switch = _without_no(name)
@@ -149,7 +149,7 @@ def _without_no(name: str) -> str:
 
 
 def _show_help(what: str, config: RunConfig) -> NoReturn:
-    """End in tyro's help: the flags of the command and of the config."""
+    """Print tyro's help page for the flags of the command and of the config, and exit."""
 
     def ready(
         config: Annotated[RunConfig, tyro.conf.arg(name="")] = config,
@@ -158,8 +158,7 @@ def _show_help(what: str, config: RunConfig) -> NoReturn:
         workers: int | None = None,
         scheduler: str | None = None,
         quiet: bool = False,
-    ) -> None:
-        """Only its flags are read."""
+    ) -> None: ...
 
     ready.__doc__ = Sweep.__doc__
     tyro.cli(ready, args=["--help"], prog=f"grokinterp sweep {what}", config=(tyro.conf.AvoidSubcommands,))

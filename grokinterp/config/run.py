@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 
@@ -11,7 +11,7 @@ from grokinterp.checked import Checked, Count, Seed
 from grokinterp.config.data import Curriculum, SplitConfig, TaskConfig
 from grokinterp.config.optim import LossConfig, OptimConfig, RegularizationConfig
 from grokinterp.models.architecture import Architecture
-from grokinterp.models.factored import is_factorable
+from grokinterp.models.factored import is_factorable, is_tabulable
 from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.reprs import call
 
@@ -42,9 +42,10 @@ class RunConfig(Checked):
         epochs: Total number of passes over the training pairs; one update each with full batches.
         seed: Seed of the initial parameters and the label noise, and, unless they have their own, of the split, the
             batch order and dropout.
-        engine: Forward pass in training: `factored` (exact and fast, for 1-layer transformers without normalization),
-            `full` (any model), `hooked` (HookedTransformer of TransformerLens 3), or `auto`: factored if possible,
-            otherwise full.
+        engine: Implementation of a training step: `kernels` (compiled for the CPU, fastest; for 1-layer transformers
+            without normalization that answer at '='), `factored` (the same models in torch operations, on any device),
+            `full` (any model), `hooked` (HookedTransformer of TransformerLens 3), or `auto`: the first of kernels,
+            factored and full that supports the model. All compute the same up to rounding.
         compile: Whether to use torch.compile (requires a C++ compiler). Faster, but sums have no fixed order, so equal
             runs are no longer bitwise equal.
         device: `cpu`, `cuda`, `cuda:1` or `mps`.
@@ -55,8 +56,6 @@ class RunConfig(Checked):
         ValueError: If a field is invalid, or the engine does not support the model or dropout.
     """
 
-    RENAMED: ClassVar = {"aids": "regularization"}
-
     task: TaskConfig = field(default_factory=TaskConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     model: Architecture = field(default_factory=TransformerConfig)
@@ -66,7 +65,7 @@ class RunConfig(Checked):
     curriculum: Curriculum = field(default_factory=Curriculum)
     epochs: Count = 40_000
     seed: Seed = 0
-    engine: Literal["auto", "factored", "full", "hooked"] = "auto"
+    engine: Literal["auto", "kernels", "factored", "full", "hooked"] = "auto"
     compile: bool = False
     device: Annotated[str, _read_device] = "cpu"
     log_every: Count = 10
@@ -75,12 +74,46 @@ class RunConfig(Checked):
     def __repr__(self) -> str:
         return call(self)
 
+    @classmethod
+    def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Convert the JSON form of an older version to the current names and values."""
+        if "regularization" in data:
+            return data
+        # Older versions called it `aids`, and torch's own cross-entropy `float32`.
+        data = {**data, "regularization": data.get("aids", {})}
+        data.pop("aids", None)
+        if isinstance(data.get("loss"), dict) and data["loss"].get("dtype") == "float32":
+            data["loss"] = {**data["loss"], "dtype": "torch_float32"}
+        return data
+
     @property
     def batch_seed(self) -> int:
         """Seed of the batch order and of dropout."""
         return self.seed if self.optim.seed is None else self.optim.seed
 
+    @property
+    def training_engine(self) -> str:
+        """The engine that trains this config: `engine`, or the one that `auto` selects."""
+        if self.engine != "auto":
+            return self.engine
+        if self._has_kernels:
+            return "kernels"
+        return "factored" if is_factorable(self.model) else "full"
+
+    @property
+    def _has_kernels(self) -> bool:
+        return (
+            is_tabulable(self.model) and self.device == "cpu" and not self.compile and not self.regularization.dropout
+        )
+
     def _check(self) -> None:
+        if self.engine == "kernels" and not self._has_kernels:
+            msg = (
+                "engine='kernels' requires a 1-layer transformer without normalization, read at '=', on the CPU, "
+                f"without compile or dropout, got device={self.device!r}, compile={self.compile}, "
+                f"dropout={self.regularization.dropout} and {self.model!r}; use engine='auto'."
+            )
+            raise ValueError(msg)
         if self.engine == "factored" and not is_factorable(self.model):
             msg = "engine='factored' requires a 1-layer transformer without normalization and sequence 'a b ='; "
             msg += "use engine='full'."

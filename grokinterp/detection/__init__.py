@@ -1,4 +1,4 @@
-"""Early detection: whether a run is about to grok, told without its test accuracy or loss, and how far to trust it."""
+"""Early detection: whether a run is about to grok, without its test accuracy or loss, with a benchmark record."""
 
 from grokinterp.detection.alarms import early_detection as early_detection
 from grokinterp.detection.alarms import first_alarm as first_alarm

@@ -1,4 +1,4 @@
-"""What each detector did in the benchmark: how often it was right, how often wrong, and how early."""
+"""The benchmark record of each detector: detection rate, false-alarm rate, and lead time."""
 
 import json
 import math
@@ -14,20 +14,21 @@ from grokinterp import arguments, labels
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A detector's record on runs that had no part in setting its threshold.
+    """A detector's record on held-out runs, which were not used to calibrate its threshold.
 
     Attributes:
-        detector: Its name.
-        threshold: Set on other runs, midway between what their controls reach and what grokking runs reach in time.
-        rises: Whether alarms are above it, else below.
-        grokked: Runs that reached a test accuracy of one half.
-        detected: Of these, how many had the alarm before.
-        late: Of these, how many had it then or after.
-        censored: Runs of a setting that groks which had not reached it when they ended; they count as neither.
-        controls: Runs that never reach it: no weight decay, random labels, too little data.
-        false_alarms: Of these, how many had an alarm.
-        leads: Epochs from the alarm to a test accuracy of one half, of each run that was detected.
-        lead_shares: The same as shares of the epoch at which it was reached.
+        detector: The detector's name.
+        threshold: The threshold, calibrated on other runs: midway between what their controls reach and what their
+            grokking runs reach in time.
+        rises: True if values above the threshold raise an alarm, False if values below it do.
+        grokked: Number of runs that reached a test accuracy of 0.5.
+        detected: Number of these with an alarm before.
+        late: Number of these with an alarm then or later.
+        censored: Number of runs with a config that groks that ended too early; they are in no other count.
+        controls: Number of runs that never grok: no weight decay, random labels, or too little data.
+        false_alarms: Number of controls with an alarm.
+        leads: Epochs from the alarm to a test accuracy of 0.5, for each detected run.
+        lead_shares: Leads as fractions of the epoch at which that accuracy was reached.
     """
 
     detector: str
@@ -44,46 +45,48 @@ class Trial:
 
     @property
     def detection_rate(self) -> tuple[float, float, float]:
-        """The share of grokking runs that were detected in time, and its 95 % interval."""
+        """Fraction of grokking runs detected in time, with its 95% interval."""
         return self.detected / self.grokked, *wilson(self.detected, self.grokked)
 
     @property
     def false_alarm_rate(self) -> tuple[float, float, float]:
-        """The share of controls with an alarm, and its 95 % interval."""
+        """Fraction of controls with an alarm, with its 95% interval."""
         return self.false_alarms / self.controls, *wilson(self.false_alarms, self.controls)
 
     @property
     def median_lead(self) -> tuple[float, float, float]:
-        """The median of `leads`, and its 95 % interval by resampling runs; NaN where none was detected."""
+        """Median of `leads`, with its 95% bootstrap interval over runs; NaN if no run was detected."""
         return resampled_median(self.leads)
 
 
+def _benchmark() -> dict[str, Any]:
+    return json.loads((resources.files("grokinterp") / "detection" / "trials.json").read_text(encoding="utf-8"))
+
+
 def trials() -> dict[str, Trial]:
-    """Every detector's record, the baseline's under `naive score`.
+    """The record of every detector; the baseline's key is `naive score`.
 
     Examples:
         >>> trial = trials()["naive score"]
         >>> trial.false_alarms > 0
         True
     """
-    text = (resources.files("grokinterp") / "detection" / "trials.json").read_text(encoding="utf-8")
-    return {entry["detector"]: read_trial(entry) for entry in json.loads(text)["trials"]}
+    records = {}
+    for entry in _benchmark()["trials"]:
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+        }
+        records[values["detector"]] = Trial(**values)
+    return records
 
 
 def winner() -> str:
     """The detector that won the benchmark."""
-    text = (resources.files("grokinterp") / "detection" / "trials.json").read_text(encoding="utf-8")
-    return json.loads(text)["winner"]
-
-
-def read_trial(entry: dict[str, Any]) -> Trial:
-    """A record from its JSON values."""
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-    return Trial(**values)
+    return _benchmark()["winner"]
 
 
 def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share.
+    """Wilson's 95% interval of a proportion.
 
     Source:
         Wilson 1927, Journal of the American Statistical Association 22, 209-212.
@@ -92,14 +95,14 @@ def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
         >>> [round(end, 3) for end in wilson(0, 18)]
         [0.0, 0.176]
     """
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    fraction = successes / n
+    center = (fraction + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(fraction * (1 - fraction) / n + z * z / (4 * n * n))
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def resampled_median(values: tuple[float, ...], *, draws: int = 2_000, seed: int = 0) -> tuple[float, float, float]:
-    """The median, and its 95 % interval over samples drawn with replacement; NaN of nothing.
+    """The median with its 95% bootstrap interval; NaN if there are no values.
 
     Examples:
         >>> resampled_median((3.0, 3.0, 3.0))
@@ -116,32 +119,26 @@ def resampled_median(values: tuple[float, ...], *, draws: int = 2_000, seed: int
 def naive_score(metrics: xr.Dataset, *, window: int = 10) -> xr.DataArray:
     """((test[0] - test[-1]) / test[0]) * (mean test / mean train) / (std(train) + 1e-8) over a window of losses.
 
-    It reads the test loss, so that it is not early by construction; it has the dimension of one over a loss; and once a
-    run has memorized, std(train) is next to nothing and any fall of the test loss, however small, makes it explode.
-    Its users take 0.1 for the threshold.
+    It reads the test loss, so it is not early by construction, and it has the units of 1 / loss. Once a run has
+    memorized, std(train) is close to 0, and any decrease of the test loss makes it diverge. It is used with a
+    threshold of 0.1.
 
     Args:
         metrics: `run.metrics`.
-        window: Entries, this one the last of them.
+        window: Number of entries, up to and including the current one.
 
     Returns:
-        The score over `epoch`; NaN before the first whole window.
+        The score over `epoch`; NaN before the first complete window.
 
     Source:
-        A public grokking framework, whose window is 100 epochs of losses logged at each.
+        A public grokking framework, with a window of 100 epochs of losses logged at every epoch.
     """
     window = arguments.integer(window, "window", minimum=1)
     train, test = (metrics.loss.sel(split=split).values for split in ("train", "test"))
     score = np.full(len(train), np.nan)
     for last in range(window - 1, len(train)):
         part = slice(last + 1 - window, last + 1)
-        fall = (test[part][0] - test[part][-1]) / test[part][0]
-        score[last] = fall * (test[part].mean() / train[part].mean()) / (train[part].std() + 1e-8)
-    return labels.array(
-        score,
-        ("epoch",),
-        name="score",
-        units="",
-        long_name="naive score",
-        coords={"epoch": metrics.epoch.values},
-    )
+        decrease = (test[part][0] - test[part][-1]) / test[part][0]
+        score[last] = decrease * (test[part].mean() / train[part].mean()) / (train[part].std() + 1e-8)
+    coords = {"epoch": metrics.epoch.values}
+    return labels.array(score, ("epoch",), name="score", units="", long_name="naive score", coords=coords)

@@ -1,4 +1,4 @@
-"""Names that say all of what they name, so that caches can go by them: calls as text, and digests of tensors."""
+"""Names that determine what they name, for cache keys: calls as text, and digests of tensors."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from torch import Tensor
 from grokinterp.snapshots import Snapshot
 
 
-# More numbers than these are told by their count and digest.
+# Longer sequences are shortened to their count and digest.
 _MOST_NUMBERS: Final = 8
 
 
 def call(function: str, *arguments: object, **keywords: object) -> str:
-    """A call as Python would write it.
+    """A call as Python source.
 
     Examples:
         >>> call("frequency", 1, 3, at="logits")
@@ -26,7 +26,7 @@ def call(function: str, *arguments: object, **keywords: object) -> str:
 
 
 def of_numbers(numbers: Sequence[int]) -> str:
-    """Some numbers in brackets, or how many they are and their digest.
+    """The numbers in brackets; for many numbers, their count and digest.
 
     Examples:
         >>> of_numbers([0, 4]), of_numbers(range(100))
@@ -38,7 +38,7 @@ def of_numbers(numbers: Sequence[int]) -> str:
 
 
 def of_tensors(*tensors: Tensor) -> str:
-    """A digest of the shapes, types and values of tensors.
+    """A digest of the shapes, dtypes and values of tensors.
 
     Examples:
         >>> import torch
@@ -50,7 +50,7 @@ def of_tensors(*tensors: Tensor) -> str:
 
 
 def of_snapshot(snapshot: Snapshot) -> str:
-    """A snapshot by its epoch and its weights."""
+    """A digest of a snapshot's weights, with its epoch if known."""
     weights = of_tensors(*snapshot.params.values())
     return weights if snapshot.epoch is None else f"epoch {snapshot.epoch}, {weights}"
 

@@ -1,4 +1,4 @@
-"""What an intervention edits: heads, neurons, directions and skip connections. Hooks edit only the '=' position."""
+"""Components that an intervention can edit: heads, neurons, directions and skip connections, at the '=' position."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,30 +17,17 @@ from grokinterp.interventions.cache_keys import call, of_numbers, of_tensors
 from grokinterp.snapshots import Snapshot, as_snapshot
 
 
-Part = Callable[[Snapshot, Tensor], Tensor]
-"""From a snapshot and what `sites.read` gives of it, or another tensor of that shape, to a part of that tensor."""
-
-
-def mean_over_pairs(_: Snapshot, x: Tensor) -> Tensor:
-    """The mean over all pairs, at each pair: the background of activations [a, b, ...]."""
-    return x.mean(dim=(0, 1)).expand_as(x)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Component:
-    """A part of what a model computes: a head, neurons, a frequency somewhere.
+    """A component of a model: a head, neurons, a frequency at a site.
 
     Attributes:
-        name: Such as `frequency(1, 3, at='logits')`.
-        site: The hook or the weight where it is edited.
-        part: What of the activation it is; linear, and a projection.
-        background: What of an activation the fill `mean` leaves: its mean over the pairs, unless a component knows
-            better.
-        reads: The hook whose activation it is a part of, where that is another than the site's: the stream that goes
-            past a block is added to what the block writes, and is edited there.
-        others: Draws at most so many different components of the same kind and size, none of which overlaps with it;
-            none where there is no such thing.
-        cacheable: Whether the name says all of it, so that results may be kept under it.
+        name: Name, e.g. `frequency(1, 3, at='logits')`.
+        site: The hook or weight where the component is edited.
+        project: Projection of the activation at the site, as `sites.read` returns it, onto the component; linear.
+        sample_null: Samples up to a given number of distinct components of the same kind and size, none of which
+            overlaps with this one; default: no components.
+        cacheable: True if the name determines the component, so that results can be cached under it.
 
     Examples:
         >>> import torch
@@ -48,7 +35,7 @@ class Component:
         >>> class_0 = Component(
         ...     name="class_0",
         ...     site="unembed.hook_out",
-        ...     part=lambda snapshot, logits: logits * (torch.arange(7) == 0),
+        ...     project=lambda snapshot, logits: logits * (torch.arange(7) == 0),
         ... )
         >>> edited = gi.interventions.ablate(class_0)(gi.testing.planted_snapshot(7, keys=(1, 3)))
         >>> edited.logits[:, :, 0].var() < 1e-9 < edited.logits[:, :, 1].var()
@@ -57,67 +44,49 @@ class Component:
 
     name: str
     site: str
-    part: Part = field(repr=False)
-    background: Part = field(default=mean_over_pairs, repr=False)
-    reads: str | None = field(default=None, repr=False)
-    others: "Draw" = field(default=lambda snapshot, draws, rng: [], repr=False)
+    project: Callable[[Snapshot, Tensor], Tensor] = field(repr=False)
+    sample_null: Callable[[Snapshot, int, np.random.Generator], list["Component"]] = field(
+        default=lambda snapshot, draws, rng: [], repr=False
+    )
     cacheable: bool = field(default=False, repr=False)
 
-    def whole(self, snapshot: Snapshot, x: Tensor) -> Tensor:
-        """What it is a part of, in a snapshot whose activation at the site is x."""
-        return x if self.reads is None else sites.read(snapshot, self.reads)
+    def source_activation(self, snapshot: Snapshot, x: Tensor) -> Tensor:
+        """The activation that the component is part of, given the activation x at the site."""
+        return x
 
-    def beside(self, snapshot: Snapshot, x: Tensor) -> Tensor:
-        """What is at the site without the component."""
-        # What a block writes is all that is beside the stream that goes past it.
-        return x - self.part(snapshot, x) if self.reads is None else x
-
-
-Draw = Callable[[Snapshot, int, np.random.Generator], list[Component]]
-"""From a snapshot, how many, and a source of chance to that many components, or fewer where there are no more."""
+    def complement(self, snapshot: Snapshot, x: Tensor) -> Tensor:
+        """The activation x at the site without the component."""
+        return x - self.project(snapshot, x)
 
 
-def draw_null(
-    what: str,
-    pool: Callable[[Snapshot], Sequence[int]],
-    taken: Callable[[Snapshot], Iterable[int]],
-    make: Callable[[tuple[int, ...]], Component],
-) -> Draw:
-    """The `others` of a component that is some numbers of a pool: as many that are not among them.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SkipConnection(Component):
+    """The residual stream around a block, which is edited by adding to the block's output."""
 
-    Args:
-        what: The plural of what the numbers are of, for an error.
-        pool: All numbers there are.
-        taken: Those of the component.
-        make: A component of other numbers.
+    source: str
+    project: Callable[[Snapshot, Tensor], Tensor] = field(default=lambda snapshot, x: x, repr=False)
 
-    Returns:
-        What draws them; it raises a ValueError where fewer are left than were taken.
-    """
+    def source_activation(self, snapshot: Snapshot, x: Tensor) -> Tensor:
+        """The residual stream before the block."""
+        return sites.read(snapshot, self.source)
 
-    def draw(snapshot: Snapshot, draws: int, rng: np.random.Generator) -> list[Component]:
-        own = set(taken(snapshot))
-        left = [i for i in pool(snapshot) if i not in own]
-        if len(left) < len(own):
-            msg = f"a control needs {len(own)} other {what}, got {len(left)}; take fewer."
-            raise ValueError(msg)
-        return [make(numbers) for numbers in sampling.subsets(left, len(own), draws, rng)]
-
-    return draw
+    def complement(self, snapshot: Snapshot, x: Tensor) -> Tensor:
+        """The block's output."""
+        return x
 
 
 def head(*heads: int, layer: int = -1) -> Component:
-    """What some attention heads bring to '=' (`hook_z`).
+    """The outputs of attention heads at '=' before W_O (`hook_z`).
 
     Args:
-        *heads: Which, by number.
-        layer: Of the model; -1 is the last.
+        *heads: Head indices.
+        layer: Layer index; -1 is the last layer.
 
     Returns:
-        The component. Its null draws as many other heads of the layer.
+        The component. Its null samples the same number of other heads of the layer.
 
     Raises:
-        ValueError: If a number is invalid or there is none; when applied, if the model has no such head or layer.
+        ValueError: If there is no head, or an index is invalid; when applied, if the model has no such head or layer.
 
     Examples:
         >>> import grokinterp as gi
@@ -127,56 +96,56 @@ def head(*heads: int, layer: int = -1) -> Component:
         True
     """
     wanted, layer = arguments.integers(heads, "heads", minimum=0), arguments.integer(layer, "layer")
+
+    def sample_null(snapshot: Snapshot, draws: int, rng: np.random.Generator) -> list[Component]:
+        pool = range(snapshot.require_transformer().n_heads)
+        return [head(*others, layer=layer) for others in sampling.disjoint(pool, wanted, draws, rng, "heads")]
+
     return Component(
         name=call("head", *wanted, layer=layer),
         site=sites.in_layer(layer, "attn.hook_z"),
-        part=lambda snapshot, x: _only(x, "heads", wanted, dim=2),
-        others=draw_null(
-            "heads",
-            pool=lambda snapshot: range(snapshot.require_transformer().n_heads),
-            taken=lambda snapshot: wanted,
-            make=lambda others: head(*others, layer=layer),
-        ),
+        project=lambda snapshot, x: _select(x, "heads", wanted),
+        sample_null=sample_null,
         cacheable=True,
     )
 
 
 def neurons(numbers: Iterable[int]) -> Component:
-    """Some neurons of the last layer, after their activation function.
+    """Neurons of the last layer, after the activation function.
 
     Args:
-        numbers: Which.
+        numbers: Neuron indices.
 
     Returns:
-        The component. Its null draws as many other neurons.
+        The component. Its null samples the same number of other neurons.
 
     Raises:
-        ValueError: If a number is invalid or there is none; when applied, if the model has no such neuron.
+        ValueError: If there is no neuron, or an index is invalid; when applied, if the model has no such neuron.
 
     Examples:
         >>> neurons([3, 0]).name
         'neurons([0, 3])'
     """
-    wanted = arguments.integers(numbers, "numbers", minimum=0)
-    return _neurons(call("neurons", of_numbers(wanted)), lambda snapshot: wanted)
+    return _fixed_neurons(arguments.integers(numbers, "numbers", minimum=0))
 
 
 def cluster(k: int, *, threshold: float = 0.85, of: object = None) -> Component:
-    """The neurons of one frequency, as `neurons.clusters` finds them.
+    """The neurons of one frequency, as in `neurons.clusters`.
 
     Args:
         k: The frequency.
-        threshold: A neuron belongs to the cluster of its best frequency if that explains this share of it.
-        of: The model whose clusters are meant; default: each model's own, so that over training time the cluster
-            grows, from no neurons at first, whose ablation changes nothing. For the same neurons at every epoch pass
+        threshold: Minimum FVE: a neuron belongs to the cluster of its best frequency if that explains at least this
+            fraction of its variance.
+        of: Model that determines the cluster; default: the model that is edited, so the cluster starts empty and grows
+            during training, and ablating an empty cluster changes nothing. For the same neurons at every epoch, pass
             the last snapshot.
 
     Returns:
-        The component. Its null draws as many neurons outside the cluster.
+        The component. Its null samples the same number of neurons outside the cluster.
 
     Raises:
-        ValueError: If k or the threshold is invalid; when applied, if k is no frequency of the task, or the task has no
-            group.
+        ValueError: If k or the threshold is invalid; when applied, if k is not a frequency of the task, or the task has
+            no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.4: clusters of neurons.
@@ -201,17 +170,16 @@ def cluster(k: int, *, threshold: float = 0.85, of: object = None) -> Component:
 
 
 def directions(matrix: Float[Tensor, "rest neuron"] | Float[np.ndarray, "rest neuron"]) -> Component:
-    """The subspace of the last layer's neurons that some directions span.
+    """The subspace of the last layer's neurons spanned by the given directions.
 
     Args:
-        matrix: A direction per row; they need be neither orthogonal nor independent.
+        matrix: One direction per row; need not be orthogonal or linearly independent.
 
     Returns:
-        The component. Its null draws random subspaces of equal dimension, orthogonal to this one.
+        The component. Its null samples random subspaces of the same dimension, orthogonal to this one.
 
     Raises:
-        ValueError: If it is not a matrix of finite numbers; where it is used, if the model has another number of
-            neurons.
+        ValueError: If it is not a matrix of finite numbers; when applied to a model with a different number of neurons.
 
     Examples:
         >>> directions(torch.eye(2, 32)).name
@@ -222,19 +190,19 @@ def directions(matrix: Float[Tensor, "rest neuron"] | Float[np.ndarray, "rest ne
 
 
 def readout(*keys: int) -> Component:
-    """The neurons' directions that the logits of some frequencies are read from: u_k and v_k of W_L, for each key.
+    """The W_L readout directions of frequencies: u_k and v_k, which W_L maps to cos(w_k c) and sin(w_k c).
 
-    W_L takes u_k to cos(w_k c) and v_k to sin(w_k c). Keeping these alone projects the MLP on them (for five keys on
-    ten directions); ablating them projects it on what the key frequencies of the answer do not read.
+    Keeping only these projects the MLP onto them: ten directions for five keys. Ablating them removes all that the
+    logits of these frequencies read.
 
     Args:
         *keys: Frequencies, or irreps.
 
     Returns:
-        The component. Its null draws random subspaces of equal dimension, orthogonal to this one.
+        The component. Its null samples random subspaces of the same dimension, orthogonal to this one.
 
     Raises:
-        ValueError: If a key is invalid or there is none; when applied, if one is no block of the task's basis.
+        ValueError: If there is no key, or a key is invalid; when applied, if a key is not a block of the task's basis.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.2: W_L is approximated by 10 directions, u_k and v_k.
@@ -245,91 +213,88 @@ def readout(*keys: int) -> Component:
         (1,)
     """
     wanted = arguments.keys(keys)
-
-    def u_and_v(snapshot: Snapshot) -> Float64[Tensor, "rest neuron"]:
-        return snapshot.basis.rows(wanted) @ snapshot.W_L.detach().double().T
-
-    return _subspace(call("readout", *wanted), u_and_v)
+    return _subspace(
+        call("readout", *wanted), lambda snapshot: snapshot.basis.rows(wanted) @ snapshot.W_L.detach().double().T
+    )
 
 
 def skip(block: Literal["mlp", "attention"], *, layer: int = -1) -> Component:
-    """The residual stream at '=' that goes past the MLP, or past the attention.
+    """The skip connection around the MLP or the attention block, at '='.
 
-    Without it, what comes after sees only what the block writes. Before the first attention the stream at '=' is the
-    same for all pairs, so that its mean changes nothing.
+    Without it, later computation sees only the block's output. Before the first attention block, the residual stream at
+    '=' is the same for all pairs, so mean ablation has no effect.
 
     Args:
         block: `mlp` or `attention`.
-        layer: Of the model; -1 is the last.
+        layer: Layer index; -1 is the last layer.
 
     Returns:
-        The component. It has no null: there is no other stream to draw.
+        The component. It has no null: a block has only one skip connection.
 
     Raises:
-        ValueError: If the block or the layer is invalid; when applied, if the model has no such layer.
+        ValueError: If the block or layer is invalid; when applied, if the model has no such layer.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, appendix A.1: the skip connections around the MLP and around attention.
 
     Examples:
-        >>> skip("mlp").site, skip("mlp").reads
-        ('blocks.-1.hook_mlp_out', 'blocks.-1.hook_resid_mid')
+        >>> skip("mlp").site
+        'blocks.-1.hook_mlp_out'
     """
-    # An edit of hook_resid_mid would, under TransformerLens 4, reach only the MLP; those of what is added to it work.
-    past = {"mlp": ("hook_mlp_out", "hook_resid_mid"), "attention": ("hook_attn_out", "hook_resid_pre")}
-    block, layer = arguments.one_of(block, past, "block"), arguments.integer(layer, "layer")
-    site, reads = (sites.in_layer(layer, hook) for hook in past[block])
-    name = f"skip({block!r}, layer={layer})"
-    return Component(name=name, site=site, reads=reads, part=lambda snapshot, x: x, cacheable=True)
+    # In TransformerLens 4, editing hook_resid_mid affects only the MLP. Editing the block's output works in all
+    # versions.
+    hooks = {"mlp": ("hook_mlp_out", "hook_resid_mid"), "attention": ("hook_attn_out", "hook_resid_pre")}
+    block, layer = arguments.one_of(block, hooks, "block"), arguments.integer(layer, "layer")
+    site, source = (sites.in_layer(layer, hook) for hook in hooks[block])
+    return SkipConnection(name=f"skip({block!r}, layer={layer})", site=site, source=source, cacheable=True)
+
+
+def _fixed_neurons(numbers: Sequence[int]) -> Component:
+    return _neurons(call("neurons", of_numbers(numbers)), lambda snapshot: numbers)
 
 
 def _neurons(name: str, members: Callable[[Snapshot], Sequence[int]]) -> Component:
+    def sample_null(snapshot: Snapshot, draws: int, rng: np.random.Generator) -> list[Component]:
+        drawn = sampling.disjoint(range(snapshot.config.d_mlp), members(snapshot), draws, rng, "neurons")
+        return [_fixed_neurons(others) for others in drawn]
+
     return Component(
         name=name,
         site=sites.NEURONS,
-        part=lambda snapshot, x: _only(x, "neurons", members(snapshot), dim=2),
-        others=draw_null(
-            "neurons",
-            pool=lambda snapshot: range(snapshot.config.d_mlp),
-            taken=members,
-            make=lambda others: _neurons(call("neurons", of_numbers(others)), lambda snapshot: others),
-        ),
+        project=lambda snapshot, x: _select(x, "neurons", members(snapshot)),
+        sample_null=sample_null,
         cacheable=True,
     )
 
 
-def _only(x: Float[Tensor, "a b ..."], what: str, numbers: Sequence[int], *, dim: int) -> Float[Tensor, "a b ..."]:
-    """X where it is of some numbers along one axis, and zero elsewhere."""
-    arguments.integers(numbers, f"{what} of this model", minimum=0, maximum=x.shape[dim] - 1, may_be_empty=True)
+def _select(x: Float[Tensor, "a b ..."], what: str, numbers: Sequence[int]) -> Float[Tensor, "a b ..."]:
+    """Set x to zero except at the given indices of its third axis."""
+    arguments.integers(numbers, f"{what} of this model", minimum=0, maximum=x.shape[2] - 1, may_be_empty=True)
     index = torch.tensor(numbers, dtype=torch.long)
-    return torch.zeros_like(x).index_copy(dim, index, x.index_select(dim, index))
+    return torch.zeros_like(x).index_copy(2, index, x.index_select(2, index))
 
 
 def _subspace(name: str, rows: Callable[[Snapshot], Float64[Tensor, "rest neuron"]]) -> Component:
     def orthonormal(snapshot: Snapshot) -> Float64[Tensor, "dimension neuron"]:
-        found = rows(snapshot)
-        if found.shape[1] != snapshot.config.d_mlp:
-            msg = f"directions must be rows of {snapshot.config.d_mlp} neurons, got shape {tuple(found.shape)}."
+        matrix, n = rows(snapshot), snapshot.config.d_mlp
+        if matrix.shape[1] != n:
+            msg = f"each direction must have {n} entries, one per neuron, got shape {tuple(matrix.shape)}."
             raise ValueError(msg)
-        return _orthonormal(found)
+        # QR would give a row for every direction, even if it is zero or linearly dependent.
+        _, sizes, basis = torch.linalg.svd(matrix, full_matrices=False)
+        return basis[sizes > 1e-9 * sizes.max()]
 
-    def part(snapshot: Snapshot, x: Tensor) -> Tensor:
+    def project(snapshot: Snapshot, x: Tensor) -> Tensor:
         span = orthonormal(snapshot).to(x.dtype)
         return x @ span.T @ span
 
-    def others(snapshot: Snapshot, draws: int, rng: np.random.Generator) -> list[Component]:
+    def sample_null(snapshot: Snapshot, draws: int, rng: np.random.Generator) -> list[Component]:
         span = orthonormal(snapshot)
         rank, n = span.shape
         if 2 * rank > n:
-            msg = f"a control needs {rank} other directions of {n} neurons, got {n - rank}; take fewer."
+            msg = f"a control requires {rank} other directions of {n} neurons, got {n - rank}; choose fewer."
             raise ValueError(msg)
         drawn = (torch.from_numpy(rng.normal(size=(rank, n))) for _ in range(draws))
         return [directions(random - random @ span.T @ span) for random in drawn]
 
-    return Component(name=name, site=sites.NEURONS, part=part, others=others, cacheable=True)
-
-
-def _orthonormal(rows: Float64[Tensor, "rest neuron"]) -> Float64[Tensor, "dimension neuron"]:
-    """Orthonormal rows of the same span. Not by QR, which gives a row for every one, though it be zero or dependent."""
-    _, sizes, directions = torch.linalg.svd(rows, full_matrices=False)
-    return directions[sizes > 1e-9 * sizes.max()]
+    return Component(name=name, site=sites.NEURONS, project=project, sample_null=sample_null, cacheable=True)

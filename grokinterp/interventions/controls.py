@@ -1,4 +1,4 @@
-"""Null controls: the same operation on random components, and how the intervention's own loss stands among them."""
+"""Null controls: the loss under an intervention compared with the same operation on random components."""
 
 from typing import Any, Final
 
@@ -18,40 +18,40 @@ STATISTICS: Final = ("loss", "null_mean", "null_low", "null_high", "p", "draws")
 
 _RESAMPLES: Final = 2000
 _CONFIDENCE: Final = 0.95
-# Losses this close, relatively, are equal but for rounding.
+# Relative tolerance within which two losses are equal up to rounding.
 _ROUNDING: Final = 1e-9
 
 
 def control(intervention: Intervention, *, draws: int = 20, seed: int = 0, split: Split = "test") -> Measure:
-    """The loss under an intervention beside its null: the same operation on random components of equal number.
+    """The loss under an intervention, with its null distribution: the same operation on random components.
 
-    The p is that of a permutation test, one-sided: (1 + null losses at least as extreme) / (1 + draws). Extreme is a
-    greater loss, but for `keep_only`, which is the better the smaller the loss, and for `patch`, which may do either,
-    and where the loss that is farther from the model's own is the more extreme one. Equal losses count. Of a model with
-    several keys the null of one has the others among its draws, and its mean is theirs in part; the null of all keys
-    together has none of them.
+    Random components have the size of the component. p is the one-sided p-value of a permutation test: (1 + null losses
+    at least as extreme) / (1 + draws). A greater loss is more extreme, except for `keep_only`, for which a smaller loss
+    is, and `patch`, for which a loss farther from the unedited model's loss is. Ties count as extreme. In a model with
+    several keys, the null of one key samples the other keys, which affects its mean; the null of all keys together
+    samples none of them.
 
     Args:
-        intervention: What is done to the model.
-        draws: Of the null, all different and none overlapping with the component itself; where there are fewer, each
-            is taken once.
-        seed: Of the draws and of the interval; the same components are drawn at every epoch.
-        split: Pairs over which the loss is taken.
+        intervention: The intervention to test.
+        draws: Number of random components, all distinct and disjoint from the component; if fewer exist, each is used
+            once.
+        seed: Seed of the draws and of the confidence interval; every epoch uses the same components.
+        split: Split over which the loss is averaged.
 
     Returns:
         Measure giving `control`, dims (statistic,): `loss` in nats; `null_mean`, `null_low` and `null_high`, the mean
-        of the null's losses and its 95 % confidence interval (bootstrap); `p`; and the number of `draws`.
+        of the null losses and its 95% confidence interval (bootstrap); `p`; and the number of `draws`.
 
     Raises:
-        TypeError: If it is no intervention, but a component for example.
-        ValueError: If `draws`, the seed or the split is invalid; when applied, if nothing can be drawn, or the snapshot
-            does not know its training pairs.
+        TypeError: If it is not an intervention, e.g. a component.
+        ValueError: If `draws`, the seed or the split is invalid; when applied, if nothing can be sampled, or the
+            snapshot has no train mask.
 
     Examples:
         >>> import grokinterp as gi
         >>> keys = gi.interventions.ablate(gi.interventions.frequency(4, 15))
-        >>> found = control(keys)(gi.testing.planted_snapshot(31, keys=(4, 15)))
-        >>> found.sel(statistic=["p", "draws"]).values.round(3).tolist()
+        >>> statistics = control(keys)(gi.testing.planted_snapshot(31, keys=(4, 15)))
+        >>> statistics.sel(statistic=["p", "draws"]).values.round(3).tolist()
         [0.048, 20.0]
     """
     intervention, recorded = as_intervention(intervention), _arguments(draws, seed, split)
@@ -62,34 +62,27 @@ def control(intervention: Intervention, *, draws: int = 20, seed: int = 0, split
         own = _loss(snapshot, split) if intervention.side == "both" else 0.0
         low, high = _interval(null, np.random.default_rng(recorded["seed"]))
         p = _p(observed, null, intervention.side, own)
-        return labels.array(
-            [observed, null.mean().item(), low, high, p, float(len(null))],
-            ("statistic",),
-            name="control",
-            units="",
-            long_name="loss (nats) and its null",
-            coords={"statistic": STATISTICS},
-        )
+        values, coords = [observed, null.mean().item(), low, high, p, float(len(null))], {"statistic": STATISTICS}
+        return labels.array(values, ("statistic",), long_name="loss (nats) and its null distribution", coords=coords)
 
     return cached_if_named("control", compute, intervention, recorded)
 
 
 def null_losses(intervention: Intervention, *, draws: int = 20, seed: int = 0, split: Split = "test") -> Measure:
-    """The losses of the null that `control` summarises, draw by draw.
+    """The null losses that `control` summarizes, one per draw.
 
     Args:
-        intervention: Whose null.
-        draws: Of the null; where there are fewer different ones, each is taken once.
-        seed: Of the draws.
-        split: Pairs over which the loss is taken.
+        intervention: The intervention to test.
+        draws: Number of random components; if fewer exist, each is used once.
+        seed: Seed of the draws.
+        split: Split over which the loss is averaged.
 
     Returns:
         Measure giving `null_loss`, dims (draw,), nats.
 
     Raises:
-        TypeError: If it is no intervention, but a component for example.
-        ValueError: If `draws`, the seed or the split is invalid; when applied, if nothing can be drawn, or the snapshot
-            does not know its training pairs.
+        TypeError: If it is not an intervention, e.g. a component.
+        ValueError: As `control`.
 
     Examples:
         >>> import grokinterp as gi
@@ -101,7 +94,7 @@ def null_losses(intervention: Intervention, *, draws: int = 20, seed: int = 0, s
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         null = _null(intervention, snapshot, **recorded)
-        return labels.array(null, ("draw",), name="null_loss", units="nats", long_name="loss of the null")
+        return labels.array(null, ("draw",), units="nats", long_name="loss of the null")
 
     return cached_if_named("null_loss", compute, intervention, recorded)
 
@@ -120,23 +113,23 @@ def _loss(snapshot: Snapshot, split: Split) -> float:
 
 
 def _null(intervention: Intervention, snapshot: Snapshot, draws: int, seed: int, split: Split) -> np.ndarray:
-    drawn = intervention.null(snapshot, draws, np.random.default_rng(seed))
+    drawn = intervention.sample_null(snapshot, draws, np.random.default_rng(seed))
     if not drawn:
-        msg = f"a control needs others of the same kind to draw from, and {intervention.name} has none."
+        msg = f"{intervention.name} has no null distribution: there are no random components of its kind."
         raise ValueError(msg)
     return np.array([_loss(other(snapshot), split) for other in drawn])
 
 
 def _interval(losses: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """The percentile bootstrap's confidence interval of the mean."""
+    """The percentile bootstrap confidence interval of the mean."""
     means = rng.choice(losses, (_RESAMPLES, len(losses))).mean(axis=1)
     low, high = np.quantile(means, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def _p(observed: float, null: np.ndarray, side: Side, own: float) -> float:
-    """The p of the permutation test; `own` is the loss of the model without any intervention."""
+    """The p-value of the permutation test; `own` is the loss of the unedited model."""
     losses = np.array([observed, *null])
     extreme = {"greater": losses, "less": -losses, "both": abs(losses - own)}[side]
-    # The observed loss is one of them, so that no p is zero.
+    # The observed loss counts as a draw, so p is never zero.
     return float((extreme >= extreme[0] - _ROUNDING * abs(observed)).mean())

@@ -1,4 +1,4 @@
-"""Interventions: edits of a model's activations or weights, made to a snapshot or to a TransformerLens model."""
+"""Interventions: edits of activations or weights, applied to a snapshot or a TransformerLens model."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,30 +14,28 @@ from torch import Tensor
 from grokinterp.arguments import shown
 from grokinterp.interventions import sites
 from grokinterp.models import lens
-from grokinterp.models.architecture import HOOK_LOGITS, Hook
+from grokinterp.models.architecture import HOOK_LOGITS, chain
 from grokinterp.snapshots import Snapshot, as_snapshot
 
 
 Edit = Callable[[Snapshot, Tensor], Tensor]
-"""From the snapshot that is intervened on and what is at a site to what takes its place."""
+"""Maps the unedited snapshot and the value at a site to its replacement."""
 
 Side = Literal["greater", "less", "both"]
-"""Which losses speak for an intervention against its null: greater ones, smaller ones, or those farther off."""
+"""The losses that count as extreme: greater, smaller, or farther from the unedited model's loss."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Intervention:
-    """Edits of what a model computes, each at one site.
-
-    Called with a model it gives the edited model as a Snapshot, which every measure takes.
+    """Edits of a model, each at one site. Called with a model, it returns the edited Snapshot.
 
     Attributes:
-        name: Such as `ablate(frequency(1, 3, at='logits'), fill='mean')`.
-        edits: By site. Those of activations are [a, b, ...] at '='; that of `unembed.W_U` is linear in each row.
-        null: Draws at most so many different interventions of the same kind on random components of equal number;
-            none where there is nothing to draw from.
-        side: Which losses are extreme among those of the null.
-        cacheable: Whether the name says all of it, so that results may be kept under it.
+        name: Name, e.g. `ablate(frequency(1, 3, at='logits'), fill='mean')`.
+        edits: Edits by site. Activations are [a, b, ...] at '='; the edit of `unembed.W_U` must be linear in each row.
+        sample_null: Samples up to a given number of distinct interventions of the same kind on random components of the
+            same size; default: no interventions.
+        side: The losses that count as extreme under the null distribution.
+        cacheable: True if the name determines the intervention, so that results can be cached under it.
 
     Examples:
         >>> import grokinterp as gi
@@ -48,7 +46,7 @@ class Intervention:
 
     name: str
     edits: Mapping[str, Edit] = field(repr=False)
-    null: Callable[[Snapshot, int, np.random.Generator], list["Intervention"]] = field(
+    sample_null: Callable[[Snapshot, int, np.random.Generator], list["Intervention"]] = field(
         default=lambda snapshot, draws, rng: [], repr=False
     )
     side: Side = field(default="greater", repr=False)
@@ -59,36 +57,37 @@ class Intervention:
         """The edited model.
 
         Args:
-            model: A Snapshot, itself edited or not, or a TransformerLens model.
+            model: A Snapshot, which may already be edited, or a TransformerLens model.
 
         Returns:
-            A snapshot with other weights, or with a hook.
+            A snapshot with edited weights or a hook.
 
         Raises:
-            ValueError: If the component is not one of this model; at the latest when the edited one is read.
+            ValueError: If the model does not have the component; at the latest when the edited snapshot is read.
         """
         clean = as_snapshot(model)
         changes = {sites.resolve(site, clean.config): partial(edit, clean) for site, edit in self.edits.items()}
         of_weights = {site: changes.pop(site) for site in sites.WEIGHTS if site in changes}
-        edited = replace(
-            clean,
-            params=sites.write_weights(clean, of_weights),
-            hook=_chain(clean.hook, dict(sites.hook(clean, *change) for change in changes.items())),
-        )
+        hooks = dict(sites.hook(clean, *change) for change in changes.items())
+
+        def edit_activation(name: str, activation: Tensor) -> Tensor:
+            return hooks[name](activation) if name in hooks else activation
+
+        hook = chain(clean.hook, edit_activation) if hooks else clean.hook
+        edited = replace(clean, params=sites.write_weights(clean, of_weights), hook=hook)
         logits = None if of_weights else _closed_form(clean, changes)
         if logits is not None:
-            # The place of the cached property: no forward pass will be made for what is known.
-            vars(edited)["logits"] = logits
+            vars(edited)["logits"] = logits  # fills the cached property, which saves a forward pass
         return edited
 
     @contextmanager
     def on(self, model: Any) -> Iterator[Any]:
-        """The edited model for the time of a block.
+        """The edited model, as a context manager.
 
         Args:
-            model: A Snapshot, of which an edited one is given; or a TransformerLens model that knows its task, such as
-                `run.model()`, or adds, which has hooks for that time and reads all pairs in order. For a bare model of
-                another task see `fwd_hooks`.
+            model: A Snapshot, for which an edited snapshot is returned; or a TransformerLens model, which gets hooks
+                inside the block and must read all pairs in order. It must know its task, like `run.model()`, or compute
+                addition; for a different task, use `fwd_hooks`.
 
         Yields:
             The edited snapshot, or the model itself.
@@ -107,16 +106,16 @@ class Intervention:
             yield model
 
     def fwd_hooks(self, snapshot: Snapshot) -> list[tuple[str, Callable[..., Tensor]]]:
-        """The edits as hooks of the snapshot's TransformerLens model, for its `run_with_hooks` or `hooks`.
+        """The edits as hooks for a TransformerLens model's `run_with_hooks` or `hooks`.
 
         Args:
-            snapshot: Of that model; it knows the task. If it is edited already, its own hook is among them.
+            snapshot: Snapshot of that model, with its task. If it is already edited, its own hook is included.
 
         Returns:
-            Names and functions of (activation, hook). The model must read `snapshot.tokens`.
+            Hook names and functions of (activation, hook). The model must read `snapshot.tokens`.
 
         Raises:
-            ValueError: If the component is not one of this model; when the model runs, if it reads another batch.
+            ValueError: If the model does not have the component; when the model runs, if it reads a different batch.
 
         Examples:
             >>> import grokinterp as gi
@@ -129,34 +128,37 @@ class Intervention:
         for site, edit in self.edits.items():
             hooks = of_weights if site in sites.WEIGHTS else of_activations
             hooks.append(_as_hook(*sites.hook(snapshot, site, partial(edit, snapshot))))
-        # In the order of the edited snapshot, whose weights are edited before any of its activations is seen.
-        return of_weights + _own_hooks(snapshot) + of_activations
+        own_hook, names = snapshot.hook, snapshot.config.hook_names()
+        own = [] if own_hook is None else [_as_hook(name, partial(own_hook, name)) for name in names]
+        # The order of an edited snapshot: weights first, then its own hook, then these activations.
+        return of_weights + own + of_activations
 
 
 def as_intervention(intervention: object) -> Intervention:
-    """An Intervention as it is.
+    """The argument, checked to be an Intervention.
 
     Raises:
-        TypeError: If it is something else, such as a component, of which it is not said what is done to it.
+        TypeError: If it is not, e.g. a component without an operation.
     """
     if not isinstance(intervention, Intervention):
-        msg = f"what is measured must be an intervention such as ablate(head(0)), got {shown(intervention)}."
+        msg = f"the argument must be an intervention such as ablate(head(0)), got {shown(intervention)}."
         raise TypeError(msg)
     return intervention
 
 
 def run_with_hooks(intervention: Intervention, model: Any) -> Float64[Tensor, "a b c"]:
-    """The logits of the TransformerLens model itself under an intervention, by its own `run_with_hooks`.
+    """The logits of a TransformerLens model under an intervention, computed by its own `run_with_hooks`.
 
     Args:
-        intervention: What is done.
-        model: A Snapshot, whose TransformerLens model is built; or such a model, which knows its task or adds.
+        intervention: The intervention.
+        model: A TransformerLens model that knows its task or computes addition; or a Snapshot, for which its
+            TransformerLens model is built.
 
     Returns:
-        The logits at '=' of every pair, without the class '='; those of `intervention(model)` to rounding.
+        The logits at '=' for every pair, without the class '='; equal to `intervention(model).logits` up to rounding.
 
     Raises:
-        ValueError: If the component is not one of this model, or it has no TransformerLens model.
+        ValueError: If the model does not have the component, or has no TransformerLens equivalent.
 
     Examples:
         >>> import grokinterp as gi
@@ -165,44 +167,25 @@ def run_with_hooks(intervention: Intervention, model: Any) -> Float64[Tensor, "a
         >>> params = config.initial_params(task, seed=0)
         >>> snap = gi.Snapshot(params=params, config=config, task=task)
         >>> without_head_1 = gi.interventions.ablate(gi.interventions.head(1))
-        >>> theirs = run_with_hooks(without_head_1, snap)
-        >>> bool((theirs - without_head_1(snap).logits).abs().max() < 1e-5)
+        >>> logits = run_with_hooks(without_head_1, snap)
+        >>> bool((logits - without_head_1(snap).logits).abs().max() < 1e-5)
         True
     """
     snapshot = as_snapshot(model)
-    real = lens.to_transformer_lens(snapshot.params, snapshot.config) if isinstance(model, Snapshot) else model
-    tokens = snapshot.tokens.to(next(real.parameters()).device)
+    tl_model = lens.to_transformer_lens(snapshot.params, snapshot.config) if isinstance(model, Snapshot) else model
+    tokens = snapshot.tokens.to(next(tl_model.parameters()).device)
     with torch.no_grad():
-        logits = real.run_with_hooks(tokens, fwd_hooks=intervention.fwd_hooks(snapshot))
+        logits = tl_model.run_with_hooks(tokens, fwd_hooks=intervention.fwd_hooks(snapshot))
     logits = snapshot.config.at_answer(HOOK_LOGITS, logits)
     return logits[:, : snapshot.task.n_outputs].cpu().double().unflatten(0, snapshot.task.shape)
-
-
-def _own_hooks(snapshot: Snapshot) -> list[tuple[str, Callable[..., Tensor]]]:
-    """Those of a snapshot that is edited already."""
-    if snapshot.hook is None:
-        return []
-    return [_as_hook(name, partial(snapshot.hook, name)) for name in snapshot.config.hook_names()]
 
 
 def _as_hook(name: str, change: sites.Change) -> tuple[str, Callable[..., Tensor]]:
     return name, lambda activation, hook: change(activation)
 
 
-def _chain(first: Hook | None, changes: dict[str, sites.Change]) -> Hook | None:
-    """A hook and then some changes."""
-    if not changes:
-        return first
-
-    def hook(name: str, activation: Tensor) -> Tensor:
-        activation = activation if first is None else first(name, activation)
-        return changes[name](activation) if name in changes else activation
-
-    return hook
-
-
 def _closed_form(clean: Snapshot, changes: dict[str, sites.Change]) -> Float64[Tensor, "a b c"] | None:
-    """The logits where they follow from those of the clean snapshot without a forward pass."""
+    """The edited logits, if they follow from the clean snapshot without a forward pass."""
     if set(changes) == {sites.LOGITS}:
         return changes[sites.LOGITS](clean.logits)
     neurons = sites.resolve(sites.NEURONS, clean.config)

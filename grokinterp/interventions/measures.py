@@ -1,4 +1,4 @@
-"""Measures of edited models: what an intervention does, over training time in one call."""
+"""Measures of edited models: the effect of an intervention, for one snapshot or over training."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -21,28 +21,28 @@ Operation = Callable[[Component], Intervention]
 
 
 def under(intervention: Intervention, measure: Measure) -> Measure:
-    """Any measure of the model under an intervention.
+    """A measure of the model under an intervention.
 
     Args:
-        intervention: What is done to the model.
-        measure: What is then measured.
+        intervention: The intervention to apply.
+        measure: The measure of the edited model.
 
     Returns:
-        Measure of the same dims, named `intervened_` and the measure's name.
+        Measure with the same dims, named `intervened_` and the measure's name.
 
     Raises:
-        TypeError: If it is no intervention, but a component for example, or the measure is not a Measure.
+        TypeError: If it is not an intervention, e.g. a component, or the measure is not a Measure.
 
     Examples:
         >>> import grokinterp as gi
         >>> without_3 = gi.interventions.ablate(gi.interventions.frequency(3))
-        >>> waves = under(without_3, gi.logits.fve())(gi.testing.planted_snapshot(7, keys=(1, 3)))
-        >>> waves.name, waves.values.round(6).tolist()
+        >>> fve = under(without_3, gi.logits.fve())(gi.testing.planted_snapshot(7, keys=(1, 3)))
+        >>> fve.name, fve.values.round(6).tolist()
         ('intervened_logit_fve', [1.0, 0.0, 0.0])
     """
     intervention = as_intervention(intervention)
     if not isinstance(measure, Measure):
-        msg = f"what is measured under it must be a Measure such as gi.progress.losses, got {arguments.shown(measure)}."
+        msg = f"measure must be a Measure such as gi.progress.losses, got {arguments.shown(measure)}."
         raise TypeError(msg)
 
     def compute(snapshot: Snapshot) -> xr.DataArray:
@@ -56,11 +56,11 @@ def losses(intervention: Intervention) -> Measure:
     """The cross-entropy under an intervention, by split.
 
     Args:
-        intervention: What is done to the model.
+        intervention: Intervention to apply.
 
     Returns:
-        Measure giving `intervened_loss`, dims (split,), nats. Where the snapshot does not know its training pairs,
-        `all` is the only split.
+        Measure giving `intervened_loss`, dims (split,), nats. If the snapshot has no train mask, only `all` is
+        returned.
 
     Examples:
         >>> import grokinterp as gi
@@ -72,48 +72,48 @@ def losses(intervention: Intervention) -> Measure:
 
 
 def accuracies(intervention: Intervention) -> Measure:
-    """The share of right answers under an intervention, by split.
+    """The accuracy under an intervention, by split.
 
     Args:
-        intervention: What is done to the model.
+        intervention: Intervention to apply.
 
     Returns:
-        Measure giving `intervened_accuracy`, dims (split,), 0 to 1. Where the snapshot does not know its training
-        pairs, `all` is the only split.
+        Measure giving `intervened_accuracy`, dims (split,), 0 to 1. If the snapshot has no train mask, only `all` is
+        returned.
 
     Examples:
         >>> import grokinterp as gi
-        >>> turned = gi.interventions.relocate(3, 2, at=("W_E",))
-        >>> accuracies(turned)(gi.testing.planted_snapshot(7, keys=(1, 3))).sel(split="all").item() < 0.5
+        >>> relocated = gi.interventions.relocate(3, 2, at=("W_E",))
+        >>> accuracies(relocated)(gi.testing.planted_snapshot(7, keys=(1, 3))).sel(split="all").item() < 0.5
         True
     """
     return under(intervention, progress.accuracies)
 
 
 def effects(keys: Iterable[int] | None = None, *, at: At = "logits", operation: Operation = ablate) -> Measure:
-    """The cross-entropy under an operation on each frequency alone, by split.
+    """The cross-entropy under an operation on each frequency separately, by split.
 
     Args:
-        keys: The frequencies, or irreps; default: every one there is.
+        keys: Frequencies, or irreps; default: every frequency.
         at: `logits`; `neurons` of the last layer; or `W_E`.
-        operation: What is done: `ablate`, `keep_only`, or a function from a component to an intervention.
+        operation: `ablate`, `keep_only`, or a function from a component to an intervention.
 
     Returns:
-        Measure giving `intervened_loss_by_frequency`, dims (frequency, split), nats. Where the snapshot does not know
-        its training pairs, `all` is the only split.
+        Measure giving `intervened_loss_by_frequency`, dims (frequency, split), nats. If the snapshot has no train mask,
+        only `all` is returned.
 
     Raises:
         TypeError: If the operation is not a function from a component to an intervention.
-        ValueError: If a key or `at` is invalid; when applied, if a key is no block of the task's basis, or the task has
-            no group.
+        ValueError: If a key or `at` is invalid; when applied, if a key is not a block of the task's basis, or the task
+            has no group.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, figure 6: the loss without each frequency.
 
     Examples:
         >>> import grokinterp as gi
-        >>> ds = effects()(gi.testing.planted_snapshot(7, keys=(1, 3)))
-        >>> ds.sel(split="all").values.round(3).tolist()
+        >>> loss = effects()(gi.testing.planted_snapshot(7, keys=(1, 3)))
+        >>> loss.sel(split="all").values.round(3).tolist()
         [1.182, 0.529, 1.182]
     """
     at = arguments.one_of(at, get_args(At), "at")
@@ -125,14 +125,9 @@ def effects(keys: Iterable[int] | None = None, *, at: At = "logits", operation: 
     def compute(snapshot: Snapshot) -> xr.DataArray:
         blocks = list(snapshot.basis.blocks) if wanted is None else wanted
         by_frequency = [progress.losses(operation(frequency(k, at=at))(snapshot)) for k in blocks]
-        return labels.array(
-            torch.tensor([loss.values.tolist() for loss in by_frequency], dtype=torch.float64),
-            ("frequency", "split"),
-            name="loss",
-            units="nats",
-            long_name="loss under the operation on one frequency",
-            coords={"frequency": blocks, "split": snapshot.splits},
-        )
+        values = torch.tensor([loss.values.tolist() for loss in by_frequency], dtype=torch.float64)
+        coords, long_name = {"frequency": blocks, "split": snapshot.splits}, "loss under an operation on one frequency"
+        return labels.array(values, tuple(coords), units="nats", long_name=long_name, coords=coords)
 
     on_each = as_intervention(operation(replace(frequency(1, at=at), name=call("frequency", "k", at=at))))
     return cached_if_named("intervened_loss_by_frequency", compute, on_each, {"key_frequencies": wanted})

@@ -1,4 +1,4 @@
-"""What can be done to a component: taken out, kept alone, replaced, or taken over from another model."""
+"""Operations on a component: ablate it, keep only it, replace it, or patch it from another model."""
 
 from collections.abc import Callable
 from dataclasses import replace as replaced
@@ -21,17 +21,18 @@ Values = Float[Tensor, "..."] | Float[np.ndarray, "..."] | float | Callable[[Ten
 
 
 def ablate(component: Component, *, fill: Fill = "mean") -> Intervention:
-    """Take a component out.
+    """Ablate a component: mean-ablate (default) or zero-ablate.
 
     Args:
-        component: What is taken out.
-        fill: What is left of it: its `mean` over all pairs (`Component.background`), or `zero`.
+        component: The component to ablate.
+        fill: What replaces the component: its `mean` over all pairs, or `zero`. At W_E, `mean` keeps the constant and,
+            for multiplication, the row of zero.
 
     Returns:
-        The intervention. A loss greater than those of its null speaks for the component.
+        The intervention. A loss above the null distribution is evidence that the component matters.
 
     Raises:
-        ValueError: If the fill is neither.
+        ValueError: If the fill is invalid.
 
     Examples:
         >>> import grokinterp as gi
@@ -43,25 +44,24 @@ def ablate(component: Component, *, fill: Fill = "mean") -> Intervention:
     fill = arguments.one_of(fill, get_args(Fill), "fill")
 
     def edit(snapshot: Snapshot, x: Tensor) -> Tensor:
-        part = component.part(snapshot, component.whole(snapshot, x))
-        left = x - part
-        return left + component.background(snapshot, part) if fill == "mean" else left
+        projected = component.project(snapshot, component.source_activation(snapshot, x))
+        return _remove(component, snapshot, x, projected, fill)
 
     return _on(component, "ablate", edit, again=lambda other: ablate(other, fill=fill), fill=fill)
 
 
 def keep_only(component: Component, *, fill: Fill = "mean") -> Intervention:
-    """Take everything out at the component's site but the component.
+    """Ablate everything at the component's site except the component.
 
     Args:
-        component: What is kept.
-        fill: What is left of the rest: its `mean` over all pairs (`Component.background`), or `zero`.
+        component: The component to keep.
+        fill: What replaces the rest: its `mean` over all pairs, as in `ablate`, or `zero`.
 
     Returns:
-        The intervention. A loss smaller than those of its null speaks for the component.
+        The intervention. A loss below the null distribution is evidence that the component matters.
 
     Raises:
-        ValueError: If the fill is neither.
+        ValueError: If the fill is invalid.
 
     Examples:
         >>> import grokinterp as gi
@@ -72,27 +72,25 @@ def keep_only(component: Component, *, fill: Fill = "mean") -> Intervention:
     fill = arguments.one_of(fill, get_args(Fill), "fill")
 
     def edit(snapshot: Snapshot, x: Tensor) -> Tensor:
-        rest = component.beside(snapshot, x)
-        left = x - rest
-        return left + component.background(snapshot, rest) if fill == "mean" else left
+        return _remove(component, snapshot, x, component.complement(snapshot, x), fill)
 
     return _on(component, "keep_only", edit, again=lambda other: keep_only(other, fill=fill), side="less", fill=fill)
 
 
 def replace(component: Component, values: Values) -> Intervention:
-    """Put something else in a component's place.
+    """Replace a component by given values.
 
     Args:
-        component: What is replaced.
-        values: Of the activation at the component's site, [a, b, ...] or what broadcasts to it, or a function of the
-            activation; its part that is the component's takes the place of the model's.
+        component: The component to replace.
+        values: Replacement activation, [a, b, ...] or broadcastable to it, or a function of the activation; only its
+            projection onto the component is used.
 
     Returns:
-        The intervention. A loss greater than those of its null speaks for the component. With a function as `values`
-        no results are kept, for its name does not say what it does.
+        The intervention. A loss above the null distribution is evidence that the component matters. If `values` is a
+        function, results are not cached: a function has no stable identity.
 
     Raises:
-        ValueError: If the values are not finite numbers; where it is used, if they do not fit the activation.
+        ValueError: If the values are not finite numbers; when applied, if their shape does not fit the activation.
 
     Examples:
         >>> import grokinterp as gi
@@ -104,8 +102,8 @@ def replace(component: Component, values: Values) -> Intervention:
     given = values if callable(values) else arguments.tensor(values, "values")
 
     def edit(snapshot: Snapshot, x: Tensor) -> Tensor:
-        whole = component.whole(snapshot, x)
-        return x + _exchange(component, snapshot, whole, given(whole) if callable(given) else given)
+        source = component.source_activation(snapshot, x)
+        return x + _difference(component, snapshot, source, given(source) if callable(given) else given)
 
     name = getattr(given, "__qualname__", "a function") if callable(given) else of_tensors(given)
     made = _on(component, "replace", edit, again=lambda other: replace(other, values), values=name)
@@ -113,45 +111,49 @@ def replace(component: Component, values: Values) -> Intervention:
 
 
 def patch(component: Component, source: object) -> Intervention:
-    """Put in a component's place what another model has there.
+    """Activation patching: replace a component by its value in another model or checkpoint.
 
     Args:
-        component: What is patched. Which neurons or directions it is, the model that is patched decides.
-        source: A Snapshot of the same sizes, such as that of another epoch, or a TransformerLens model.
+        component: The component to patch. The patched model determines its neurons or directions.
+        source: A Snapshot with the same shapes, e.g. of another epoch, or a TransformerLens model.
 
     Returns:
-        The intervention. A loss farther from the model's own than those of its null speaks for the component: a
-        source may be the better or the worse model.
+        The intervention. A loss that differs more from the unpatched loss than the null distribution is evidence that
+        the component matters; patching may increase or decrease the loss.
 
     Raises:
-        ValueError: Where it is used, if the source has an activation of another shape.
+        ValueError: When applied, if the source's activation has a different shape.
 
     Examples:
         >>> import grokinterp as gi
-        >>> one, other = (gi.testing.planted_snapshot(7, keys=(k,)) for k in (1, 3))
-        >>> gi.fourier.key_frequencies(patch(gi.interventions.frequency(3), other)(one))
+        >>> model, source = (gi.testing.planted_snapshot(7, keys=(k,)) for k in (1, 3))
+        >>> gi.fourier.key_frequencies(patch(gi.interventions.frequency(3), source)(model))
         (1, 3)
     """
-    giver = as_snapshot(source)
+    source_model = as_snapshot(source)
 
     def edit(snapshot: Snapshot, x: Tensor) -> Tensor:
-        given = sites.read(giver, component.reads or component.site)
-        return x + _exchange(component, snapshot, component.whole(snapshot, x), given)
+        given = component.source_activation(source_model, sites.read(source_model, component.site))
+        return x + _difference(component, snapshot, component.source_activation(snapshot, x), given)
 
-    name = of_snapshot(giver)
-    made = _on(component, "patch", edit, again=lambda other: patch(other, giver), side="both", source=name)
-    return replaced(made, cacheable=made.cacheable and giver.hook is None)
+    name = of_snapshot(source_model)
+    made = _on(component, "patch", edit, again=lambda other: patch(other, source_model), side="both", source=name)
+    return replaced(made, cacheable=made.cacheable and source_model.hook is None)
 
 
-def _exchange(component: Component, snapshot: Snapshot, whole: Tensor, given: Tensor) -> Tensor:
-    """What a component changes by when it is taken of what is given: the part of the difference, for it is linear."""
+def _remove(component: Component, snapshot: Snapshot, x: Tensor, removed: Tensor, fill: Fill) -> Tensor:
+    left = x - removed
+    return left + sites.mean(snapshot, component.site, removed) if fill == "mean" else left
+
+
+def _difference(component: Component, snapshot: Snapshot, source: Tensor, given: Tensor) -> Tensor:
+    """The change of a component when its source activation becomes the given one; projections are linear."""
     try:
-        fitting = given.to(whole).broadcast_to(whole.shape)
+        replacement = given.to(source).broadcast_to(source.shape)
     except RuntimeError:
-        where = component.reads or component.site
-        msg = f"what takes the place of {where} must have its shape {tuple(whole.shape)}, got {tuple(given.shape)}."
+        msg = f"values for {component.name} must have shape {tuple(source.shape)}, got {tuple(given.shape)}."
         raise ValueError(msg) from None
-    return component.part(snapshot, fitting - whole)
+    return component.project(snapshot, replacement - source)
 
 
 def _on(
@@ -163,18 +165,18 @@ def _on(
     side: Side = "greater",
     **words: object,
 ) -> Intervention:
-    """The intervention of an operation on a component; its null is the operation on others of the component's kind."""
+    """The intervention; its null applies the same operation to random components."""
     if not isinstance(component, Component):
-        msg = f"{operation} needs a component such as head(0) or frequency(14), got {component!r}."
+        msg = f"{operation} requires a component such as head(0) or frequency(14), got {arguments.shown(component)}."
         raise TypeError(msg)
 
-    def null(snapshot: Snapshot, draws: int, rng: np.random.Generator) -> list[Intervention]:
-        return [again(other) for other in component.others(snapshot, draws, rng)]
+    def sample_null(snapshot: Snapshot, draws: int, rng: np.random.Generator) -> list[Intervention]:
+        return [again(other) for other in component.sample_null(snapshot, draws, rng)]
 
     return Intervention(
         name=call(operation, component.name, **words),
         edits={component.site: edit},
-        null=null,
+        sample_null=sample_null,
         side=side,
         cacheable=component.cacheable,
     )

@@ -1,6 +1,6 @@
-"""Causal controls at the weights: a frequency moved to another, or turned by an angle, in W_E, in W_U or in both.
+"""Controls on the weights: relocate a frequency, or shift its phase, in W_E, in W_U or in both.
 
-Both are orthogonal maps of the functions on the tokens, or on the answers: weights keep their norms.
+Both are orthogonal maps of functions of the token or the answer, so weight norms do not change.
 """
 
 import math
@@ -28,33 +28,34 @@ BOTH: Final = ("W_E", "W_U")
 
 
 def relocate(k: int, to: int, *, at: Iterable[Weight] = BOTH) -> Intervention:
-    """Move a frequency's weights to another, whose own come in its place.
+    """Swap the weights of two frequencies.
 
-    The coefficients of cos k and sin k change places with those of cos `to` and sin `to`. With both weights a circuit
-    that only uses waves works at its new frequency as at the old one; with one of them its two ends no longer fit.
+    The coefficients of cos k and sin k are swapped with the coefficients of cos `to` and sin `to`. If both W_E and W_U
+    are changed, a purely trigonometric circuit computes the same at its new frequency; if only one is, its two ends no
+    longer match.
 
     Args:
-        k: The frequency that is moved.
-        to: Where to.
-        at: `W_E`, over the operands' tokens; `W_U`, over the answers; or both.
+        k: The frequency to relocate.
+        to: Its new frequency.
+        at: `W_E`, over the operand tokens; `W_U`, over the answers; or both.
 
     Returns:
-        The intervention. Its null moves other frequencies to others.
+        The intervention. Its null relocates other frequencies to other frequencies.
 
     Raises:
-        ValueError: If a frequency is invalid, the two are the same or `at` is none of these; when applied, if one is no
-            frequency with a cosine and a sine, as irreps are not.
+        ValueError: If a frequency is invalid, the two are equal, or `at` is invalid; when applied, if one is not a
+            frequency with a cosine and a sine, e.g. an irrep.
 
     Examples:
         >>> import grokinterp as gi
-        >>> moved = relocate(3, 2)(gi.testing.planted_snapshot(7, keys=(1, 3)))
-        >>> torch.allclose(moved.logits, gi.models.planted.cosine_logits(7, (1, 2)))
+        >>> relocated = relocate(3, 2)(gi.testing.planted_snapshot(7, keys=(1, 3)))
+        >>> torch.allclose(relocated.logits, gi.models.planted.cosine_logits(7, (1, 2)))
         True
     """
     k, to = arguments.integer(k, "k", minimum=1), arguments.integer(to, "to", minimum=1)
     weights = arguments.some_of(at, BOTH, "at")
     if k == to:
-        msg = f"to must be another frequency than k={k}."
+        msg = f"to must differ from k, got {to} for both."
         raise ValueError(msg)
 
     def swap(snapshot: Snapshot) -> Float64[Tensor, "component component"]:
@@ -63,93 +64,87 @@ def relocate(k: int, to: int, *, at: Iterable[Weight] = BOTH) -> Intervention:
         order[old + new] = torch.tensor(new + old)
         return torch.eye(len(order), dtype=torch.float64)[order]
 
-    def null(snapshot: Snapshot, draws: int, rng: np.random.Generator) -> list[Intervention]:
+    def sample_null(snapshot: Snapshot, draws: int, rng: np.random.Generator) -> list[Intervention]:
         others = [j for j in _planes(snapshot) if j not in (k, to)]
         if len(others) < 2:
-            msg = f"a control of {name} needs 2 other frequencies, got {len(others)}."
+            msg = f"a control of {name} requires 2 other frequencies, got {len(others)}."
             raise ValueError(msg)
         return [relocate(i, j, at=weights) for i, j in sampling.ordered_pairs(others, draws, rng)]
 
     name = call("relocate", k, to, at=weights)
-    return Intervention(name=name, edits=_edits(weights, swap, swap), null=null, cacheable=True)
+    return Intervention(name=name, edits=_edits(weights, swap, swap), sample_null=sample_null, cacheable=True)
 
 
 def phase_shift(k: int, angle: float, *, at: Iterable[Weight] = BOTH) -> Intervention:
-    """Turn a frequency's phase: w_k x becomes w_k x + angle for each operand x.
+    """Rotate the (cos, sin) plane of a frequency: w_k x becomes w_k x + angle for each operand x.
 
-    At `W_E` alone it turns the model's wave of the answer, cos w_k(a+b-c) into cos(w_k(a+b-c) + 2 angle). `W_U` turns
-    by what the phases of both operands come to (2 angle; for a - b nothing), so that with both a circuit that only
-    uses waves keeps its function.
+    At `W_E` alone, the logits' component cos w_k(a+b-c) becomes cos(w_k(a+b-c) + 2 angle). `W_U` is rotated by the sum
+    of both operands' phases (2 angle; 0 for a - b), so if both are changed, a purely trigonometric circuit computes the
+    same.
 
     Args:
         k: The frequency.
-        angle: In radians.
-        at: `W_E`, over the operands' tokens; `W_U`, over the answers; or both.
+        angle: Angle in radians.
+        at: `W_E`, over the operand tokens; `W_U`, over the answers; or both.
 
     Returns:
-        The intervention. Its null turns other frequencies by the same angle.
+        The intervention. Its null rotates other frequencies by the same angle.
 
     Raises:
-        ValueError: If k or the angle is invalid, or `at` is none of these; when applied, if k is no frequency with a
-            cosine and a sine, as irreps are not.
+        ValueError: If k, the angle or `at` is invalid; when applied, if k is not a frequency with a cosine and a sine,
+            e.g. an irrep.
 
     Examples:
         >>> import grokinterp as gi
         >>> snap = gi.testing.planted_snapshot(7, keys=(1, 3))
         >>> torch.allclose(phase_shift(3, 1.0)(snap).logits, snap.logits)
         True
-        >>> turned = phase_shift(3, math.pi / 2, at=("W_E",))(snap)  # minus the wave of 3 in its place
+        >>> flipped = phase_shift(3, math.pi / 2, at=("W_E",))(snap)  # changes the sign of frequency 3
         >>> without_3 = gi.models.planted.cosine_logits(7, (1,))
-        >>> torch.allclose(turned.logits + snap.logits, 2 * without_3)
+        >>> torch.allclose(flipped.logits + snap.logits, 2 * without_3)
         True
     """
     k, angle = arguments.integer(k, "k", minimum=1), arguments.number(angle, "angle")
     weights = arguments.some_of(at, BOTH, "at")
 
-    def turn(snapshot: Snapshot, by: float) -> Float64[Tensor, "component component"]:
+    def rotation(snapshot: Snapshot, by: float) -> Float64[Tensor, "component component"]:
         cos, sin = _plane(snapshot, k)
-        rotation = torch.eye(len(snapshot.basis.matrix), dtype=torch.float64)
-        rotation[cos, cos] = rotation[sin, sin] = math.cos(by)
-        rotation[cos, sin], rotation[sin, cos] = math.sin(by), -math.sin(by)
-        return rotation
+        matrix = torch.eye(len(snapshot.basis.matrix), dtype=torch.float64)
+        matrix[cos, cos] = matrix[sin, sin] = math.cos(by)
+        matrix[cos, sin], matrix[sin, cos] = math.sin(by), -math.sin(by)
+        return matrix
 
-    def null(snapshot: Snapshot, draws: int, rng: np.random.Generator) -> list[Intervention]:
+    def sample_null(snapshot: Snapshot, draws: int, rng: np.random.Generator) -> list[Intervention]:
         others = [j for j in _planes(snapshot) if j != k]
         if not others:
-            msg = f"a control of {name} needs another frequency, got none."
+            msg = f"a control of {name} requires a frequency other than {k}, got none."
             raise ValueError(msg)
         return [phase_shift(j, angle, at=weights) for (j,) in sampling.subsets(others, 1, draws, rng)]
 
+    def answer_rotation(snapshot: Snapshot) -> Float64[Tensor, "component component"]:
+        return rotation(snapshot, _answer_phase(snapshot.task) * angle)
+
     name = call("phase_shift", k, angle, at=weights)
-    return Intervention(
-        name=name,
-        edits=_edits(
-            weights,
-            lambda snapshot: turn(snapshot, angle),
-            lambda snapshot: turn(snapshot, _turns_of_the_answer(snapshot.task) * angle),
-        ),
-        null=null,
-        cacheable=True,
-    )
+    edits = _edits(weights, lambda snapshot: rotation(snapshot, angle), answer_rotation)
+    return Intervention(name=name, edits=edits, sample_null=sample_null, cacheable=True)
 
 
 def _edits(weights: Iterable[Weight], of_tokens: Rotation, of_answers: Rotation) -> dict[str, Edit]:
-    """Rotations of coefficients as edits of W_E [token, ...], and of W_U or logits, whose last axis is the answers."""
+    """Edits of W_E [token, ...] and W_U [..., answer] that rotate their coefficients."""
+
+    def rotate(snapshot: Snapshot, rotation: Rotation) -> Float64[Tensor, "n n"]:
+        matrix = snapshot.basis.matrix
+        return matrix.T @ rotation(snapshot) @ matrix
+
     edits: dict[str, tuple[str, Edit]] = {
-        "W_E": (sites.W_E, lambda snapshot, x: _rotate(snapshot, of_tokens).to(x.dtype) @ x),
-        "W_U": (sites.W_U, lambda snapshot, x: x @ _rotate(snapshot, of_answers).to(x.dtype).T),
+        "W_E": (sites.W_E, lambda snapshot, x: rotate(snapshot, of_tokens).to(x.dtype) @ x),
+        "W_U": (sites.W_U, lambda snapshot, x: x @ rotate(snapshot, of_answers).to(x.dtype).T),
     }
     return dict(edits[weight] for weight in weights)
 
 
-def _rotate(snapshot: Snapshot, rotation: Rotation) -> Float64[Tensor, "n n"]:
-    """A rotation of coefficients as one of values."""
-    matrix = snapshot.basis.matrix
-    return matrix.T @ rotation(snapshot) @ matrix
-
-
 def _planes(snapshot: Snapshot) -> list[int]:
-    """The frequencies that have a cosine and a sine."""
+    """The frequencies with a cosine and a sine."""
     names = set(snapshot.basis.names)
     return [k for k in snapshot.basis.blocks if {f"cos {k}", f"sin {k}"} <= names]
 
@@ -158,15 +153,15 @@ def _plane(snapshot: Snapshot, k: int) -> list[int]:
     """The rows of cos k and sin k in the basis."""
     planes = _planes(snapshot)
     if k not in planes:
-        has = f"those are {planes[0]}..{planes[-1]}" if planes else "there is none"
-        msg = f"k must be a frequency of {snapshot.task.name} with a cosine and a sine, got {k}; {has}."
+        valid = f"valid are {planes[0]}..{planes[-1]}" if planes else "there is none"
+        msg = f"k must be a frequency of {snapshot.task.name} with a cosine and a sine, got {k}; {valid}."
         raise ValueError(msg)
-    return [snapshot.basis.names.index(f"{wave} {k}") for wave in ("cos", "sin")]
+    return [snapshot.basis.names.index(f"{function} {k}") for function in ("cos", "sin")]
 
 
-def _turns_of_the_answer(task: Task) -> int:
-    """How often the answer's phase turns when both operands' turn once: twice for a product, not for a quotient."""
+def _answer_phase(task: Task) -> int:
+    """The answer's phase shift if both operands' phases shift by 1: 2 for a product, 0 for a quotient."""
     _, elements = task.require_group()
     a, b = ((tokens[:, None] == elements).int().argmax(dim=0) for tokens in (task.a_tokens, task.b_tokens))
-    answers_to_twice_the_same = task.table[a, b].unique()
-    return 0 if len(answers_to_twice_the_same) == 1 else 2
+    # A quotient gives the identity for all pairs of equal operands.
+    return 0 if len(task.table[a, b].unique()) == 1 else 2

@@ -36,6 +36,11 @@ def no_hook(_: str, activation: Tensor) -> Tensor:
     return activation
 
 
+def chain(first: Hook | None, second: Hook) -> Hook:
+    """The second hook, applied after the first hook if there is one."""
+    return second if first is None else lambda name, activation: second(name, first(name, activation))
+
+
 class Architecture(Checked):
     """A kind of model. A subclass is a frozen dataclass with a default for `kind`; defining it registers the kind.
 

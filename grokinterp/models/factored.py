@@ -18,14 +18,15 @@ from grokinterp.models.architecture import ACTIVATIONS, Architecture, Params
 from grokinterp.models.kinds.transformer import TransformerConfig
 
 
+def is_tabulable(config: Architecture) -> TypeGuard[TransformerConfig]:
+    """Whether the engine `kernels` trains the model: a 1-layer transformer without normalization, read at '='."""
+    is_plain = isinstance(config, TransformerConfig) and config.n_layers == 1 and config.normalization == "none"
+    return is_plain and config.sequence != "a b"
+
+
 def is_factorable(config: Architecture) -> TypeGuard[TransformerConfig]:
-    """Whether the model is a 1-layer transformer without normalization that reads 'a b ='."""
-    return (
-        isinstance(config, TransformerConfig)
-        and config.n_layers == 1
-        and config.normalization == "none"
-        and config.sequence == "a b ="
-    )
+    """Whether the factored forward computes the model: as `is_tabulable`, reading 'a b ='."""
+    return is_tabulable(config) and config.sequence == "a b ="
 
 
 class FactoredActivations(NamedTuple):

@@ -1,7 +1,7 @@
-"""What is watched while a model trains: measures that need no key frequencies, and so can be taken as training goes.
+"""Monitors: measures that need no key frequencies, so they can be computed during training.
 
-A monitor is a measure. Over a run's checkpoints it goes into `gi.trajectory`; while a run trains, at its logged epochs,
-into `gi.train(..., monitors=[...])`.
+Pass them to `gi.trajectory` to measure a run's checkpoints, or to `gi.train(..., monitors=[...])` to measure every
+logged epoch of a run in training.
 """
 
 from collections.abc import Mapping
@@ -10,33 +10,26 @@ from typing import Final
 
 from grokinterp import attention, progress
 from grokinterp.measures import Measure
-from grokinterp.monitors import activations as activations
-from grokinterp.monitors import collapse as collapse
-from grokinterp.monitors import gradients as gradients
-from grokinterp.monitors import weights as weights
-from grokinterp.monitors.activations import deviation as activation_deviation
-from grokinterp.monitors.activations import mean as activation_mean
-from grokinterp.monitors.activations import norm as activation_norm
-from grokinterp.monitors.activations import sparsity as activation_sparsity
-from grokinterp.monitors.collapse import softmax_collapse as softmax_collapse
-from grokinterp.monitors.collapse import zero_losses as zero_losses
-from grokinterp.monitors.gradients import alignment as alignment
-from grokinterp.monitors.gradients import alignment_by_parameter as gradient_alignment
-from grokinterp.monitors.gradients import norm as gradient_norm
-from grokinterp.monitors.weights import effective_rank as effective_rank
-from grokinterp.monitors.weights import matrix as matrix
-from grokinterp.monitors.weights import spectral_entropy as spectral_entropy
-from grokinterp.monitors.weights import stable_rank as stable_rank
-from grokinterp.monitors.weights import weight_sparsity as weight_sparsity
+from grokinterp.monitors import activations, gradients
+from grokinterp.monitors.collapse import softmax_collapse, zero_losses
+from grokinterp.monitors.gradients import alignment
+from grokinterp.monitors.weights import effective_rank, matrix, spectral_entropy, stable_rank, weight_sparsity
 
+
+activation_mean = activations.mean
+activation_std = activations.std
+activation_sparsity = activations.sparsity
+activation_norm = activations.norm
+gradient_norm = gradients.norm
+gradient_alignment = gradients.alignment_by_parameter
 
 _ALL: Final = (
     activation_mean,
-    activation_deviation,
+    activation_std,
     activation_sparsity,
     activation_norm,
     attention.mean,
-    attention.deviation,
+    attention.std,
     gradient_norm,
     gradient_alignment,
     alignment,
@@ -50,15 +43,15 @@ _ALL: Final = (
 )
 
 MONITORS: Final[Mapping[str, Measure]] = MappingProxyType({monitor.name: monitor for monitor in _ALL})
-"""Every monitor by its name, with its default arguments."""
+"""All monitors by name, with default arguments."""
 
 
 __all__ = [
     "MONITORS",
-    "activation_deviation",
     "activation_mean",
     "activation_norm",
     "activation_sparsity",
+    "activation_std",
     "alignment",
     "effective_rank",
     "gradient_alignment",

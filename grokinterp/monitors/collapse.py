@@ -1,4 +1,4 @@
-"""How many training pairs the parameters' dtype can learn no more from, though losses are reported in float64."""
+"""Training pairs whose loss or gradient is lost in the parameters' dtype, though losses are reported in float64."""
 
 import torch
 import xarray as xr
@@ -13,24 +13,21 @@ from grokinterp.snapshots import Snapshot, kept
 
 @measure("softmax_collapse", version=1)
 def softmax_collapse(snapshot: Snapshot) -> xr.DataArray:
-    """The share of training pairs whose softmax is all one logit's in the parameters' dtype, 0 to 1.
+    """The fraction of training pairs whose softmax saturates to one-hot in the parameters' dtype, 0 to 1.
 
-    The other logits are so far below that adding their exponentials changes nothing: in float32 by about 17 nats.
+    All other logits are so much smaller that adding their exponentials changes nothing: in float32 by about 17 nats.
 
     Source:
         Prieto et al. 2025, arXiv:2501.04697, softmax collapse.
     """
-    return _share(
-        snapshot, losses.softmax_collapse(_logits(snapshot)).item(), "softmax_collapse", "share of collapsed softmaxes"
-    )
+    return _fraction(_logits(snapshot), losses.softmax_collapse(_logits(snapshot)), "fraction of collapsed softmaxes")
 
 
 @measure("zero_losses", version=1)
 def zero_losses(snapshot: Snapshot) -> xr.DataArray:
-    """The share of training pairs whose cross-entropy is exactly 0 in the parameters' dtype, 0 to 1.
+    """The fraction of training pairs whose cross-entropy is exactly 0 in the parameters' dtype, 0 to 1.
 
-    A run that computes its loss in that dtype has no gradient from them. One that computes it in float64, as is the
-    default here, has.
+    If a run computes its loss in that dtype, these pairs have no gradient; in float64, the default here, they do.
 
     Source:
         Prieto et al. 2025, arXiv:2501.04697.
@@ -41,9 +38,7 @@ def zero_losses(snapshot: Snapshot) -> xr.DataArray:
         1.0
     """
     answers = snapshot.task.table[snapshot.mask("train")]
-    return _share(
-        snapshot, losses.zero_losses(_logits(snapshot), answers).item(), "zero_losses", "share of losses that are 0"
-    )
+    return _fraction(_logits(snapshot), losses.zero_losses(_logits(snapshot), answers), "fraction of zero losses")
 
 
 @kept
@@ -52,6 +47,6 @@ def _logits(snapshot: Snapshot) -> Float[Tensor, "batch c"]:
         return train_logits(snapshot, snapshot.params)
 
 
-def _share(snapshot: Snapshot, value: float, name: str, long_name: str) -> xr.DataArray:
-    dtype = str(_logits(snapshot).dtype).removeprefix("torch.")
-    return labels.array(value, name=name, units="", long_name=f"{long_name}, {dtype}", dtype=dtype, split="train")
+def _fraction(logits: Tensor, value: Tensor, long_name: str) -> xr.DataArray:
+    dtype = str(logits.dtype).removeprefix("torch.")
+    return labels.array(value, long_name=f"{long_name}, {dtype}", dtype=dtype, split="train")

@@ -10,7 +10,6 @@ from grokinterp.plots.comparison import over_seeds as over_seeds
 from grokinterp.plots.comparison import sweep_curves as sweep_curves
 from grokinterp.plots.curves import training_curves as training_curves
 from grokinterp.plots.effects import effects as effects
-from grokinterp.plots.embeddings import embedding_circles as embedding_circles
 from grokinterp.plots.grokking_times import grokking_map as grokking_map
 from grokinterp.plots.grokking_times import grokking_time as grokking_time
 from grokinterp.plots.grokking_times import survival as survival
@@ -28,6 +27,7 @@ from grokinterp.plots.spectra import logit_fve as logit_fve
 from grokinterp.plots.spectra import score_components as score_components
 from grokinterp.plots.spectra import spectrum as spectrum
 from grokinterp.plots.spectra import spectrum_over_time as spectrum_over_time
+from grokinterp.plots.weights import embedding_circles as embedding_circles
 from grokinterp.plots.weights import weight_maps as weight_maps
 from grokinterp.plots.weights import weights as weights
 

@@ -36,7 +36,7 @@ def attention_over_time(ds: xr.Dataset) -> go.Figure:
     for some pairs and to b for others; no band shows a head that attends to both equally.
 
     Args:
-        ds: A trajectory with `attention_mean`. If `attention_deviation` is present, bands extend one standard
+        ds: A trajectory with `attention_mean`. If `attention_std` is present, bands extend one standard
             deviation to each side, clipped to the range from 0 to 1.
 
     Returns:
@@ -51,7 +51,7 @@ def attention_over_time(ds: xr.Dataset) -> go.Figure:
         3
     """
     mean = over_epochs(need(ds, "attention_mean")).transpose("epoch", "layer", "head", "key")
-    std = over_epochs(ds["attention_deviation"]).transpose(*mean.dims) if "attention_deviation" in ds else None
+    std = over_epochs(ds["attention_std"]).transpose(*mean.dims) if "attention_std" in ds else None
     heads = list(np.ndindex(mean.sizes["layer"], mean.sizes["head"]))
     names = [f"Layer {mean['layer'].values[layer]}, head" if mean.sizes["layer"] > 1 else "Head" for layer, _ in heads]
     titles = [f"{name} {mean['head'].values[head]}" for name, (_, head) in zip(names, heads, strict=True)]

@@ -18,7 +18,7 @@ FORMAT = 1
 
 
 def environment(config: RunConfig) -> dict[str, str | int]:
-    """Everything besides the config that can change a run's rounding: versions, processor, device, threads."""
+    """Everything besides the config that can change rounding: versions, processor, device, threads, engine."""
     on_gpu = config.device.startswith("cuda") and torch.cuda.is_available()
     return {
         "grokinterp": version("grokinterp"),
@@ -28,6 +28,7 @@ def environment(config: RunConfig) -> dict[str, str | int]:
         "capability": torch.backends.cpu.get_cpu_capability(),
         "device": torch.cuda.get_device_name(config.device) if on_gpu else config.device,
         "threads": torch.get_num_threads(),
+        "engine": config.training_engine,
     }
 
 

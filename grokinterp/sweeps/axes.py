@@ -1,4 +1,4 @@
-"""What differs between configs: axes, made by `grid`, found again by `axes_of`, and told in a directory's name."""
+"""The axes of a sweep, which are the fields that differ between its configs, and the names made from them."""
 
 import hashlib
 import itertools
@@ -16,23 +16,23 @@ from grokinterp.runs.manifest import flat
 
 # Always an axis, and always the last one.
 SEED: Final = "seed"
-# Of a directory's name; file systems end at 255 bytes.
+# Characters of a directory name; file systems allow 255 bytes.
 _LONGEST_NAME: Final = 120
 
 
 def grid(config: RunConfig, axes: Mapping[str, Iterable[Any]]) -> list[RunConfig]:
-    """Every combination of some fields' values, the last axis quickest.
+    """Every combination of the given field values, with the last axis varying fastest.
 
     Args:
-        config: What all of them have in common.
-        axes: Values by dotted name of a field, as Python or as JSON has them; a whole part may be given as well.
+        config: The base config.
+        axes: Values by dotted field name, as in Python or JSON; a whole section of the config may be an axis.
 
     Returns:
         The configs, for `sweep`.
 
     Raises:
-        ValueError: If the axes are not a mapping, a name is unknown (the nearest valid one is named), a value is of
-            another type or out of its range, or an axis has no values.
+        ValueError: If axes is not a mapping, a name is unknown (the message suggests the nearest one), a value has the
+            wrong type or is out of range, or an axis has no values.
 
     Examples:
         >>> import grokinterp as gi
@@ -50,7 +50,7 @@ def _values_of(name: str, given: Iterable[Any]) -> list[Any]:
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         msg = f"axis {name!r} needs a list of values, got {given!r}; write [{given!r}]."
         raise ValueError(msg)
-    # numpy's numbers, of np.arange and its like, as Python's.
+    # numpy's numbers, e.g. from np.arange, as Python's.
     values = [value.item() if isinstance(value, np.generic) else value for value in given]
     if not values:
         msg = f"axis {name!r} needs at least one value, got none."
@@ -59,20 +59,14 @@ def _values_of(name: str, given: Iterable[Any]) -> list[Any]:
 
 
 def fields_of(config: RunConfig) -> dict[str, Any]:
-    """A config's fields by dotted name.
-
-    Examples:
-        >>> import grokinterp as gi
-        >>> fields_of(gi.presets.quick())["optim.weight_decay"]
-        2.0
-    """
+    """A config's fields by dotted name."""
     return flat(to_dict(config))
 
 
 def axes_of(configs: Sequence[RunConfig]) -> tuple[str, ...]:
-    """The dotted names of the fields that differ, in the config's order; `seed` is always there, as the last.
+    """The dotted names of the fields that differ, in the config's order; `seed` is always the last.
 
-    A field that changes together with those before it, as a model's sizes may with its kind, is no axis of its own.
+    A field determined by the axes before it, as a model's sizes may be by its kind, is not an axis.
 
     Examples:
         >>> import grokinterp as gi
@@ -82,23 +76,23 @@ def axes_of(configs: Sequence[RunConfig]) -> tuple[str, ...]:
     rows = [fields_of(config) for config in configs]
     axes: list[str] = []
     for name in dict.fromkeys(name for row in rows for name in row):
-        if name != SEED and not is_told_by(name, axes, rows):
+        if name != SEED and not is_determined_by(name, axes, rows):
             axes.append(name)
     return (*axes, SEED)
 
 
-def is_told_by(name: str, axes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a field has one value for each combination of the axes' values."""
-    seen: dict[tuple[str, ...], str] = {}
-    return all(seen.setdefault(_point(row, axes), word(row.get(name))) == word(row.get(name)) for row in rows)
-
-
-def _point(row: Mapping[str, Any], axes: Sequence[str]) -> tuple[str, ...]:
-    return tuple(word(row.get(axis)) for axis in axes)
+def is_determined_by(name: str, axes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a field has a single value for each combination of the axes' values."""
+    values: dict[tuple[str, ...], str] = {}
+    for row in rows:
+        value = word(row.get(name))
+        if values.setdefault(tuple(word(row.get(axis)) for axis in axes), value) != value:
+            return False
+    return True
 
 
 def word(value: Any) -> str:
-    """A field's value as one word, other values by other words.
+    """A field's value as one word; different values give different words.
 
     Examples:
         >>> [word(value) for value in (1.0, 0.3, 5, None, True, "AdamW", [0.9, 0.98])]
@@ -110,7 +104,7 @@ def word(value: Any) -> str:
 
 
 def name_of(config: RunConfig, axes: Sequence[str]) -> str:
-    """A directory's name for a config: its value on each axis, or a hash of the whole config where that is too long.
+    """Directory name for a config: its value on each axis, or a hash of the config if that is too long.
 
     Examples:
         >>> import grokinterp as gi
@@ -118,23 +112,22 @@ def name_of(config: RunConfig, axes: Sequence[str]) -> str:
         'optim.weight_decay=2.0,seed=0'
     """
     fields = fields_of(config)
-    words = (f"{axis}={re.sub('[^A-Za-z0-9._=+-]+', '_', word(fields.get(axis)))}" for axis in axes)
-    name = ",".join(words)
+    name = ",".join(f"{axis}={re.sub('[^A-Za-z0-9._=+-]+', '_', word(fields.get(axis)))}" for axis in axes)
     return name if len(name) <= _LONGEST_NAME else f"run,{hash_of(config)},seed={config.seed}"
 
 
 def hash_of(config: RunConfig) -> str:
-    """Twelve hexadecimal digits that are another config's in no sweep that fits on a disk."""
+    """The first twelve hexadecimal digits of a config's SHA-256."""
     text = json.dumps(to_dict(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def dimension_of(axis: str, names: Iterable[str]) -> str:
-    """The name of an axis' dimension: the last part of the field's name, or all of it where another field ends so.
+    """Dimension name for an axis: the last part of the field's name, or all of it if a different field ends the same.
 
     Args:
         axis: Dotted name.
-        names: Of all fields.
+        names: The names of all fields.
 
     Examples:
         >>> import grokinterp as gi
@@ -143,5 +136,5 @@ def dimension_of(axis: str, names: Iterable[str]) -> str:
         ['weight_decay', 'optim_name', 'split_seed', 'seed']
     """
     last = axis.rpartition(".")[2]
-    others = [name for name in names if name != axis and name.rpartition(".")[2] == last]
-    return axis.replace(".", "_") if others else last
+    is_ambiguous = any(name != axis and name.rpartition(".")[2] == last for name in names)
+    return axis.replace(".", "_") if is_ambiguous else last

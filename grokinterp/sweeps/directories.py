@@ -1,4 +1,4 @@
-"""Which directory of a sweep's root is which config's: a config finds its own again, and two never share one."""
+"""Which run directory below a sweep's root belongs to which config."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,113 +15,100 @@ from grokinterp.sweeps.axes import axes_of, fields_of, hash_of, name_of
 
 
 FORMAT: Final = 1
-# Seconds for which another sweep may be busy with the list of runs, which it writes in a few milliseconds.
+# Seconds to wait for a second sweep to write sweep.json, which takes a few milliseconds.
 LOCK_TIMEOUT: Final = 60.0
 
 
 def assign(root: Path, configs: Sequence[RunConfig]) -> dict[Path, RunConfig]:
-    """A directory for each config, remembered in the root's sweep.json.
+    """A directory for each config, recorded in the root's sweep.json.
 
-    A config that has one already, from this sweep or an earlier one with other values, keeps it.
+    A config keeps the directory it has, from this sweep or an earlier one over different values.
 
     Args:
-        root: Made if it is not there.
-        configs: Equal ones count once.
+        root: The sweep directory, created if missing.
+        configs: The configs; duplicates are dropped.
 
     Returns:
-        The configs by directory, in their order.
+        The configs by directory, in the given order.
 
     Raises:
         RunError: If the root cannot be written, or its sweep.json is broken.
     """
-    # As JSON gives them back, so that 1 and 1.0, or a list and a tuple, are one value.
+    # Read back from JSON, so that 1 and 1.0, or a list and a tuple, are the same value.
     wanted = list(dict.fromkeys(from_dict(RunConfig, to_dict(config)) for config in configs))
-    with disk_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
-        with one_at_a_time(root):
-            known = known_configs(root)
-            axes = axes_of([*known.values(), *wanted])
-            place = {config: name for name, config in known.items()}
-            for config in wanted:
-                if config not in place:
-                    place[config] = _free_name(root, config, axes, taken=set(place.values()))
-            _write(root, {name: config for config, name in place.items()})
-    return {root / place[config]: config for config in wanted}
+    with locked(root):
+        known = known_configs(root)
+        axes = axes_of([*known.values(), *wanted])
+        names = {config: name for name, config in known.items()}
+        for config in wanted:
+            if config not in names:
+                name = name_of(config, axes)
+                # The hash tells it from a different config, or a foreign directory, of the same name.
+                is_taken = name in names.values() or (root / name).exists()
+                names[config] = f"{name},{hash_of(config)}" if is_taken else name
+        _write(root, {name: config for config, name in names.items()})
+    return {root / names[config]: config for config in wanted}
 
 
 def known_configs(root: Path) -> dict[str, RunConfig]:
-    """The configs of a root by name of their directory: those of sweep.json, and of runs that are there without it.
+    """The configs below a root by directory name, from sweep.json and from runs that it does not list.
 
     Raises:
-        RunError: If sweep.json is broken or of another format.
+        RunError: If sweep.json is broken or has a different format.
     """
     path = root / "sweep.json"
-    listed = _read(path) if path.exists() else {}
-    found = {folder.parent.name: _config_in(folder.parent) for folder in sorted(root.glob("*/config.json"))}
-    return listed | {name: config for name, config in found.items() if config is not None}
-
-
-def _config_in(folder: Path) -> RunConfig | None:
-    """A run's config; none if it cannot be read, of which training into it will tell."""
-    try:
-        return read_identity(Layout(folder).config)[0]
-    except RunError:
-        return None
-
-
-def _free_name(root: Path, config: RunConfig, axes: Sequence[str], *, taken: set[str]) -> str:
-    """The name that the axes give; with a hash if another config, or a folder of another kind, has that one."""
-    name = name_of(config, axes)
-    return f"{name},{hash_of(config)}" if name in taken or (root / name).exists() else name
+    configs = _read(path) if path.exists() else {}
+    for file in sorted(root.glob("*/config.json")):
+        try:
+            configs[file.parent.name] = read_identity(Layout(file.parent).config)[0]
+        except RunError:
+            continue  # Training into it will report the error.
+    return configs
 
 
 def _read(path: Path) -> dict[str, RunConfig]:
     data = read_json(path)
     if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("runs"), dict):
-        msg = f"{path} must be a sweep's list of runs, of format {FORMAT}; choose another root."
+        msg = f"{path} must be a sweep's list of runs with format {FORMAT}; choose a different root."
         raise RunError(msg)
     for name in data["runs"]:
         # A path such as ../other or /other would train outside the root.
         if name in ("", "..") or name != Path(name).name or "\0" in name:
-            msg = (
-                f"{path} must name folders inside {path.parent}, got {shown(name)}; correct it, or choose another root."
-            )
+            msg = f"{path} must name directories inside {path.parent}, got {shown(name)}; correct the name, or choose"
+            msg += " a different root."
             raise RunError(msg)
     try:
         return {name: from_dict(RunConfig, config, is_older=True) for name, config in data["runs"].items()}
     except (TypeError, ValueError) as error:
-        msg = f"{path} holds a config of another version: {error}"
+        msg = f"{path} has a config from a different version: {error}"
         raise RunError(msg) from None
 
 
 def _write(root: Path, runs: dict[str, RunConfig]) -> None:
-    axes = axes_of([*runs.values()])
     rows = [fields_of(config) for config in runs.values()]
-    values: dict[str, list[Any]] = {axis: [] for axis in axes}
+    values: dict[str, list[Any]] = {axis: [] for axis in axes_of([*runs.values()])}
     for row in rows:
-        for axis in axes:
-            if row.get(axis) not in values[axis]:
-                values[axis].append(row.get(axis))
+        for axis, known in values.items():
+            if row.get(axis) not in known:
+                known.append(row.get(axis))
     listed = {name: to_dict(config) for name, config in runs.items()}
     write_json(root / "sweep.json", {"format": FORMAT, "axes": values, "runs": listed})
 
 
 @contextmanager
-def one_at_a_time(root: Path) -> Iterator[None]:
-    """Hold the root while directories are given out, so that two sweeps give the same ones."""
+def locked(root: Path) -> Iterator[None]:
+    """Create a root and hold its lock, so that two sweeps agree on its files.
+
+    Raises:
+        RunError: If a second sweep holds the lock for too long, or the root cannot be written.
+    """
     try:
+        root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".sweep.lock", timeout=LOCK_TIMEOUT):
             yield
     except Timeout:
         msg = f"another sweep has held {root / '.sweep.lock'} for {LOCK_TIMEOUT:.0f} s; stop it or choose another root."
         raise RunError(msg) from None
-
-
-@contextmanager
-def disk_errors(root: Path) -> Iterator[None]:
-    """Turn an error of the disk into a RunError."""
-    try:
-        yield
     except OSError as error:
-        msg = f"{root} could not be written: {error}. Fix that, then sweep into it again to go on."
+        msg = f"{root} could not be written: {error}. Fix this, then sweep the same configs into it to resume."
         raise RunError(msg) from error

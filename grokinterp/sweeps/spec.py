@@ -1,9 +1,9 @@
-"""What to sweep over, from a preset, a file or words of the command line."""
+"""Specifications of sweeps: named ones, TOML files, and values on the command line."""
 
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -14,17 +14,17 @@ from grokinterp.runs.manifest import flat
 from grokinterp.sweeps.axes import grid
 
 
-# A longer one is a slip that would fill the memory.
+# A longer range is a typo that would fill the memory.
 _LONGEST_RANGE: Final = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSpec:
-    """A config and the axes over which it is varied.
+    """A base config and the axes over which it is varied.
 
     Attributes:
-        config: What all runs have in common.
-        axes: Values by dotted name of a field.
+        config: The base config.
+        axes: Values by dotted field name.
     """
 
     config: RunConfig
@@ -34,34 +34,34 @@ class SweepSpec:
         """Every combination.
 
         Raises:
-            ValueError: If a name is unknown, or a value is of another type or out of its range.
+            ValueError: If a name is unknown, or a value has the wrong type or is out of range.
         """
         return grid(self.config, self.axes)
 
     def varied(self, values: Mapping[str, Sequence[Any]]) -> "SweepSpec":
-        """With some fields set otherwise: several values make an axis, one is for all runs.
+        """A copy with some fields changed: several values make an axis, a single one is set for all runs.
 
         Args:
-            values: By dotted name.
+            values: Values by dotted field name.
         """
         fixed = {name: given[0] for name, given in values.items() if len(given) == 1}
-        kept = {name: given for name, given in self.axes.items() if name not in fixed}
-        several = {name: given for name, given in values.items() if len(given) > 1}
-        return SweepSpec(config=change(self.config, fixed), axes={**kept, **several})
+        varying = {name: given for name, given in values.items() if len(given) > 1}
+        unchanged = {name: given for name, given in self.axes.items() if name not in fixed}
+        return SweepSpec(config=change(self.config, fixed), axes={**unchanged, **varying})
 
 
 def read_spec(path: str | Path) -> SweepSpec:
-    """A plan from a TOML file: a `preset`, what to `change` in it, and the `axes`.
+    """A specification from a TOML file: a `preset`, a table `change` and a table `axes`.
 
-    Only what differs from the preset is named, in tables or with dots. Whole numbers may be a range, "0..4", with
-    both ends.
+    The file names only what differs from the preset, in tables or with dotted keys. Integers may be a range with both
+    ends included, "0..4".
 
     Args:
         path: The file.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is no TOML, or has keys or a preset that are unknown, or no preset.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not TOML, has unknown keys, or has no known preset.
 
     Examples:
         >>> import tempfile
@@ -83,32 +83,28 @@ def read_spec(path: str | Path) -> SweepSpec:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        msg = f"{path} must be TOML, got: {error}."
+        msg = f"could not parse {path} as TOML: {error}."
         raise ValueError(msg) from None
-    unknown = data.keys() - {"preset", "change", "axes"}
-    if (
-        unknown
-        or data.get("preset") not in [*presets.PRESETS]
-        or not all(isinstance(data.get(table, {}), dict) for table in ("change", "axes"))
-    ):
+    preset: Any = data.get("preset")
+    changes, axes = data.get("change", {}), data.get("axes", {})
+    is_valid = data.keys() <= {"preset", "change", "axes"} and preset in [*presets.PRESETS]
+    if not is_valid or not isinstance(changes, dict) or not isinstance(axes, dict):
         msg = (
             f"{path} must have preset = one of {', '.join(presets.PRESETS)}, and may have the tables change and axes, "
-            f"got preset = {data.get('preset')!r} and the keys {sorted(data)}."
+            f"got preset = {preset!r} and the keys {sorted(data)}."
         )
         raise ValueError(msg)
-    axes = {
-        name: values_of(values) if isinstance(values, str) else values
-        for name, values in flat(data.get("axes", {})).items()
-    }
-    config = change(presets.PRESETS[data["preset"]](), flat(data.get("change", {})))
-    return SweepSpec(config=config, axes=axes)
+    return SweepSpec(
+        config=change(presets.PRESETS[preset](), flat(changes)),
+        axes={name: values_of(x) if isinstance(x, str) else x for name, x in flat(axes).items()},
+    )
 
 
 def values_of(*words: str) -> list[Any]:
-    """Words of a command line as values: numbers, true and false, none, JSON lists, ranges, else as they are.
+    """Command-line words as values: numbers, true and false, none, JSON lists and ranges; any other word is a string.
 
     Raises:
-        ValueError: If a range goes downwards or is too long.
+        ValueError: If a range is decreasing or too long.
 
     Examples:
         >>> values_of("0..2", "7", "1e-3", "none", "AdamW", "[0.9, 0.98]")
@@ -118,7 +114,7 @@ def values_of(*words: str) -> list[Any]:
     for text in words:
         ends = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", text)
         if ends and not 0 <= int(ends[2]) - int(ends[1]) < _LONGEST_RANGE:
-            msg = f"a range must go upwards, such as 0..4, over at most {_LONGEST_RANGE:,} values, got {text}."
+            msg = f"a range must be increasing, e.g. 0..4, with at most {_LONGEST_RANGE:,} values, got {text}."
             raise ValueError(msg)
         values += range(int(ends[1]), int(ends[2]) + 1) if ends else [_value_of(text)]
     return values
@@ -134,3 +130,56 @@ def _value_of(text: str) -> Any:
         except (ValueError, RecursionError):
             continue
     return text
+
+
+def mlp_decay() -> SweepSpec:
+    """The MLP over weight decay."""
+    return _mlp({"optim.weight_decay": [0.0, 0.1, 0.5, 1.0, 2.0, 5.0]})
+
+
+def mlp_width() -> SweepSpec:
+    """The MLP over the width of its hidden layers."""
+    return _mlp({"model.d_mlp": [32, 64, 128, 256, 512]})
+
+
+def mlp_operation() -> SweepSpec:
+    """The MLP over the operation."""
+    return _mlp({"task.operation": ["addition", "subtraction", "multiplication"]})
+
+
+def mlp_fraction() -> SweepSpec:
+    """The MLP over the train fraction."""
+    return _mlp({"split.fraction": [0.3, 0.5, 0.7, 0.9]})
+
+
+def division_lr_decay() -> SweepSpec:
+    """A two-layer transformer on division over learning rate and weight decay, at p = 29 and a quarter of the width.
+
+    Source:
+        Power et al. 2022, arXiv:2201.02177, whose size is `presets.power2022`. This one is smaller, so that the sweep
+        takes an hour on two CPU cores instead of a day.
+    """
+    changes = {
+        "task.p": 29,
+        "split.fraction": 0.6,
+        "model.d_model": 64,
+        "model.d_head": 16,
+        "model.d_mlp": 256,
+        "optim.batch_size": 256,
+        "epochs": 1_500,
+        "checkpoint_every": 1_500,
+    }
+    axes = {"optim.lr": [3e-4, 1e-3, 3e-3], "optim.weight_decay": [0.0, 0.001, 0.1, 1.0], "seed": range(2)}
+    return SweepSpec(config=change(presets.power2022(), changes), axes=axes)
+
+
+def _mlp(axes: Mapping[str, list]) -> SweepSpec:
+    # One checkpoint: the figures of a sweep need only the last.
+    config = change(presets.mlp_onehot(), {"checkpoint_every": 5_000})
+    return SweepSpec(config=config, axes={**axes, "seed": range(3)})
+
+
+# Several seeds each, since a single run says little about a setting.
+SWEEPS: Final[Mapping[str, Callable[[], SweepSpec]]] = {
+    spec.__name__: spec for spec in (mlp_decay, mlp_width, mlp_operation, mlp_fraction, division_lr_decay)
+}

@@ -1,4 +1,4 @@
-"""What a sweep came to as files that need nothing to be read, and as a table for people."""
+"""The summary files of a sweep, which need no library to read, and their table for a terminal."""
 
 import csv
 import io
@@ -13,14 +13,14 @@ import xarray as xr
 
 from grokinterp.runs.layout import RunError, read_json, write_atomically, write_json
 from grokinterp.sweeps.axes import axes_of, fields_of, word
-from grokinterp.sweeps.directories import disk_errors, one_at_a_time
-from grokinterp.sweeps.outcomes import SPLITS, outcomes, places_in
+from grokinterp.sweeps.directories import locked
+from grokinterp.sweeps.results import SPLITS, entries_of, outcomes
 
 
 FORMAT: Final = 1
 _STATUSES: Final = ("finished", "failed", "unfinished")
-# Columns of the table for people, after the axes.
-_SHOWN: Final = {
+# Columns of the terminal's table after the axes.
+_COLUMNS: Final = {
     "test_loss": "test loss",
     "test_accuracy": "test accuracy",
     "memorized_epoch": "memorized",
@@ -30,29 +30,31 @@ _SHOWN: Final = {
 }
 
 
-def write_summary(root: str | Path, failed: Mapping[Path, str] | None = None, *, tried: Collection[Path] = ()) -> Path:
-    """Write a sweep's summary.json and summary.csv: a record for each run that its root knows.
+def write_summary(
+    root: str | Path, failed: Mapping[Path, str] | None = None, *, attempted: Collection[Path] = ()
+) -> Path:
+    """Write a sweep's summary.json and summary.csv, with one record per run below its root.
 
     A record has the `run`'s directory, its `status` (finished, failed or unfinished), its values on the swept
-    `axes`, and the numbers of `collect`, null (empty in the CSV) where there is none or it is infinite: train_loss,
-    test_loss, train_accuracy, test_accuracy, memorized_epoch, grokked_epoch, delay, ratio, is_grokked, is_censored,
-    time, last_epoch, squared_weight_norm and seconds; and the `error` of a run that failed. The error of an earlier
-    summary stays until its run is finished or tried again.
+    `axes`, and the results of `collect`, null (empty in the CSV) if missing or infinite: train_loss, test_loss,
+    train_accuracy, test_accuracy, memorized_epoch, grokked_epoch, delay, ratio, is_grokked, is_censored, time,
+    last_epoch, squared_weight_norm and seconds; and the `error` of a failed run. An error from an earlier summary is
+    kept until its run is finished or attempted again.
 
     Args:
-        root: The sweep's folder.
-        failed: Why runs failed, by directory.
-        tried: Directories of all runs of the sweep that has just ended, of which `failed` tells the whole.
+        root: The sweep directory.
+        failed: Why runs failed, by run directory.
+        attempted: Directories of all runs of the sweep that has just ended; earlier errors of these are dropped.
 
     Returns:
         The path of summary.json.
 
     Raises:
-        RunError: If there is no run, one cannot be read, or the files cannot be written.
+        RunError: If there is no run, a run cannot be read, or the files cannot be written.
     """
     root = Path(root).absolute()
-    with disk_errors(root), one_at_a_time(root):
-        errors = _earlier_errors(root, {path.name for path in tried})
+    with locked(root):
+        errors = _earlier_errors(root, {path.name for path in attempted})
         errors |= {path.name: error for path, error in (failed or {}).items()}
         records, rules = _records(root, errors)
         summary = {
@@ -69,30 +71,30 @@ def write_summary(root: str | Path, failed: Mapping[Path, str] | None = None, *,
     return root / "summary.json"
 
 
-def _earlier_errors(root: Path, tried: Collection[str]) -> dict[str, str]:
-    """Why runs failed, by name, that have not been tried since, as the summary before this one has it."""
+def _earlier_errors(root: Path, attempted: Collection[str]) -> dict[str, str]:
+    """The errors in the previous summary, by run, without the runs attempted since."""
     try:
-        runs = read_json(root / "summary.json")["runs"]
-        return {run["run"]: str(run["error"]) for run in runs if run["status"] == "failed" and run["run"] not in tried}
+        failed = [run for run in read_json(root / "summary.json")["runs"] if run["status"] == "failed"]
+        return {run["run"]: str(run["error"]) for run in failed if run["run"] not in attempted}
     except (RunError, KeyError, TypeError):
-        return {}  # There is none, or it is of another kind, and is written anew.
+        return {}  # missing or invalid, and about to be rewritten
 
 
 def _records(root: Path, errors: Mapping[str, str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    places = places_in(root)
-    table = outcomes(places)
-    axes = axes_of([place.config for place in places])
+    entries = entries_of(root)
+    table = outcomes(entries)
+    axes = axes_of([entry.config for entry in entries])
     records = []
-    for i, place in enumerate(places):
-        fields = fields_of(place.config)
-        status = "finished" if place.run.is_finished else "failed" if place.name in errors else "unfinished"
+    for i, entry in enumerate(entries):
+        fields = fields_of(entry.config)
+        status = "finished" if entry.run.is_finished else "failed" if entry.name in errors else "unfinished"
         records.append(
             {
-                "run": place.name,
+                "run": entry.name,
                 "status": status,
                 "axes": {axis: fields.get(axis) for axis in axes},
                 **_numbers(table.isel(run=i)),
-                "error": errors.get(place.name) if status == "failed" else None,
+                "error": errors.get(entry.name) if status == "failed" else None,
             }
         )
     rules = {str(name): data.attrs["rule"] for name, data in table.items() if "rule" in data.attrs}
@@ -100,18 +102,18 @@ def _records(root: Path, errors: Mapping[str, str]) -> tuple[list[dict[str, Any]
 
 
 def _numbers(row: xr.Dataset) -> dict[str, float | int | None]:
-    """A run's numbers by name, with those of each part of the pairs under names of their own."""
-    numbers: dict[str, xr.DataArray] = {}
+    """A run's results by name, with one entry per split."""
+    numbers: dict[str, float | int | None] = {}
     for name, data in row.items():
         if "split" in data.dims:
-            numbers |= {f"{split}_{name}": data.sel(split=split) for split in SPLITS}
+            numbers |= {f"{split}_{name}": _json_number(data.sel(split=split)) for split in SPLITS}
         else:
-            numbers[str(name)] = data
-    return {name: _written(data) for name, data in numbers.items()}
+            numbers[str(name)] = _json_number(data)
+    return numbers
 
 
-def _written(data: xr.DataArray) -> float | int | None:
-    """A number as JSON has it, which knows no NaN and no infinity; epochs are whole."""
+def _json_number(data: xr.DataArray) -> float | int | None:
+    """A number for JSON, which has no NaN and no infinity; epochs and flags are integers."""
     number = data.item()
     if not math.isfinite(number):
         return None
@@ -130,16 +132,16 @@ def _csv(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """A summary as a table for a terminal: a line for each run, and one for each rule by which epochs were found.
+    """A summary as a table for a terminal: one line per run, then one per rule that defines an epoch.
 
     Args:
-        summary: As summary.json has it.
+        summary: The content of summary.json.
     """
     axes = list(summary["runs"][0]["axes"])
-    rows = [[*(axis.rpartition(".")[2] for axis in axes), *_SHOWN.values()]]
-    rules = [f"{_SHOWN[name]}: {rule}" for name, rule in summary["rules"].items() if name in _SHOWN]
+    rows = [[*(axis.rpartition(".")[2] for axis in axes), *_COLUMNS.values()]]
+    rules = [f"{_COLUMNS[name]}: {rule}" for name, rule in summary["rules"].items() if name in _COLUMNS]
     for record in summary["runs"]:
-        numbers = [_short(record[name]) for name in _SHOWN] if record["status"] == "finished" else [record["status"]]
+        numbers = [_short(record[name]) for name in _COLUMNS] if record["status"] == "finished" else [record["status"]]
         rows.append([*(word(record["axes"][axis]) for axis in axes), *numbers])
     widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]

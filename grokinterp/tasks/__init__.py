@@ -1,4 +1,4 @@
-"""What is learned: operations as tables, the groups behind them, and which pairs are trained on."""
+"""Tasks: binary operations as tables, the groups behind them, and train/test splits."""
 
 from grokinterp.tasks.groups import Group
 from grokinterp.tasks.multitask import multitask

@@ -1,4 +1,4 @@
-"""Finite groups as Cayley tables. Knows nothing of tasks or models."""
+"""Finite groups as Cayley tables."""
 
 import itertools
 import math
@@ -18,13 +18,13 @@ class Group:
     """A finite group, given by its Cayley table.
 
     Attributes:
-        name: What it is called, such as `Z_113` or `S_5`.
+        name: Name of the group, e.g. `Z_113` or `S_5`.
         table: Product of elements i and j at [i, j]; elements are 0..n-1.
-        labels: A name for each element, in order.
-        logarithm: For a cyclic group, the exponent of each element over one generator; else None.
+        labels: Name of each element, in order.
+        logarithm: For a cyclic group, the exponent of each element with respect to one generator; else None.
 
     Raises:
-        ValueError: If the table is not that of a group, or the logarithm no isomorphism to Z_n.
+        ValueError: If the table is not a group's Cayley table, or the logarithm is not an isomorphism to Z_n.
     """
 
     name: str
@@ -36,26 +36,26 @@ class Group:
         n = self.order
         elements = torch.arange(n)
         if len(self.labels) != n:
-            msg = f"group {self.name} needs a label per element, got {len(self.labels)} for {n} elements."
+            msg = f"group {self.name} must have one label per element, got {len(self.labels)} for {n} elements."
             raise ValueError(msg)
         latin = all(torch.equal(t.sort(dim=1).values, elements.expand(n, n)) for t in (self.table, self.table.T))
         if not latin:
-            msg = f"group {self.name} needs a table whose rows and columns each hold every element once."
+            msg = f"the Cayley table of group {self.name} must be a Latin square: each element once per row and column."
             raise ValueError(msg)
         identities = (self.table == elements).all(dim=1).nonzero().flatten()
         if len(identities) != 1 or not torch.equal(self.table[:, identities[0]], elements):
-            msg = f"group {self.name} needs an identity element, got none in its table."
+            msg = f"the Cayley table of group {self.name} must have an identity element, got none."
             raise ValueError(msg)
-        # (a b) c == a (b c), one a at a time to keep the memory at n^2.
+        # (a b) c == a (b c), one a at a time to need n^2 memory and not n^3.
         if not all(torch.equal(self.table[self.table[a]], self.table[a][self.table]) for a in range(n)):
-            msg = f"group {self.name} needs an associative table."
+            msg = f"the Cayley table of group {self.name} must be associative."
             raise ValueError(msg)
         if self.logarithm is not None:
             log = self.logarithm
             is_bijective = torch.equal(log.sort().values, elements)
             if not is_bijective or not torch.equal(log[self.table], (log[:, None] + log[None, :]) % n):
                 msg = (
-                    f"group {self.name} needs a logarithm that takes each of 0..{n - 1} once, with "
+                    f"the logarithm of group {self.name} must be a permutation of 0..{n - 1} with "
                     f"logarithm[a b] = logarithm[a] + logarithm[b] mod {n}."
                 )
                 raise ValueError(msg)
@@ -77,7 +77,7 @@ class Group:
 
     @property
     def is_abelian(self) -> bool:
-        """Whether the product commutes."""
+        """True if the product is commutative."""
         return torch.equal(self.table, self.table.T)
 
 
@@ -94,7 +94,7 @@ def cyclic(n: int) -> Group:
 
 
 def units(n: int) -> Group:
-    """The residues coprime to n under multiplication, with discrete logarithms where they are cyclic.
+    """The residues coprime to n under multiplication, with discrete logarithms if the group is cyclic.
 
     Examples:
         >>> units(7).labels, units(7).logarithm.tolist()
@@ -113,14 +113,14 @@ def units(n: int) -> Group:
 
 
 def dihedral(n: int) -> Group:
-    """The 2n symmetries of a regular n-gon; an element (r, f) turns by r after f flips."""
+    """The 2n symmetries of a regular n-gon; element (r, f) is f reflections followed by r rotations."""
     n = arguments.integer(n, "n", minimum=1)
     labels = [(r, f) for f in range(2) for r in range(n)]
     return _from_product(f"D_{n}", labels, lambda x, y: ((x[0] + (-1) ** x[1] * y[0]) % n, (x[1] + y[1]) % 2))
 
 
 def symmetric(n: int) -> Group:
-    """All permutations of n things; (x y)[i] = x[y[i]], permutations in lexicographic order.
+    """All permutations of n elements in lexicographic order; (x y)[i] = x[y[i]].
 
     Examples:
         >>> symmetric(5).order
@@ -131,14 +131,14 @@ def symmetric(n: int) -> Group:
 
 
 def alternating(n: int) -> Group:
-    """The even permutations of n things."""
+    """The even permutations of n elements."""
     n = arguments.integer(n, "n", minimum=1)
     even = [x for x in itertools.permutations(range(n)) if _inversions(x) % 2 == 0]
     return _from_product(f"A_{n}", even, _compose)
 
 
 def product(left: Group, right: Group) -> Group:
-    """The direct product: pairs, multiplied side by side; the pair (i, j) is element i * right.order + j."""
+    """The direct product; element i * right.order + j is the pair (i, j)."""
     m = right.order
     table = left.table[:, None, :, None] * m + right.table[None, :, None, :]
     n = left.order * m
@@ -147,12 +147,12 @@ def product(left: Group, right: Group) -> Group:
 
 
 def from_cayley(table: Int[Tensor, "n n"]) -> Group:
-    """The group with a Cayley table, whatever its elements are called; cyclic groups get their logarithm.
+    """The group with a given Cayley table; a cyclic group gets its logarithm.
 
-    Its name is `Z_n` for a cyclic group; for another it says the order, and whether the group is abelian.
+    The name is `Z_n` for a cyclic group; for any other group it states the order and whether the group is abelian.
 
     Raises:
-        ValueError: If the table is not that of a group.
+        ValueError: If the table is not a group's Cayley table.
 
     Examples:
         >>> from_cayley(units(7).table).name, from_cayley(symmetric(3).table).name

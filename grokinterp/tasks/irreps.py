@@ -1,8 +1,7 @@
-"""Real irreducible representations and characters of a finite group, found from its Cayley table.
+"""Real irreducible representations and characters of a finite group, computed from its Cayley table.
 
-The matrices that commute with left multiplication are the right multiplications; a generic symmetric one
-among them splits the functions on the group into irreducible subspaces, each an eigenspace. Equal
-characters mark copies of one irrep.
+The matrices that commute with left multiplication are the right multiplications. A generic symmetric one splits the
+functions on the group into irreducible eigenspaces. Copies of one irrep have equal characters.
 """
 
 from dataclasses import dataclass
@@ -16,14 +15,14 @@ from grokinterp.tasks.groups import Group
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Irrep:
-    """One real irreducible representation.
+    """A real irreducible representation.
 
     Attributes:
-        name: Its dimension and its place among those of that dimension, such as `4b`; `1a` is trivial.
-        dimension: Of the real vector space it acts on.
-        character: Trace of its matrix at each element.
-        matrices: An orthogonal matrix per element, multiplying as the elements do.
-        functions: Orthonormal functions on the group (rows) that span all its matrix entries.
+        name: Dimension, and a letter that counts the irreps of that dimension, e.g. `4b`; `1a` is trivial.
+        dimension: Dimension of the real vector space that it acts on.
+        character: Trace of the matrix of each element.
+        matrices: One orthogonal matrix per element, a homomorphism.
+        functions: Orthonormal functions on the group (rows) that span all matrix entries.
     """
 
     name: str
@@ -34,13 +33,13 @@ class Irrep:
 
 
 def real_irreps(group: Group) -> tuple[Irrep, ...]:
-    """All real irreducible representations, the trivial one first, then by dimension.
+    """All real irreducible representations: the trivial one first, then by dimension.
 
-    Real means over the real numbers: the two complex characters of a cyclic group at frequencies k and -k
-    are one irrep of dimension 2 here, the plane of cos and sin.
+    Irreducible over the real numbers: the complex characters of a cyclic group at frequencies k and -k form one irrep
+    of dimension 2, spanned by cos and sin.
 
     Args:
-        group: Any finite group; the cost is that of one eigendecomposition of an n x n matrix.
+        group: A finite group. The cost is one eigendecomposition of an n x n matrix.
 
     Returns:
         The irreps. Their `functions` together are an orthonormal basis of the functions on the group.
@@ -51,11 +50,10 @@ def real_irreps(group: Group) -> tuple[Irrep, ...]:
         [1, 1, 2, 3, 3]
     """
     n = group.order
-    elements = torch.arange(n)
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(n, generator=generator, dtype=torch.float64)
     weights = weights + weights[group.inverses]
-    # commuting[x, y] = w(x^-1 y): right multiplication averaged with weights w(g) = w(g^-1), hence symmetric.
+    # commuting[x, y] = w(x^-1 y): a weighted sum of right multiplications, symmetric since w(g) = w(g^-1).
     commuting = weights[group.table[group.inverses]]
     values, vectors = torch.linalg.eigh(commuting)
     starts = torch.cat([torch.tensor([True]), values.diff() > 1e-8 * values.abs().max().clamp(min=1)])
@@ -64,7 +62,7 @@ def real_irreps(group: Group) -> tuple[Irrep, ...]:
     by_character: list[tuple[Tensor, Tensor, list[Tensor]]] = []
     for space in eigenspaces:
         # (L_g f)(x) = f(g^-1 x), so the matrix of g in this space is V^T V[g^-1 x].
-        matrices = torch.einsum("xi,gxj->gij", space, space[group.table[group.inverses][:, elements]])
+        matrices = torch.einsum("xi,gxj->gij", space, space[group.table[group.inverses]])
         character = torch.einsum("gii->g", matrices)
         for known, _, spaces in by_character:
             if torch.allclose(known, character, atol=1e-6):
@@ -83,14 +81,9 @@ def real_irreps(group: Group) -> tuple[Irrep, ...]:
     for character, matrices, spaces in sorted(by_character, key=order):
         dimension = matrices.shape[-1]
         seen[dimension] = seen.get(dimension, 0) + 1
+        name, functions = f"{dimension}{_letters(seen[dimension])}", torch.cat(spaces, dim=1).T.contiguous()
         irreps.append(
-            Irrep(
-                name=f"{dimension}{_letters(seen[dimension])}",
-                dimension=dimension,
-                character=character,
-                matrices=matrices,
-                functions=torch.cat(spaces, dim=1).T.contiguous(),
-            )
+            Irrep(name=name, dimension=dimension, character=character, matrices=matrices, functions=functions)
         )
     return tuple(irreps)
 

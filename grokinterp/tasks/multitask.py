@@ -1,4 +1,4 @@
-"""Several operations as one task: one model for all of them."""
+"""Several operations as one task, so that one model learns them all."""
 
 from collections.abc import Sequence
 
@@ -9,26 +9,25 @@ from grokinterp.tasks.operations import IN_S5, OPERATIONS, Operation, Task, oper
 
 
 def multitask(names: Sequence[Operation], p: int, *, seed: int = 0) -> Task:
-    """Several operations modulo p as one table, whose rows are first an operation and then its first operand.
+    """Several operations modulo p as one table; each row is an operation and a first operand.
 
-    A task is a table of two inputs, so that the operator is joined to the first operand: there is one token for
-    "3 +" and another for "3 /". The second operand, the answers, and all of the model behind the embedding are shared.
-    The rows come operation by operation, p each, so that `x.unflatten(0, (len(names), p))` has one operation per entry
-    of its first dimension for whatever x there is of every pair: the table, the split, the logits. Losses and
-    accuracies by operation are measures of `grokinterp.multitask`. The joint table is no group's: analyses that need
-    one refuse it.
+    A table has two inputs, so the operator is part of the first operand: there is one token for "3 +" and another
+    for "3 /". The second operands, the answers and all of the model after the embedding are shared. Rows are grouped by
+    operation, p each, so `x.unflatten(0, (len(names), p))` separates the operations in any array over pairs: the table,
+    the split, the logits. `grokinterp.multitask` measures loss and accuracy per operation. The joint table has no
+    group, so analyses that require one reject it.
 
     Args:
-        names: At least two of `OPERATIONS`, none twice and none in S_5, in the order of the rows.
-        p: The modulus of all of them.
-        seed: Of the answers of `random`.
+        names: At least two different operations from `OPERATIONS`, none of them in S_5, in the order of the rows.
+        p: The modulus of all operations.
+        seed: Seed of the answers of `random`.
 
     Returns:
         The task. b = 0 is left out if one of the operations is division. The second operands are tokens 0 to p - 1;
         the first operands of operation number i, counted from 1, are tokens i p to i p + p - 1.
 
     Raises:
-        ValueError: If there are not two or more different operations modulo p, or one is not defined for p.
+        ValueError: If there are fewer than two different operations modulo p, or one is not defined for p.
 
     Examples:
         >>> task = multitask(("addition", "division"), 5)
@@ -43,13 +42,8 @@ def multitask(names: Sequence[Operation], p: int, *, seed: int = 0) -> Task:
     if len(names) < 2 or len(set(names)) != len(names) or not set(names) <= set(modular):
         msg = f"names must be two or more different operations of {', '.join(modular)}, got {list(names)}."
         raise ValueError(msg)
-    tasks = [operation(name, p, seed=seed) for name in names]
-    b = torch.arange(1 if "division" in names else 0, p)
-    return Task(
-        name=f"{', '.join(names)} mod {p}",
-        table=torch.cat([task.table[:, torch.isin(task.b_tokens, b)] for task in tasks]),
-        n_outputs=p,
-        n_tokens=(len(names) + 1) * p,
-        a_tokens=torch.arange(p, (len(names) + 1) * p),
-        b_tokens=b,
-    )
+    tasks, n_tokens = [operation(name, p, seed=seed) for name in names], (len(names) + 1) * p
+    a, b = torch.arange(p, n_tokens), torch.arange(1 if "division" in names else 0, p)
+    table = torch.cat([task.table[:, torch.isin(task.b_tokens, b)] for task in tasks])
+    title = f"{', '.join(names)} mod {p}"
+    return Task(name=title, table=table, n_outputs=p, n_tokens=n_tokens, a_tokens=a, b_tokens=b)

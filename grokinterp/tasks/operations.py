@@ -1,4 +1,4 @@
-"""What is learned: a binary operation as a table, its tokens, and its group if it has one."""
+"""Binary operations as tables, with their tokens and, if there is one, their group."""
 
 import math
 from collections.abc import Callable
@@ -48,9 +48,9 @@ _FORMULAS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
     "addition_or_subtraction": lambda x, y: torch.where(x % 2 == 0, x + y, x - y),
     "addition_or_multiplication": lambda x, y: torch.where(x % 2 == 0, x + y, x * y),
 }
-# What the operations in S_5 are called there.
+# Formulas of the operations in S_5, for task names.
 IN_S5: Final[dict[Operation, str]] = {"s5": "product", "s5_conjugate": "x y x^-1", "s5_xyx": "x y x"}
-# What other projects call these operations, where spelling alone would not lead to ours.
+# Names from other projects with a different spelling, for suggestions.
 OTHER_NAMES: Final[dict[str, Operation]] = {
     "+": "addition",
     "-": "subtraction",
@@ -67,23 +67,24 @@ OTHER_NAMES: Final[dict[str, Operation]] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
-    """A table of answers, and what is known of its structure.
+    """A table of answers, and its group structure if known.
 
-    The model reads the tokens `[a_tokens[a], b_tokens[b], equals_token]` and should answer `table[a, b]`.
+    The model reads the tokens `[a_tokens[a], b_tokens[b], n_tokens]`, where `n_tokens` is the token of '=', and should
+    answer `table[a, b]`.
 
     Attributes:
-        name: Such as `addition mod 113`.
-        table: The right output class at each pair.
-        n_outputs: Output classes, those never right included.
-        n_tokens: Tokens of operands, without '='.
+        name: Name of the task, e.g. `addition mod 113`.
+        table: The correct output class of each pair.
+        n_outputs: Number of output classes, including classes that are never correct.
+        n_tokens: Number of operand tokens, without '='.
         a_tokens: Token of each first operand.
         b_tokens: Token of each second operand.
-        group: The group whose product (or quotient) the operation is; None where there is none.
+        group: The group whose product (or quotient) the operation is; None if there is none.
         elements: Token and output class of each group element; None without a group.
 
     Raises:
-        ValueError: If the name is empty, an answer is not an output class, the tokens do not fit the table, or the
-            table is not the operation of the group.
+        ValueError: If the name is empty, an answer is not an output class, the tokens do not match the table, or the
+            table is not the group's operation.
     """
 
     name: str
@@ -96,7 +97,7 @@ class Task:
     elements: Int[Tensor, " n"] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip():
+        if not _is_text(self.name):
             msg = f"the name of a task must be text such as 'a + 2b mod 7', got {arguments.shown(self.name)}."
             raise ValueError(msg)
         if self.table.min() < 0 or self.table.max() >= self.n_outputs:
@@ -107,7 +108,7 @@ class Task:
             raise ValueError(msg)
         if self.table.shape != (len(self.a_tokens), len(self.b_tokens)):
             msg = (
-                f"the table of {self.name} must have a row per a token and a column per b token, got shape "
+                f"the table of {self.name} must have one row per a token and one column per b token, got shape "
                 f"{tuple(self.table.shape)} for {len(self.a_tokens)} and {len(self.b_tokens)} tokens."
             )
             raise ValueError(msg)
@@ -119,71 +120,66 @@ class Task:
             )
             raise ValueError(msg)
         if (self.group is None) != (self.elements is None):
-            msg = f"{self.name} needs both a group and its elements, or neither."
+            msg = f"{self.name} must have both a group and its elements, or neither."
             raise ValueError(msg)
         if self.group is not None and self.elements is not None:
             self._check_group(self.group, self.elements)
 
     def _check_group(self, group: Group, elements: Int[Tensor, " n"]) -> None:
-        """Elements are tokens and answers alike, and the table is the group's product or quotient of them."""
-        is_place = len(elements) == group.order == len(elements.unique()) and elements.min() >= 0
-        if not is_place or elements.max() >= self.n_tokens or self.n_outputs != self.n_tokens:
+        """Each element is a token and an output class, and the table is the group's product or quotient."""
+        is_distinct = len(elements) == group.order == len({int(x) for x in elements}) and elements.min() >= 0
+        if not is_distinct or elements.max() >= self.n_tokens or self.n_outputs != self.n_tokens:
             msg = (
-                f"{self.name} needs a token for each of the {group.order} elements of its group, which is an answer as "
-                f"well, got {len(elements)} elements, {self.n_tokens} tokens and {self.n_outputs} outputs."
+                f"each of the {group.order} group elements of {self.name} must be a token and an output class, got "
+                f"{len(elements)} elements, {self.n_tokens} tokens and {self.n_outputs} outputs."
             )
             raise ValueError(msg)
-        place = torch.full((self.n_tokens,), -1)
-        place[elements] = torch.arange(group.order)
-        a, b = place[self.a_tokens], place[self.b_tokens]
-        found = self.table[a >= 0][:, b >= 0]
+        index = torch.full((self.n_tokens,), -1)
+        index[elements] = torch.arange(group.order)
+        a, b = index[self.a_tokens], index[self.b_tokens]
+        answers = self.table[a >= 0][:, b >= 0]
         a, b = a[a >= 0], b[b >= 0]
         product, quotient = (elements[group.table[a][:, c]] for c in (b, group.inverses[b]))
-        if not (torch.equal(found, product) or torch.equal(found, quotient)):
+        if not (torch.equal(answers, product) or torch.equal(answers, quotient)):
             msg = (
-                f"the table of {self.name} must be the product or the quotient in its group {group.name}, got another "
-                "one; leave the group out."
+                f"the table of {self.name} must be the product or quotient in its group {group.name}, got a different "
+                "table; leave the group out."
             )
             raise ValueError(msg)
-
-    @property
-    def equals_token(self) -> int:
-        """The token of '=', after those of the operands."""
-        return self.n_tokens
 
     @property
     def d_vocab(self) -> int:
-        """Input tokens, '=' included."""
+        """Number of input tokens, including '='."""
         return self.n_tokens + 1
 
     @property
     def shape(self) -> tuple[int, int]:
-        """First operands, second operands."""
+        """Numbers of first and second operands."""
         return (len(self.a_tokens), len(self.b_tokens))
 
     def require_group(self) -> tuple[Group, Int[Tensor, " n"]]:
         """The group and its elements.
 
         Raises:
-            ValueError: If the task has none, or one without frequencies.
+            ValueError: If the task has no group, or its group has no frequencies.
         """
         if self.group is None or self.elements is None:
             msg = (
-                f"this analysis needs a task that is a group's operation, got {self.name!r}, which has no group; if it "
-                "is the product or quotient in one, pass dataclasses.replace(task, group=gi.Group(...), elements=...)."
+                f"this analysis requires a group operation, got {self.name!r}, which has no group; if it is the "
+                "product or quotient in a group, pass dataclasses.replace(task, group=gi.Group(...), elements=...)."
             )
             raise ValueError(msg)
         if self.group.order < 2:
-            msg = f"this analysis needs a group with frequencies, got {self.name!r}, whose group has one element."
+            msg = f"this analysis requires a group with frequencies, got {self.name!r}, whose group has one element."
             raise ValueError(msg)
         return self.group, self.elements
 
 
 def as_task(task: object) -> Task:
-    """A Task as it is.
+    """The argument, checked to be a Task.
 
     Raises:
-        TypeError: If it is something else, such as the name of an operation, which does not tell the modulus.
+        TypeError: If it is not, e.g. the name of an operation, which lacks the modulus.
     """
     if isinstance(task, Task):
         return task
@@ -195,35 +191,33 @@ def as_task(task: object) -> Task:
 def operation(name: Operation, p: int, *, seed: int = 0) -> Task:
     """An operation on the residues modulo p, or in S_5, by name.
 
-    Division takes no zero divisor b, so its table has p - 1 columns. Multiplication and division have the
-    group of units as their structure where p is prime; addition and subtraction have Z_p for every p, and
-    the product in S_5 that group.
+    Division leaves out b = 0, so its table has p - 1 columns. Multiplication and division have the group of units if p
+    is prime; addition and subtraction have Z_p for every p; `s5` has S_5.
 
     | name | answer |
     |---|---|
-    | `x3+xy2+y` | x^3 + x y^2 + y, and so for the other polynomials |
+    | `x3+xy2+y` | x^3 + x y^2 + y; the other polynomials are named likewise |
     | `addition_or_subtraction` | x + y if x is even, else x - y |
     | `addition_or_multiplication` | x + y if x is even, else x y |
     | `division_or_subtraction` | x / y if y is odd, else x - y |
-    | `s5`, `s5_conjugate`, `s5_xyx` | x y, x y x^-1, x y x for permutations x and y of five things |
-    | `random` | every answer is drawn |
+    | `s5`, `s5_conjugate`, `s5_xyx` | x y, x y x^-1, x y x for permutations x and y of five elements |
+    | `random` | random answers |
 
     Args:
         name: One of `OPERATIONS`.
-        p: The modulus; without a meaning in S_5, whose 120 permutations are the tokens.
-        seed: Of the answers of `random`; nothing else uses it.
+        p: The modulus; ignored in S_5, whose 120 permutations are the tokens.
+        seed: Seed of the answers of `random`; ignored otherwise.
 
     Returns:
         The task.
 
     Raises:
-        ValueError: If the name is unknown (the nearest one is named), p below 2, or there is no quotient modulo p.
+        ValueError: If the name is unknown, p is below 2, or division modulo p is not defined.
 
     Source:
-        Power et al. 2022, arXiv:2201.02177, appendix A.1.1, at p = 97; not among them are `x3+xy+y2`, and the
-        conditions on x, which are in their code, `grok/data.py` of openai/grok. Differs: that code applies the left
-        one of two permutations first, ours the right one, so that its tables are ours with each permutation
-        written as its inverse.
+        Power et al. 2022, arXiv:2201.02177, appendix A.1.1, at p = 97; `x3+xy+y2` and the operations with a condition
+        on x are in their code only, `grok/data.py` of openai/grok. Differs: that code applies the left one of two
+        permutations first; replacing each permutation by its inverse turns its tables into the tables here.
 
     Examples:
         >>> operation("division", 5).table[3].tolist()
@@ -244,7 +238,7 @@ def operation(name: Operation, p: int, *, seed: int = 0) -> Task:
     elif name == "division_or_subtraction":
         if any(math.gcd(odd, p) > 1 for odd in range(1, p, 2)):
             msg = (
-                f"p must be prime or a power of 2 for division_or_subtraction, which divides by every odd y, got "
+                "p must be prime or a power of 2 for division_or_subtraction, which divides by every odd y, got "
                 f"p={p}; use addition_or_subtraction or a prime p."
             )
             raise ValueError(msg)
@@ -258,15 +252,9 @@ def operation(name: Operation, p: int, *, seed: int = 0) -> Task:
         group, elements = groups.cyclic(p), x
     elif name in ("multiplication", "division") and _is_prime(p):
         group, elements = groups.units(p), x[1:]
+    title = f"{name} mod {p}"
     return Task(
-        name=f"{name} mod {p}",
-        table=table,
-        n_outputs=p,
-        n_tokens=p,
-        a_tokens=x,
-        b_tokens=y,
-        group=group,
-        elements=elements,
+        name=title, table=table, n_outputs=p, n_tokens=p, a_tokens=x, b_tokens=y, group=group, elements=elements
     )
 
 
@@ -277,32 +265,22 @@ def from_group(group: Group) -> Task:
         >>> from_group(groups.symmetric(5)).d_vocab
         121
     """
-    x = torch.arange(group.order)
-    return Task(
-        name=f"product in {group.name}",
-        table=group.table,
-        n_outputs=group.order,
-        n_tokens=group.order,
-        a_tokens=x,
-        b_tokens=x,
-        group=group,
-        elements=x,
-    )
+    x, n, name = torch.arange(group.order), group.order, f"product in {group.name}"
+    return Task(name=name, table=group.table, n_outputs=n, n_tokens=n, a_tokens=x, b_tokens=x, group=group, elements=x)
 
 
 def from_table(table: Any, *, name: str) -> Task:
-    """A task from any table of answers; tokens are the row and column numbers.
+    """A task from a table of answers; tokens are the row and column numbers.
 
-    If the table is the product or the quotient of a group, whatever its elements are called, the task gets that group,
-    and analyses by frequency have its basis. A zero, as in multiplication modulo p, is no element of the group.
+    If the table is the product or quotient of a group, under any labeling of its elements, the task gets that group
+    and analyses by frequency apply. A zero, as in multiplication modulo p, is not a group element.
 
     Args:
-        table: The answer to each pair [a, b], an integer of at least 0: nested lists or tuples, a numpy array or a
-            tensor.
-        name: Of the task.
+        table: The answer to each pair [a, b], integers from 0: nested lists or tuples, a numpy array or a tensor.
+        name: Name of the task.
 
     Raises:
-        ValueError: If it is no rectangular table of integers, or one is negative.
+        ValueError: If the table is not rectangular, or an answer is not an integer from 0.
 
     Examples:
         >>> from_table([[0, 1], [1, 1]], name="or").n_outputs
@@ -311,27 +289,20 @@ def from_table(table: Any, *, name: str) -> Task:
         'Z_3'
     """
     answers = _as_answers(table)
-    n_tokens = max(answers.shape)
-    plain = Task(
-        name=name,
-        table=answers,
-        n_outputs=int(answers.max()) + 1,
-        n_tokens=n_tokens,
-        a_tokens=torch.arange(answers.shape[0]),
-        b_tokens=torch.arange(answers.shape[1]),
-    )
-    return _with_group(plain) if answers.shape == (plain.n_outputs, plain.n_outputs) else plain
+    n_outputs, (a, b) = int(answers.max()) + 1, (torch.arange(n) for n in answers.shape)
+    task = Task(name=name, table=answers, n_outputs=n_outputs, n_tokens=max(answers.shape), a_tokens=a, b_tokens=b)
+    return _with_group(task) if answers.shape == (n_outputs, n_outputs) else task
 
 
 def _as_answers(table: Any) -> Int[Tensor, "a b"]:
     try:
         rows = table.tolist() if hasattr(table, "tolist") else table
         answers = torch.tensor([[arguments.integer(x, "answer", minimum=0) for x in row] for row in rows])
-    except (ValueError, TypeError, RuntimeError):  # no integers; no rows, or of unequal length; nothing to be read
+    except (ValueError, TypeError, RuntimeError):  # not integers, not rows, or rows of unequal length
         answers = torch.empty(0)
     if not answers.numel():
         msg = (
-            "table must be a rectangle of integers of at least 0, with a row per a and a column per b, got "
+            "table must be a rectangle of integers from 0, with one row per a and one column per b, got "
             f"{arguments.shown(table)}."
         )
         raise ValueError(msg)
@@ -339,16 +310,16 @@ def _as_answers(table: Any) -> Int[Tensor, "a b"]:
 
 
 def _with_group(task: Task) -> Task:
-    """A task with the group whose product or quotient its table is, if there is one."""
+    """The task with its group, if the table is a group's product or quotient."""
     tokens = task.a_tokens
     is_zero = (task.table == tokens[:, None]).all(dim=1) & (task.table == tokens).all(dim=0)
     elements = tokens[~is_zero]
     if len(elements) < 2:  # a group without frequencies
         return task
-    place = torch.full((len(tokens),), -1)
-    place[elements] = torch.arange(len(elements))
-    product = place[task.table[elements][:, elements]]
-    # Of a quotient a / b the diagonal is the identity e, and a / (e / b) is the product.
+    index = torch.full((len(tokens),), -1)
+    index[elements] = torch.arange(len(elements))
+    product = index[task.table[elements][:, elements]]
+    # The diagonal of a quotient a / b is the identity e, and a / (e / b) is the product.
     for candidate in (product, product[:, product[product[0, 0]]]):
         try:
             return replace(task, group=groups.from_cayley(candidate), elements=elements)
@@ -358,7 +329,6 @@ def _with_group(task: Task) -> Task:
 
 
 def _in_s5(name: Operation) -> Task:
-    """One of the three operations on the permutations of five things."""
     product = from_group(groups.symmetric(5))
     if name == "s5":
         return product
@@ -373,8 +343,12 @@ def _in_s5(name: Operation) -> Task:
     )
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
 def _inverses(p: int) -> Int[Tensor, " p"]:
-    """The inverse of each residue, 0 where it has none."""
+    """The inverse of each residue, 0 if it has none."""
     return torch.tensor([pow(x, -1, p) if math.gcd(x, p) == 1 else 0 for x in range(p)])
 
 

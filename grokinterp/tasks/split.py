@@ -1,4 +1,4 @@
-"""All pairs in order, and which of them are trained on."""
+"""Train/test splits, and the tokens of all pairs."""
 
 import random
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ from grokinterp.tasks.operations import Task
 
 
 AnySplit = Bool[Tensor, "a b"] | Bool[np.ndarray, "a b"] | Sequence[Sequence[bool]]
-"""True at the training pairs: a tensor, an array or nested lists."""
+"""True at the training pairs."""
 
 
 def as_split(is_train: object, task: Task) -> Bool[Tensor, "a b"]:
-    """The training pairs of a task as a tensor: the reader of every split.
+    """The training pairs of a task as a checked boolean tensor.
 
     Args:
-        is_train: True at the pairs trained on and False at the others: a tensor, an array or nested lists.
-        task: Whose pairs they are.
+        is_train: True at the training pairs, False at the test pairs: a tensor, an array or nested lists.
+        task: The task.
 
     Raises:
-        ValueError: If it is not True or False at each pair of the task, or leaves a part empty.
+        ValueError: If it is not one boolean per pair of the task, or if train or test has no pairs.
 
     Examples:
         >>> from grokinterp.tasks.operations import operation
@@ -33,23 +33,23 @@ def as_split(is_train: object, task: Task) -> Bool[Tensor, "a b"]:
                 [False, False]])
     """
     try:
-        found = is_train.cpu() if isinstance(is_train, Tensor) else torch.from_numpy(np.array(is_train))
-        got = f"{tuple(found.shape)} of {found.dtype}"
-    except (TypeError, ValueError):  # no array of numbers
-        found, got = torch.empty(0), arguments.shown(is_train)
-    # Numbers would pick rows, and not pairs.
-    if found.shape != task.shape or found.dtype != torch.bool:
+        mask = is_train.cpu() if isinstance(is_train, Tensor) else torch.as_tensor(np.array(is_train))
+        got = f"{tuple(mask.shape)} of {mask.dtype}"
+    except (TypeError, ValueError):  # not an array of numbers
+        mask, got = torch.empty(0), arguments.shown(is_train)
+    # Integers would select rows instead of pairs.
+    if mask.shape != task.shape or mask.dtype != torch.bool:
         msg = f"is_train must be True or False at each of the task's {task.shape} pairs, got {got}."
         raise ValueError(msg)
-    if not 0 < found.sum() < found.numel():
-        part = "test" if found.any() else "train"
-        msg = f"is_train leaves the {part} part empty; choose some of the {found.numel()} pairs."
+    if not 0 < mask.sum() < mask.numel():
+        split = "test" if mask.any() else "train"
+        msg = f"is_train leaves the {split} split empty; mark some but not all of the {mask.numel()} pairs."
         raise ValueError(msg)
-    return found
+    return mask
 
 
 def all_pairs(task: Task) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
-    """The tokens of every pair, a the slow index.
+    """The a and b tokens of every pair; b varies fastest.
 
     Examples:
         >>> from grokinterp.tasks.operations import operation
@@ -61,22 +61,21 @@ def all_pairs(task: Task) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]
 
 
 def uniform_split(task: Task, fraction: float, *, seed: int) -> Bool[Tensor, "a b"]:
-    """A random part of the pairs, drawn with torch's generator.
+    """A random split, drawn with torch's generator.
 
     Args:
-        task: Gives the shape.
-        fraction: Of the pairs that are trained on, rounded down to a whole number of them.
-        seed: Of a `torch.Generator`.
+        task: The task to split.
+        fraction: Fraction of pairs in train, rounded down to a whole number of pairs.
+        seed: Seed of the `torch.Generator`.
 
     Returns:
-        True at the pairs trained on.
+        True at the training pairs.
 
     Raises:
-        ValueError: If the fraction is outside (0, 1) or leaves a part empty.
+        ValueError: If the fraction is outside (0, 1), or train or test has no pairs.
 
     Source:
-        TransformerLens' Grokking_Demo draws its split this way with seed 598: the first
-        `int(fraction * n)` of `torch.randperm(n)`.
+        TransformerLens' Grokking_Demo, with seed 598: the first `int(fraction * n)` of `torch.randperm(n)`.
     """
     n = task.table.numel()
     order = torch.randperm(n, generator=torch.Generator().manual_seed(arguments.seed(seed)))
@@ -87,15 +86,15 @@ def paper_split(task: Task, fraction: float, *, seed: int) -> Bool[Tensor, "a b"
     """The split of Nanda et al.: Python's shuffle of all pairs in order.
 
     Args:
-        task: Gives the shape.
-        fraction: Of the pairs that are trained on, rounded down to a whole number of them.
-        seed: Of Python's `random.Random`.
+        task: The task to split.
+        fraction: Fraction of pairs in train, rounded down to a whole number of pairs.
+        seed: Seed of Python's `random.Random`.
 
     Returns:
-        True at the pairs trained on.
+        True at the training pairs.
 
     Raises:
-        ValueError: If the fraction is outside (0, 1) or leaves a part empty.
+        ValueError: If the fraction is outside (0, 1), or train or test has no pairs.
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, the code's `gen_train_test`: `random.seed(seed)`, then
@@ -111,8 +110,8 @@ def _n_train(task: Task, fraction: float) -> int:
     n = task.table.numel()
     n_train = int(fraction * n)
     if not 0 < n_train < n:
-        part = "train" if n_train == 0 else "test"
-        msg = f"fraction={fraction} of {n} pairs leaves the {part} part empty; choose one nearer to a half."
+        split = "train" if n_train == 0 else "test"
+        msg = f"fraction={fraction} of {n} pairs leaves the {split} split empty; choose a fraction closer to 0.5."
         raise ValueError(msg)
     return n_train
 

@@ -1,6 +1,6 @@
 """What learns: parameters, and all that an update reads or changes besides them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -11,8 +11,7 @@ from grokinterp.runs.layout import RunError
 from grokinterp.runs.resume import OptimizerState, ResumePoint
 from grokinterp.runs.tensors import TrainingSet
 from grokinterp.tasks import Task, all_pairs
-from grokinterp.training.engines import Engine, build_engine
-from grokinterp.training.objective import objective
+from grokinterp.training.engines import build_engine, loss_of
 from grokinterp.training.optimizers import Optimizer
 from grokinterp.training.regularization import Grokfast, dropout_hook, filtered, hold_norm, norm
 from grokinterp.training.schedules import Plateau, factor
@@ -56,8 +55,10 @@ class Learner:
         self._norm = None if multiple is None else multiple * norm(updated).to(device)
         self._device = device
         self._take_pairs(task, training_set)
-        self.engine_name, self.logits = build_engine(config, self.params)
-        loss = _loss_of(config, _with_dropout(config, self.logits, self.generator))
+        self.logits, loss = build_engine(config.training_engine, config, self.params)
+        if config.regularization.dropout:
+            hook = dropout_hook(config.regularization.dropout, self.generator)
+            loss = loss_of(config, lambda params, a, b: config.model.logits(params, a, b, hook))
         self.loss = torch.compile(loss, dynamic=False) if config.compile else loss
         self._set_rates()
 
@@ -179,21 +180,3 @@ def _schedules(config: RunConfig) -> dict[str, Schedule]:
     names = ("lr_schedule", "weight_decay_schedule", "batch_size_schedule")
     found = {name: getattr(config.optim, name) for name in names}
     return {name: schedule for name, schedule in found.items() if schedule.kind == "plateau"}
-
-
-def _loss_of(config: RunConfig, logits: Engine) -> Callable[[Params, Tensor, Tensor, Tensor], Tensor]:
-    wanted = objective(config.loss)
-
-    def loss(params: Params, a: Tensor, b: Tensor, answers: Tensor) -> Tensor:
-        return wanted(logits(params, a, b), answers)
-
-    return loss
-
-
-def _with_dropout(config: RunConfig, logits: Engine, generator: torch.Generator) -> Engine:
-    """The logits of a training step: those of the engine, or with parts of the activations dropped."""
-    rate = config.regularization.dropout
-    if not rate:
-        return logits
-    hook = dropout_hook(rate, generator)
-    return lambda params, a, b: config.model.logits(params, a, b, hook)

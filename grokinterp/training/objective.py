@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from grokinterp.config import LossConfig
-from grokinterp.losses import cross_entropy, log_stable, stablemax_cross_entropy
+from grokinterp.losses import cross_entropy, cross_entropy_by_log1p, log_stable, stablemax_cross_entropy
 from grokinterp.phases import GROKKED, SUSTAINED
 
 
@@ -20,14 +20,17 @@ Objective = Callable[[Tensor, Tensor], Tensor]
 def objective(config: LossConfig) -> Objective:
     """The mean loss over pairs, as a function of logits [batch, c] and labels [batch].
 
-    In float64 the losses are those of `grokinterp.losses`; in float32 they are torch's on float32 logits, with all that
-    these round to 0.
+    In float64 the losses are those of `grokinterp.losses`; in float32 they are the same to 1e-6, by log1p; in
+    torch_float32 they are torch's on float32 logits, with all that these round to 0.
 
     Examples:
         >>> import torch
         >>> logits, labels = torch.tensor([[20.0, 0.0]]), torch.tensor([0])
-        >>> [f"{objective(LossConfig(dtype=dtype))(logits, labels).item():.2e}" for dtype in ("float64", "float32")]
-        ['2.06e-09', '0.00e+00']
+        >>> for dtype in ("float64", "float32", "torch_float32"):
+        ...     print(f"{objective(LossConfig(dtype=dtype))(logits, labels).item():.2e}")
+        2.06e-09
+        2.06e-09
+        0.00e+00
     """
     smoothing = config.label_smoothing
 
@@ -38,6 +41,8 @@ def objective(config: LossConfig) -> Objective:
 
     def single(logits: Float[Tensor, "batch c"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
         logits = log_stable(logits.float()) if config.name == "stablemax" else logits.float()
+        if config.dtype == "float32":
+            return cross_entropy_by_log1p(logits, labels, smoothing)
         return F.cross_entropy(logits, labels, label_smoothing=smoothing)
 
     return exact if config.dtype == "float64" else single
@@ -83,14 +88,14 @@ def float32_warning(
     Examples:
         >>> float32_warning([0.9] * 5, [0.2] * 5, dtype="float64") is None
         True
-        >>> float32_warning([0.9] * 5, [0.2] * 5, dtype="float32")
+        >>> float32_warning([0.9] * 5, [0.2] * 5, dtype="torch_float32")
         "90 % of the training losses are exactly 0 in float32 while test accuracy stays at 0.20: nothing is learned ..."
     """
     if len(zero_losses) != len(test_accuracy):
         msg = f"zero_losses and test_accuracy must be of one length, got {len(zero_losses)} and {len(test_accuracy)}."
         raise ValueError(msg)
     zeros, accuracies = zero_losses[-sustained:], test_accuracy[-sustained:]
-    if dtype != "float32" or len(zeros) < sustained:
+    if dtype != "torch_float32" or len(zeros) < sustained:
         return None
     if min(zeros) < share or max(accuracies) >= grokked or accuracies[-1] - min(accuracies) > _RISES:
         return None
@@ -109,7 +114,7 @@ class Float32Monitor:
 
     def look(self, entry: dict[str, Any]) -> None:
         """Take note of an entry of the metrics."""
-        if self._dtype != "float32" or self._has_warned:
+        if self._dtype != "torch_float32" or self._has_warned:
             return
         self._entries.append(entry)
         zeros, accuracies = [], []

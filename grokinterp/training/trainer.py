@@ -93,7 +93,7 @@ class Trainer:
     def fit(self, *, progress: bool) -> None:
         """Train to the last epoch."""
         # Reading rows by index, as TransformerLens does, adds gradients in no fixed order unless told to.
-        ordered = deterministic(self.device) if self.learner.engine_name == "hooked" else nullcontext()
+        ordered = deterministic(self.device) if self.config.training_engine == "hooked" else nullcontext()
         label = self.layout.root.name
         with bar(label, self.config.epochs, self.epoch, show=progress) as line, ordered, interruption() as interrupted:
             started = time.perf_counter() - self.seconds
@@ -182,7 +182,7 @@ class Trainer:
             "batch_size": learner.batch_size,
             "seconds": round(self.seconds, 3),
         }
-        if self.config.loss.dtype == "float32":
+        if self.config.loss.dtype == "torch_float32":
             trained = logits[self.is_train]
             entry["softmax_collapse"] = softmax_collapse(trained).item()
             entry["zero_losses"] = zero_losses(trained, labels[self.is_train]).item()

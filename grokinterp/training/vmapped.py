@@ -12,7 +12,7 @@ from grokinterp import arguments
 from grokinterp.config import RunConfig, as_run_configs
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import Run, load_run
-from grokinterp.training.engines import engine_name
+from grokinterp.training.engines import build_engine, stacked_name
 from grokinterp.training.learner import Batch
 from grokinterp.training.loop import prepared
 from grokinterp.training.runtime import bar, interruption
@@ -22,11 +22,11 @@ from grokinterp.training.trainer import Trainer
 def train_many(configs: Sequence[RunConfig], paths: Sequence[str | Path], *, progress: bool = True) -> list[Run]:
     """Train runs of one shape side by side, each as `train` does alone, in one process.
 
-    The gradients of all runs are taken at once, under `torch.func.vmap`; everything else, optimizer, schedules and
-    directory, is each run's own. An update is within rounding of what it is alone, and does not have its bits; over
-    many updates training makes more of the difference, Muon soonest, whose matrices are orthogonalized in bfloat16.
-    This pays where one run does not fill the device: many small models, or a GPU. A run that was stopped goes on, here
-    or alone.
+    The gradients of all runs are taken at once, under `torch.func.vmap`, by the engine `factored` in place of
+    `kernels`; everything else, optimizer, schedules and directory, is each run's own. An update is within rounding of
+    what it is alone, and does not have its bits; over many updates training makes more of the difference, Muon soonest,
+    whose matrices are orthogonalized in bfloat16. This pays where one run does not fill the device: many small models,
+    or a GPU. A run that was stopped goes on, here or alone.
 
     Args:
         configs: Of the runs. Seeds, rates, schedules, splits and regularization may differ; model, loss, engine
@@ -71,7 +71,7 @@ def _check(configs: Sequence[RunConfig], paths: Sequence[str | Path]) -> None:
         )
         raise ValueError(msg)
     for config in configs:
-        if config.compile or config.regularization.dropout or engine_name(config) == "hooked":
+        if config.compile or config.regularization.dropout or config.engine == "hooked":
             msg = (
                 "train_many stacks runs without compile, dropout and the engine 'hooked', got "
                 f"compile={config.compile}, dropout={config.regularization.dropout}, engine={config.engine!r}; "
@@ -83,8 +83,8 @@ def _check(configs: Sequence[RunConfig], paths: Sequence[str | Path]) -> None:
             if getattr(config, name) != getattr(first, name):
                 msg = f"train_many stacks runs of one {name}, got {getattr(first, name)} and {getattr(config, name)}."
                 raise ValueError(msg)
-        if engine_name(config) != engine_name(first):
-            msg = f"train_many stacks runs of one engine, got {engine_name(first)!r} and {engine_name(config)!r}."
+        if stacked_name(config) != stacked_name(first):
+            msg = f"train_many stacks runs of one engine, got {stacked_name(first)!r} and {stacked_name(config)!r}."
             raise ValueError(msg)
 
 
@@ -155,7 +155,9 @@ def _update(trainers: list[Trainer], batches: list[Batch]) -> None:
         name: torch.stack([learner.params[name].detach() for learner in learners]) for name in learners[0].params
     }
     a, b, answers = (torch.stack(parts) for parts in zip(*batches, strict=True))
-    grads, losses = torch.func.vmap(torch.func.grad_and_value(learners[0].loss))(stacked, a, b, answers)
+    config = learners[0].config
+    loss = build_engine(stacked_name(config), config, learners[0].params).loss
+    grads, losses = torch.func.vmap(torch.func.grad_and_value(loss))(stacked, a, b, answers)
     for i, learner in enumerate(learners):
         for name, p in learner.params.items():
             # In the layout of the parameter: fused AdamW reads memory in order, whatever the strides say.

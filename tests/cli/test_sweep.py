@@ -16,7 +16,7 @@ SMALL = ["--task.p", "7", "--model.d-model", "8", "--model.d_mlp=16", "--epochs"
 
 
 def run(*args: str) -> int:
-    """The exit code, also where tyro ends the process."""
+    """The exit code, also if tyro exits the process."""
     try:
         return main(["sweep", *args])
     except SystemExit as stop:
@@ -73,7 +73,7 @@ def test_a_failed_run_is_named_and_the_exit_code_says_so(tmp_path: Path, capsys:
     said = capsys.readouterr()
     assert f"{tmp_path / 'task.operation=division,seed=0'}: p must be prime for division, got p=8" in said.out
     assert "failed" in said.out.splitlines()[1]
-    assert said.err == "grokinterp: 1 of 2 runs failed; mend that, and sweep again.\n"
+    assert said.err == "grokinterp: 1 of 2 runs failed; fix this, then rerun the command.\n"
     assert Layout(tmp_path / "task.operation=addition,seed=0").finished.exists()
 
 
@@ -82,7 +82,7 @@ def test_a_failed_run_is_named_and_the_exit_code_says_so(tmp_path: Path, capsys:
     [
         (
             [],
-            "sweep needs first a FILE.toml or a preset (mlp_decay, mlp_width, mlp_operation",
+            "the first argument of sweep must be a FILE.toml or a preset (mlp_decay, mlp_width, mlp_operation",
         ),
         (["fast"], "transformer_lens_demo), got 'fast'. `grokinterp sweep --help` says more."),
         (["quick"], "--out"),
@@ -95,11 +95,11 @@ def test_a_failed_run_is_named_and_the_exit_code_says_so(tmp_path: Path, capsys:
         (["quick", "--out", "x", "--split"], "--split needs at least one value, got none"),
         (["quick", "--out", "x", "--no-seed"], "--no-seed needs"),
         (["quick", "--out", "x", "--eposch"], "there is no flag --eposch; did you mean --epochs?"),
-        (["quick", "--out", "x", "--seed", "4..0"], "a range must go upwards"),
+        (["quick", "--out", "x", "--seed", "4..0"], "a range must be increasing"),
         (["quick", "--out", "x", "--workers", "two"], "two"),
         (["quick", "--out", "x", "--workers", "0"], "--workers must be an integer of at least 1, got 0"),
         (["quick", "3", "--out", "x"], "3"),
-        (["quick", "--out", "x", "--workers", "2", "--scheduler", "tcp://a:1"], "leave one of them out"),
+        (["quick", "--out", "x", "--workers", "2", "--scheduler", "tcp://a:1"], "omit one of them"),
     ],
 )
 def test_wrong_command_lines_are_refused(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Alarms by their rule, the record of the benchmark, and the baseline that fails."""
+"""Alarms, the benchmark record, and the baseline that fails."""
 
 import math
 
@@ -40,7 +40,7 @@ def test_there_may_be_no_alarm() -> None:
     always = over_epochs([True] * 10)
     assert math.isnan(first_alarm(over_epochs([0, 9] * 5), always, threshold=5.0, rises=True))
     assert math.isnan(first_alarm(over_epochs([9] * 10), over_epochs([False] * 10), threshold=5.0, rises=True))
-    # A value at the threshold is not beyond it.
+    # A value equal to the threshold raises no alarm.
     assert math.isnan(first_alarm(over_epochs([5] * 10), always, threshold=5.0, rises=True))
 
 
@@ -66,7 +66,7 @@ def test_the_naive_score_is_its_formula() -> None:
 
 
 def test_the_naive_score_alarms_at_a_run_that_does_not_grok() -> None:
-    """A train loss that has settled, and a test loss that falls by a thousandth: no grokking, a score in millions."""
+    """A constant train loss and a test loss that decreases by 0.1%: no grokking, but a score in the millions."""
     test = np.linspace(10.0, 9.99, 20)
     found = naive_score(curves([1e-4] * 20, list(test)))
     assert found.values[-1] > 1e6
@@ -127,7 +127,7 @@ def test_early_detection_says_when_and_how_far_to_trust_it() -> None:
     assert found.detection_rate.values.tolist() == list(trial.detection_rate)
     assert found.memorized_epoch.item() == 300  # the first checkpoint after epoch 140
     assert found.memorized_epoch.attrs["long_name"] == "first after train accuracy ≥ 0.99 for 3 entries in a row"
-    # Its test accuracy passes one half at 10,660; the alarm is at a checkpoint before.
+    # Its test accuracy passes 0.5 at epoch 10,660; the alarm is at an earlier checkpoint.
     assert 300 < found.alarm_epoch.item() < 10_660
 
 
@@ -164,5 +164,5 @@ def test_weights_that_have_decayed_since_memorization_are_told() -> None:
 def test_an_mlp_is_refused_in_one_line(tmp_path) -> None:
     config = gi.RunConfig(task=gi.TaskConfig(p=7), model=gi.MLPConfig(d_mlp=8), epochs=3)
     run = gi.train(config, tmp_path, progress=False)
-    with pytest.raises(ValueError, match="detectors read transformers, and their record is of these alone, got"):
+    with pytest.raises(ValueError, match="detectors support transformers only, on which they were benchmarked, got"):
         gi.early_detection(run, progress=False)

@@ -1,4 +1,4 @@
-"""What detectors look at: known answers on planted models, and not one test answer."""
+"""The detectors' measures: known values on planted models, and no dependence on test labels."""
 
 import math
 from dataclasses import replace
@@ -39,8 +39,7 @@ def without_group(table: torch.Tensor) -> gi.Task:
 def test_no_answer_of_a_test_pair_is_read(measure: gi.Measure, name: str) -> None:
     snap = untrained(operation(name, 11))
     table, is_train = snap.task.table.clone(), snap.mask("train")
-    # A detector knows the task's structure, so the task of a group keeps it and gets other answers at test pairs
-    # through a table that has none.
+    # A detector knows the task's group, so the test labels are changed in a table without a group.
     table[~is_train] = (table[~is_train] + 5) % 11
     plain = replace(snap, task=without_group(snap.task.table))
     other = replace(snap, task=without_group(table))
@@ -56,13 +55,13 @@ def test_a_task_without_a_group_is_read_as_addition(measure: gi.Measure) -> None
 def test_a_planted_model_has_its_keys_and_nothing_else() -> None:
     snap = gi.testing.planted_snapshot(23, keys=(2, 5, 9), amplitude=30.0)
     assert measures.concentration(snap).item() == pytest.approx(1.0, abs=1e-9)
-    # Three of eleven frequencies, all alike.
+    # Three equal frequencies out of eleven.
     wanted = 1 - 3 / 11
     assert measures.embedding_gini(snap).item() == pytest.approx(wanted, abs=1e-6)
     assert measures.readout_gini(snap).item() == pytest.approx(wanted, abs=1e-6)
     assert measures.product_gini(snap).item() == pytest.approx(wanted, abs=1e-6)
     assert measures.restricted(snap).item() == pytest.approx(1.0, abs=1e-6)
-    # Without its keys it guesses: the loss is log p, of which the train loss is nothing.
+    # Without its keys the logits are uniform: the loss is log p, and the train loss is negligible.
     assert measures.excluded(snap).item() == pytest.approx(1.0, abs=1e-6)
 
 
@@ -92,7 +91,7 @@ def test_the_strongest_frequencies_are_the_keys() -> None:
 def test_a_task_that_cannot_be_read_is_refused() -> None:
     table = from_table(torch.arange(25).reshape(5, 5) % 6, name="six answers")
     snap = untrained(table)
-    with pytest.raises(ValueError, match="early detection needs as many answers as operands"):
+    with pytest.raises(ValueError, match="early detection needs as many outputs as operands"):
         measures.embedding_gini(snap)
 
 

@@ -28,7 +28,7 @@ def over_pairs(snap: gi.Snapshot, functions: list[Tensor], x: Tensor) -> Tensor:
 
 def in_turn(component: iv.Component, snap: gi.Snapshot) -> tuple[Tensor, Tensor]:
     x = sites.read(snap, component.site)
-    return x, component.part(snap, x)
+    return x, component.project(snap, x)
 
 
 @pytest.mark.parametrize("task", ["addition", "subtraction", "multiplication", "division", "S_3"])
@@ -38,7 +38,7 @@ def test_a_frequency_of_the_product_is_the_fit_by_functions_of_the_answer(task, 
     x, part = in_turn(iv.frequency(1, 2, at=at), snap)
     waves = [row[snap.task.table] for row in snap.basis.rows([1, 2])]
     assert_close(part, over_pairs(snap, waves, x), atol=1e-9, rtol=0)
-    background = iv.frequency(1, 2, at=at).background(snap, x)
+    background = sites.mean(snap, iv.frequency(1, 2, at=at).site, x)
     assert_close(background, x.mean(dim=(0, 1)).expand_as(x), atol=1e-9, rtol=0)
 
 
@@ -55,14 +55,14 @@ def test_all_terms_of_a_frequency_are_those_of_either_operand_and_of_both(task, 
             if (i, j) != (0, 0):
                 functions += [f[:, None] * g for f in a.matrix[a.block == i] for g in b.matrix[b.block == j]]
     assert_close(part, over_pairs(snap, functions, x), atol=1e-9, rtol=0)
-    assert_close(component.background(snap, x), x.mean(dim=(0, 1)).expand_as(x), atol=1e-9, rtol=0)
+    assert_close(sites.mean(snap, component.site, x), x.mean(dim=(0, 1)).expand_as(x), atol=1e-9, rtol=0)
 
 
 def test_all_terms_of_one_frequency_are_eight(random_snapshot):
     x = torch.randn(7, 7, 49, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    part = iv.frequency(2, terms="all").part(random_snapshot(), x)
+    part = iv.frequency(2, terms="all").project(random_snapshot(), x)
     assert torch.linalg.matrix_rank(part.flatten(0, 1)) == 8
-    assert torch.linalg.matrix_rank(iv.frequency(2).part(random_snapshot(), x).flatten(0, 1)) == 2
+    assert torch.linalg.matrix_rank(iv.frequency(2).project(random_snapshot(), x).flatten(0, 1)) == 2
 
 
 @pytest.mark.parametrize("task", ["addition", "multiplication", "S_3"])
@@ -72,7 +72,7 @@ def test_a_frequency_of_the_embedding_is_the_fit_by_waves_of_the_token(task, ran
     x, part = in_turn(component, snap)
     assert x.shape == (snap.task.n_tokens, 12)
     assert_close(part, fitted(snap.basis.rows([2]).T, x), atol=1e-9, rtol=0)
-    assert_close(component.background(snap, x), fitted(snap.basis.rows([0]).T, x), atol=1e-9, rtol=0)
+    assert_close(sites.mean(snap, component.site, x), fitted(snap.basis.rows([0]).T, x), atol=1e-9, rtol=0)
 
 
 def test_heads_and_neurons_are_entries_of_their_axis(random_snapshot):
@@ -115,7 +115,7 @@ def test_directions_are_their_span_however_they_are_given(random_snapshot):
     assert_close(part.flatten(0, 1).T, fitted(matrix.T, x.flatten(0, 1).T), atol=1e-9, rtol=0)
     mixed = torch.randn(5, 3, generator=generator, dtype=torch.float64) @ matrix
     again = iv.directions(torch.cat([mixed, torch.zeros(1, 20, dtype=torch.float64)]))
-    assert_close(again.part(snap, x), part, atol=1e-9, rtol=0)
+    assert_close(again.project(snap, x), part, atol=1e-9, rtol=0)
 
 
 def test_a_readout_is_what_the_logits_of_a_frequency_are_read_from(random_snapshot):
@@ -159,9 +159,9 @@ def test_a_part_is_a_projection_and_parts_of_all_frequencies_are_the_whole_of_th
     snap = gi.testing.planted_snapshot(7, keys=(1, 3), act_fn="relu")
     component = iv.frequency(*keys, at=at)
     x, part = in_turn(component, snap)
-    assert_close(component.part(snap, part), part, atol=1e-9, rtol=0)
-    assert_close(sum(iv.frequency(k, at=at).part(snap, x) for k in keys), part, atol=1e-9, rtol=0)
-    assert_close(component.background(snap, part), torch.zeros_like(x), atol=1e-9, rtol=0)
+    assert_close(component.project(snap, part), part, atol=1e-9, rtol=0)
+    assert_close(sum(iv.frequency(k, at=at).project(snap, x) for k in keys), part, atol=1e-9, rtol=0)
+    assert_close(sites.mean(snap, component.site, part), torch.zeros_like(x), atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,10 @@ def test_a_part_is_a_projection_and_parts_of_all_frequencies_are_the_whole_of_th
         (lambda: iv.frequency(0, 2), r"keys must be one or more integers of at least 1, got \[0, 2\]"),
         (lambda: iv.frequency(1, at="W_L"), r"at must be one of W_E, neurons, logits, got 'W_L'"),
         (lambda: iv.frequency(1, terms="product"), r"terms must be one of sum, all, got 'product'"),
-        (lambda: iv.frequency(1, at="W_E", terms="all"), r"terms='all' is of functions of a and b, .* got at='W_E'"),
+        (
+            lambda: iv.frequency(1, at="W_E", terms="all"),
+            r"terms='all' applies to functions of a and b, .* got at='W_E'",
+        ),
         (lambda: iv.head(), r"heads must be one or more integers of at least 0, got \[\]"),
         (lambda: iv.neurons([-1]), r"numbers must be one or more integers of at least 0, got \[-1\]"),
         (lambda: iv.readout(0), r"keys must be one or more integers of at least 1, got \[0\]"),
@@ -192,9 +195,12 @@ def test_what_is_no_component_is_refused(make, message, unchecked):
         (iv.cluster(4), r"keys must be blocks of the task's basis, 1\.\.3, got \[4\]"),
         (iv.readout(4), r"keys must be blocks of the task's basis, 1\.\.3, got \[4\]"),
         (iv.head(3), r"heads of this model must be integers from 0 to 2, got \[3\]"),
-        (iv.head(0, layer=1), r"layer must be in -1\.\.0 for a model of 1 layers, got 1"),
+        (iv.head(0, layer=1), r"layer must be in -1\.\.0 for a model with 1 layers, got 1"),
         (iv.neurons([20]), r"neurons of this model must be integers from 0 to 19, got \[20\]"),
-        (iv.directions(torch.zeros(2, 19)), r"directions must be rows of 20 neurons, got shape \(2, 19\)"),
+        (
+            iv.directions(torch.zeros(2, 19)),
+            r"each direction must have 20 entries, one per neuron, got shape \(2, 19\)",
+        ),
     ],
 )
 def test_a_component_that_a_model_does_not_have_is_refused(component, message, random_snapshot):

@@ -190,7 +190,7 @@ def test_of_a_snapshot_a_block_gives_an_edited_one(planted):
 def test_a_batch_that_is_not_all_pairs_is_refused(make, random_snapshot):
     snap = random_snapshot("all biases")
     model = snap.model()
-    message = r"edits the batch of all 49 pairs of addition mod 7 in order, got a batch of 5; pass model\(snapshot.tok"
+    message = r"edits the batch of all 49 pairs of addition mod 7 in order, got a batch of 5; run model\(snapshot.tok"
     with make().on(model), pytest.raises(ValueError, match=message):
         model(snap.tokens[:5])
 
@@ -234,7 +234,7 @@ def test_any_activation_can_be_edited(hook, layer, random_snapshot):
 def test_what_is_no_site_is_refused(random_snapshot):
     snap = random_snapshot("two layers, LN")
     for site, message in (
-        ("blocks.0.hook_resid_mid", r"blocks\.0\.hook_resid_mid cannot be edited, .* edit hook_attn_out"),
+        ("blocks.0.hook_resid_mid", r"blocks\.0\.hook_resid_mid cannot be edited: .* edit hook_attn_out"),
         (
             "blocks.0.hook_mid",
             r"site must be one of embed\.W_E, unembed\.W_U, hook_embed, .* got 'blocks\.0\.hook_mid'",

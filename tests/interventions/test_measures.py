@@ -190,7 +190,7 @@ def test_a_digest_tells_values_shapes_and_types_apart():
 
 
 def test_what_a_name_does_not_say_is_not_kept(run, visited):
-    mine = iv.Component(name="mine", site="unembed.hook_out", part=lambda snapshot, x: x / 2)
+    mine = iv.Component(name="mine", site="unembed.hook_out", project=lambda snapshot, x: x / 2)
     own_measure = gi.Measure(name="mean", compute=lambda snapshot: gi.progress.losses(snapshot).mean())
     edited = iv.ablate(iv.head(0))(run.snapshot())
     measures = [
@@ -295,15 +295,15 @@ OTHERS: dict[str, tuple[iv.Component, int]] = {
 @pytest.mark.parametrize(("component", "total"), OTHERS.values(), ids=OTHERS)
 def test_others_are_as_many_of_the_same_kind_and_not_the_same(component, total):
     snap = gi.testing.planted_snapshot(31, keys=(1, 2, 4, 15), act_fn="relu")
-    drawn = component.others(snap, 20, np.random.default_rng(0))
+    drawn = component.sample_null(snap, 20, np.random.default_rng(0))
     assert len({other.name for other in drawn}) == len(drawn) == min(total, 20)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(sites.read(snap, component.site).shape, generator=generator, dtype=torch.float64)
-    own = component.part(snap, x)
+    own = component.project(snap, x)
     for other in drawn:
         assert other.site == component.site
-        part = other.part(snap, x)
-        assert component.part(snap, part).abs().max() < 1e-9
+        part = other.project(snap, x)
+        assert component.project(snap, part).abs().max() < 1e-9
         # White noise has as much of one part as of another of the same size.
         assert part.norm().item() == pytest.approx(own.norm().item(), rel=0.3)
 
@@ -321,7 +321,7 @@ def test_others_are_as_many_of_the_same_kind_and_not_the_same(component, total):
 )
 def test_a_null_is_of_the_same_operation_with_the_same_arguments(make):
     snap, intervention = gi.testing.planted_snapshot(31, keys=(4, 15)), make()
-    drawn = intervention.null(snap, 10, np.random.default_rng(0))
+    drawn = intervention.sample_null(snap, 10, np.random.default_rng(0))
     pattern = re.escape(intervention.name).replace("2", r"(\d+)", 1).replace("5", r"(\d+)", 1)
     chosen = [{int(k) for k in re.fullmatch(pattern, other.name).groups()} for other in drawn]
     own = {int(k) for k in re.fullmatch(pattern, intervention.name).groups()}
@@ -334,12 +334,12 @@ def test_a_null_is_of_the_same_operation_with_the_same_arguments(make):
 def test_a_null_of_directions_is_of_orthogonal_ones(random_snapshot):
     snap = random_snapshot()
     for component, rank in ((iv.readout(1, 3), 4), (iv.directions(torch.eye(20)[[0, 1, 1]]), 2)):
-        others = component.others(snap, 6, np.random.default_rng(0))
+        others = component.sample_null(snap, 6, np.random.default_rng(0))
         assert len({other.name for other in others}) == 6
         identity = torch.eye(20, dtype=torch.float64).reshape(4, 5, 20)
-        own = component.part(snap, identity).reshape(20, 20)
+        own = component.project(snap, identity).reshape(20, 20)
         for other in others:
-            projection = other.part(snap, identity).reshape(20, 20)
+            projection = other.project(snap, identity).reshape(20, 20)
             assert projection.trace().item() == pytest.approx(rank)
             assert (own @ projection).abs().max() < 1e-9
 
@@ -349,13 +349,19 @@ def test_a_null_of_directions_is_of_orthogonal_ones(random_snapshot):
     [
         (
             lambda: iv.ablate(iv.skip("mlp")),
-            r"needs others of the same kind to draw from, and ablate\(skip\('mlp', .* has none",
+            r"ablate\(skip\('mlp', .* has no null distribution",
         ),
-        (lambda: iv.ablate(iv.frequency(1, 2)), r"a control needs 2 other frequencies, got 1; take fewer"),
-        (lambda: iv.ablate(iv.head(0, 1)), r"a control needs 2 other heads, got 1; take fewer"),
-        (lambda: iv.ablate(iv.neurons(range(11))), r"a control needs 11 other neurons, got 9; take fewer"),
-        (lambda: iv.ablate(iv.directions(torch.eye(11, 20))), r"11 other directions of 20 neurons, got 9; take fewer"),
-        (lambda: iv.relocate(1, 2), r"a control of relocate\(1, 2, at=\('W_E', 'W_U'\)\) needs 2 other freq.* got 1"),
+        (lambda: iv.ablate(iv.frequency(1, 2)), r"a control requires 2 other frequencies, got 1; choose fewer"),
+        (lambda: iv.ablate(iv.head(0, 1)), r"a control requires 2 other heads, got 1; choose fewer"),
+        (lambda: iv.ablate(iv.neurons(range(11))), r"a control requires 11 other neurons, got 9; choose fewer"),
+        (
+            lambda: iv.ablate(iv.directions(torch.eye(11, 20))),
+            r"11 other directions of 20 neurons, got 9; choose fewer",
+        ),
+        (
+            lambda: iv.relocate(1, 2),
+            r"a control of relocate\(1, 2, at=\('W_E', 'W_U'\)\) requires 2 other freq.* got 1",
+        ),
     ],
 )
 def test_where_nothing_can_be_drawn_an_error_says_so(make, message, random_snapshot):
@@ -367,7 +373,7 @@ def test_where_there_is_one_frequency_there_is_no_other(random_params):
     task = gi.tasks.operation("addition", 3)
     config = gi.TransformerConfig(d_model=4, n_heads=1, d_head=4, d_mlp=4)
     snap = gi.Snapshot(params=random_params(config, task), config=config, task=task)
-    with pytest.raises(ValueError, match=r"phase_shift\(1, 0\.5, .* needs another frequency, got none"):
+    with pytest.raises(ValueError, match=r"phase_shift\(1, 0\.5, .* requires a frequency other than 1, got none"):
         iv.control(iv.phase_shift(1, 0.5), split="all")(snap)
     with pytest.raises(ValueError, match="draws must be an integer of at least 1, got 0"):
         iv.control(iv.phase_shift(1, 0.5), draws=0)

@@ -136,10 +136,10 @@ def test_a_replacement_takes_the_component_s_part_of_what_is_given(random_snapsh
 
 def test_values_that_do_not_fit_are_refused(random_snapshot):
     snap, longer = random_snapshot(), random_snapshot("all biases", "S_3")
-    message = r"what takes the place of blocks\.-1\.mlp\.hook_post must have its shape \(7, 7, 20\), got \(7, 7, 3\)"
+    message = r"values for neurons\(\[0\]\) must have shape \(7, 7, 20\), got \(7, 7, 3\)"
     with pytest.raises(ValueError, match=message):
         iv.replace(iv.neurons([0]), torch.zeros(7, 7, 3))(snap)
-    with pytest.raises(ValueError, match=r"of embed\.W_E must have its shape \(7, 12\), got \(6, 12\)"):
+    with pytest.raises(ValueError, match=r"frequency\(1, at='W_E'\) must have shape \(7, 12\), got \(6, 12\)"):
         iv.patch(iv.frequency(1, at="W_E"), longer)(snap)
     with pytest.raises(TypeError, match="model must be a Snapshot"):
         iv.patch(iv.head(0), 3)
@@ -185,12 +185,12 @@ def test_a_weight_that_cannot_be_turned_is_refused(make, at, unchecked):
 
 
 def test_a_frequency_that_cannot_be_moved_is_refused(random_params):
-    with pytest.raises(ValueError, match="to must be another frequency than k=3"):
+    with pytest.raises(ValueError, match="to must differ from k, got 3 for both"):
         iv.relocate(3, 3)
     task = gi.tasks.operation("addition", 8)
     config = gi.TransformerConfig(d_model=4, n_heads=1, d_head=4, d_mlp=4)
     snap = gi.Snapshot(params=random_params(config, task), config=config, task=task)
-    message = r"k must be a frequency of addition mod 8 with a cosine and a sine, got 4; those are 1\.\.3"
+    message = r"k must be a frequency of addition mod 8 with a cosine and a sine, got 4; valid are 1\.\.3"
     for intervention in (iv.relocate(1, 4), iv.relocate(4, 1), iv.phase_shift(4, 1.0)):
         with pytest.raises(ValueError, match=message):
             intervention(snap)
@@ -198,7 +198,9 @@ def test_a_frequency_that_cannot_be_moved_is_refused(random_params):
 
 @pytest.mark.usefixtures("unchecked")
 def test_what_is_no_component_or_no_intervention_is_refused():
-    with pytest.raises(TypeError, match=r"ablate needs a component such as head\(0\) or frequency\(14\), got 'head 0'"):
+    with pytest.raises(
+        TypeError, match=r"ablate requires a component such as head\(0\) or frequency\(14\), got 'head 0'"
+    ):
         gi.interventions.ablate("head 0")
     with pytest.raises(TypeError, match=r"must be an intervention such as ablate\(head\(0\)\), got Component"):
         gi.interventions.losses(gi.interventions.head(0))

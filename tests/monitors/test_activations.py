@@ -14,7 +14,7 @@ SETTINGS = [{}, {"n_layers": 2, "normalization": "LN"}, {"act_fn": "gelu"}]
 def test_statistics_are_those_of_a_loop_over_hooks_at_the_last_position(small, settings) -> None:
     snapshot = small(**settings)
     cache = snapshot.config.activations(snapshot.params, *all_pairs(snapshot.task))
-    measures = gi.monitors.activation_mean, gi.monitors.activation_deviation
+    measures = gi.monitors.activation_mean, gi.monitors.activation_std
     measures += gi.monitors.activation_sparsity, gi.monitors.activation_norm
     found = [measure(snapshot) for measure in measures]
     assert found[0].hook.values.tolist() == list(snapshot.config.hook_names())
@@ -34,7 +34,7 @@ def test_a_planted_models_statistics_are_known() -> None:
     assert gi.monitors.activation_norm(snapshot).sel(of_position).item() == pytest.approx(1.0)
     assert gi.monitors.activation_mean(snapshot).sel(of_position).item() == pytest.approx(1 / 128)
     assert gi.monitors.activation_sparsity(snapshot).sel(of_position).item() == pytest.approx(127 / 128)
-    assert gi.monitors.activation_deviation(snapshot).sel(of_position).item() == pytest.approx((127 / 128**2) ** 0.5)
+    assert gi.monitors.activation_std(snapshot).sel(of_position).item() == pytest.approx((127 / 128**2) ** 0.5)
 
 
 def test_a_negative_neuron_is_dead_under_relu_alone() -> None:

@@ -179,7 +179,7 @@ def test_linear_attention_is_a_forward_pass_with_a_linear_pattern(untrained: gi.
             return activation
         return torch.cat([activation[:, :, :-1], gi.attention.linear_pattern(activation[:, :, -1:])], dim=2)
 
-    logits = gi.models.transformer.logits(snapshot.params, snapshot.config, *gi.tasks.all_pairs(snapshot.task), linear)
+    logits = snapshot.config.logits(snapshot.params, *gi.tasks.all_pairs(snapshot.task), linear)
     expected = loss_of(logits[:, :11].unflatten(0, (11, 11)))
     assert ablations.linear_attention(untrained).item() == pytest.approx(expected)
 

@@ -1,14 +1,12 @@
 """Four mistakes that others have made: each changes what the claims give of a model whose answer is known."""
 
 import math
-from functools import partial
 
 import pytest
 import torch
 
 import grokinterp as gi
-from grokinterp.models import factored
-from grokinterp.models.kinds import transformer
+from grokinterp.models import factored, kinds
 from grokinterp.papers.nanda2023 import circuit
 
 
@@ -41,8 +39,10 @@ def test_without_the_bias_correction_the_means_are_gone(monkeypatch: pytest.Monk
         return circuit.trig_loss(gi.claims.evidence(with_means(planted()))).item()
 
     assert trig_loss() == pytest.approx(gi.progress.losses(with_means(planted())).sel(split="all").item())
-    uncorrected = partial(gi.progress._restricted, bias_correction=False)
-    monkeypatch.setattr("grokinterp.progress._restricted", lambda *args, bias_correction: uncorrected(*args))
+    restricted, off = gi.progress._restricted, {"bias_correction": False}
+    monkeypatch.setattr(
+        "grokinterp.progress._restricted", lambda x, recorded, *form: restricted(x, recorded | off, *form)
+    )
     assert trig_loss() == pytest.approx(gi.progress.losses(planted()).sel(split="all").item())
 
 
@@ -62,19 +62,17 @@ def test_splits_that_are_exchanged_exchange_the_losses(monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("forward", [factored, transformer])
+@pytest.mark.parametrize("forward", [factored, kinds.transformer])
 def test_a_softmax_of_another_scale_is_another_model(monkeypatch: pytest.MonkeyPatch, forward) -> None:
     """Scores that are not divided by sqrt(d_head): the initial loss is no longer the recipe's."""
     run = gi.load_run("nanda2023")
     a, b = gi.tasks.all_pairs(run.task)
     start = run.snapshot(0)
-    logits = {
-        factored: factored.factored_logits,
-        transformer: lambda params, config, a, b: config.logits(params, a, b),
-    }[forward]
 
     def initial_loss() -> float:
-        found = logits(start.params, start.config, a, b)[run.is_train.flatten()]
+        logits = factored.factored_logits if forward is factored else gi.TransformerConfig.logits
+        args = (start.params, start.config) if forward is factored else (start.config, start.params)
+        found = logits(*args, a, b)[run.is_train.flatten()]
         return gi.losses.cross_entropy(found, run.task.table[run.is_train]).item()
 
     claim = gi.claims.by_id("recipe.initial_loss.train")

@@ -41,7 +41,7 @@ VARIABLES = {
     "gradient_norm": (("parameter",), "nats/weight", "norm of the gradient"),
     "activation_sparsity": (("hook",), "", "share of activations that are zero"),
     "attention_mean": (("layer", "head", "key"), "", "mean attention"),
-    "attention_deviation": (("layer", "head", "key"), "", "deviation of attention over pairs"),
+    "attention_std": (("layer", "head", "key"), "", "standard deviation of attention over pairs"),
     "weight": (("head", "d_model", "d_head"), "weight", "entry of W_Q"),
     "survival": (("group",), "", "share of runs that have not grokked"),
 }

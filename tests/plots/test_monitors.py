@@ -67,7 +67,7 @@ def test_attention_over_time_has_a_panel_per_head_and_a_line_and_a_band_per_posi
     of_head = [trace for trace in fig.data if trace.xaxis == "x2"]
     assert [trace.name for trace in of_head] == [None, "to a", None, "to b", None, "to ="]
     band, line = of_head[2:4]
-    mean, spread = (ds[name].sel(layer=0, head=1, key="b").values for name in ("attention_mean", "attention_deviation"))
+    mean, spread = (ds[name].sel(layer=0, head=1, key="b").values for name in ("attention_mean", "attention_std"))
     np.testing.assert_allclose(line.y, mean, rtol=1e-6)
     edges = np.concatenate([np.maximum(mean - spread, 0), np.minimum(mean + spread, 1)[::-1]])
     np.testing.assert_allclose(band.y, edges, rtol=1e-6)
@@ -75,7 +75,7 @@ def test_attention_over_time_has_a_panel_per_head_and_a_line_and_a_band_per_posi
     assert [trace.name for trace in fig.data if trace.showlegend] == ["to a", "to b", "to ="]
 
 
-def test_attention_without_its_deviation_has_no_bands_and_layers_have_panels_of_their_own(ds):
+def test_attention_without_its_std_has_no_bands_and_layers_have_panels_of_their_own(ds):
     mean = xr.concat([ds.attention_mean, ds.attention_mean.assign_coords(layer=[1])], dim="layer")
     fig = plots.attention_over_time(xr.Dataset({"attention_mean": mean}))
     assert len(fig.data) == 4 * 3

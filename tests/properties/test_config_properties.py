@@ -3,7 +3,8 @@
 import json
 import typing
 from dataclasses import fields, is_dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union
 
@@ -16,9 +17,20 @@ from hypothesis import strategies as st
 import grokinterp as gi
 from grokinterp.arguments import integer, number
 from grokinterp.checked import Checked, from_dict, to_dict
+from grokinterp.models import architecture
 
 
 NAN, INF = float("nan"), float("inf")
+
+
+def hints_of(cls: type) -> dict[str, Any]:
+    """The type hint of each field; that of `model` as a union of all kinds."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = {field.name: hints[field.name] for field in fields(cls)}
+    models = reduce(or_, MODELS)
+    return {name: models if hint is architecture.Architecture else hint for name, hint in hints.items()}
+
+
 WRONG_TYPE: dict[Any, list[Any]] = {
     int: [True, 1.0, 1.5, "1", None, NAN, INF, [1], {}, np.float64(2), torch.tensor(True), torch.tensor([1, 2])],
     float: [True, "0.5", None, NAN, INF, -INF, [0.5], {}, 1j, np.bool_(1), torch.tensor(NAN), np.array([0.5]), 10**400],
@@ -27,11 +39,12 @@ WRONG_TYPE: dict[Any, list[Any]] = {
     tuple: [0, 0.5, None, True, "0.9", b"0.9", {}, {0.9, 0.98}, iter([0.9, 0.98]), np.array([0.9, 0.98])],
     Checked: [0, None, True, "cosine", [], (), {}, {"kind": "rnn"}, {"kind": []}, gi.RunConfig, Checked()],
 }
-CLASSES = sorted(Checked.__subclasses__(), key=lambda cls: cls.__name__)
+MODELS = tuple(architecture.KINDS.values())
+CLASSES = sorted({*Checked.__subclasses__(), *MODELS} - {architecture.Architecture}, key=lambda cls: cls.__name__)
 FIELDS = [
     pytest.param(cls, name, hint, id=f"{cls.__name__}.{name}")
     for cls in CLASSES
-    for name, hint in typing.get_type_hints(cls, include_extras=True).items()
+    for name, hint in hints_of(cls).items()
 ]
 COMMON = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -134,7 +147,7 @@ def test_every_part_of_a_config_checks_itself():
     while left:
         cls = left.pop()
         reached.add(cls)
-        hints = [typing.get_type_hints(cls)[field.name] for field in fields(cls)]
+        hints = hints_of(cls).values()
         left += [part for hint in hints for part in (hint, *typing.get_args(hint)) if is_dataclass(part)]
     assert reached == set(CLASSES)
     assert len(FIELDS) > 60

@@ -65,7 +65,7 @@ def cases() -> Iterator[Any]:
         defaults = flat(to_dict(start))
         for path, hint in [*leaves(RunConfig), *leaves(type(model), "model.")]:
             for value in values(path, hint, defaults.get(path)):
-                if path == "engine" and model.kind == "mlp" and value in ("factored", "hooked"):
+                if path == "engine" and model.kind == "mlp" and value in ("kernels", "factored", "hooked"):
                     continue
                 together = {} if value == defaults[path] else TOGETHER.get(path, {})
                 yield pytest.param(start, {path: value, **together}, id=f"{model.kind}-{path}={value}")

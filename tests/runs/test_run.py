@@ -196,7 +196,7 @@ def test_metrics_without_what_every_entry_has_are_refused(run: Run, name: str) -
 def test_the_model_of_an_epoch_is_that_of_transformer_lens(trained: Run) -> None:
     model = trained.model(10)
     a, b = all_pairs(trained.task)
-    tokens = torch.stack([a, b, torch.full_like(a, trained.task.equals_token)], dim=1)
+    tokens = torch.stack([a, b, torch.full_like(a, trained.task.n_tokens)], dim=1)
     with torch.no_grad():
         logits = model(tokens)[:, -1, :7].double().reshape(7, 7, 7)
     torch.testing.assert_close(logits, trained.snapshot(10).logits, rtol=0, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Runs small enough to be swept many times, and runs whose curves are made up, so that what they came to is known."""
+"""Runs small enough to sweep many times, and synthetic runs with known results."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from grokinterp.runs.manifest import write_identity
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """As the workers have, so that a run gets the same bits wherever it is trained."""
+    """One thread as in the workers, so that a run is bitwise equal wherever it is trained."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -26,7 +26,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flushing matters when the power fails, which no test does."""
+    """Skip fsync, which only matters in a power failure."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
@@ -46,13 +46,13 @@ def tiny() -> RunConfig:
 
 @pytest.fixture
 def long(tiny: RunConfig) -> RunConfig:
-    """Epochs enough to be killed in the middle, and checkpoints to go on from."""
+    """Enough epochs to be killed in the middle, with checkpoints to resume from."""
     return replace(tiny, epochs=400, log_every=50, checkpoint_every=50)
 
 
 @pytest.fixture
 def made_up() -> Callable[..., None]:
-    """Writes a finished run that memorized and grokked at given entries, one of which comes each 10 epochs."""
+    """Writes a finished run that memorized and grokked at the given entries, one entry per 10 epochs."""
 
     def write(path: Path, config: RunConfig, *, memorized: int, grokked: int, entries: int = 40) -> None:
         layout = Layout(path)

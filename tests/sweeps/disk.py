@@ -1,4 +1,4 @@
-"""What on a disk tells whether a run was trained again, or is under way."""
+"""What the files of a sweep tell: which were rewritten, and which runs are unfinished."""
 
 import time
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from grokinterp.runs.tensors import read_tensors
 
 
 def written(root: Path) -> dict[Path, tuple[int, int]]:
-    """What changes with a file of weights, or the one that says finished, when it is written again."""
-    found = [path for path in root.rglob("*") if path.name == "FINISHED" or path.suffix == ".safetensors"]
-    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
+    """Inode and modification time of each weight file and FINISHED marker; both change if the file is rewritten."""
+    files = [path for path in root.rglob("*") if path.name == "FINISHED" or path.suffix == ".safetensors"]
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 
 def saved(root: Path) -> dict[Path, tuple[int, int]]:
-    """Of that what nobody may write again: all of a finished run, the checkpoints before the one to go on from."""
+    """The files that must never be rewritten: those of finished runs, and checkpoints before the resume point."""
     lasting: set[Path] = set()
     for layout in (Layout(path.parent) for path in root.glob("*/config.json")):
         if layout.finished.exists():
@@ -26,18 +26,18 @@ def saved(root: Path) -> dict[Path, tuple[int, int]]:
 
 
 def at_work(root: Path, *, beyond: int = 50) -> list[Layout]:
-    """The runs below a root that can go on from this epoch or a later one, and are not finished."""
+    """The unfinished runs below a root that can resume from this epoch or later."""
     layouts = [Layout(path.parent) for path in root.glob("*/config.json")]
     return [layout for layout in layouts if not layout.finished.exists() and _reached(layout) >= beyond]
 
 
 def _reached(layout: Layout) -> int:
-    """The epoch that a run goes on from."""
+    """The epoch from which a run resumes."""
     return read_tensors(layout.resume)[1]["epoch"] if layout.resume.exists() else 0
 
 
 def wait_for(what: str, is_so: Callable[[], object]) -> None:
-    """Until something holds, or five minutes are over, which is no measurement but the end of a test that hangs."""
+    """Wait until a condition holds; five minutes end a test that hangs."""
     deadline = time.monotonic() + 300
     while not is_so():
         assert time.monotonic() < deadline, f"{what} did not come"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import grokinterp as gi
 from grokinterp.config import Schedule
-from grokinterp.sweeps.axes import axes_of, dimension_of, fields_of, grid, is_told_by, name_of, word
+from grokinterp.sweeps.axes import axes_of, dimension_of, fields_of, grid, is_determined_by, name_of, word
 
 
 QUICK = gi.presets.quick()
@@ -81,8 +81,8 @@ def test_what_changes_together_is_one_axis():
     configs = [gi.grid(QUICK, {name: [value] for name, value in pair.items()})[0] for pair in pairs]
     assert axes_of(configs) == ("optim.lr", "seed")
     rows = [fields_of(config) for config in configs]
-    assert is_told_by("optim.weight_decay", ["optim.lr"], rows)
-    assert not is_told_by("optim.weight_decay", [], rows)
+    assert is_determined_by("optim.weight_decay", ["optim.lr"], rows)
+    assert not is_determined_by("optim.weight_decay", [], rows)
 
 
 def test_two_kinds_of_model_are_one_axis():
@@ -124,7 +124,7 @@ def test_the_dimension_of_a_field_does_not_depend_on_what_else_is_swept():
     names = list(fields_of(QUICK))
     dims = [dimension_of(name, names) for name in names]
     assert len(set(dims)) == len(dims)
-    # Words that have a meaning of their own in a collected dataset.
+    # Names of variables and dimensions in a collected dataset.
     words = {"split", "epoch", "loss", "accuracy", "run", "delay", "ratio", "time", "seconds", "last_epoch"}
     assert not words & set(dims)
     assert dimension_of("optim.lr_schedule.kind", names) == "optim_lr_schedule_kind"

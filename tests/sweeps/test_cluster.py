@@ -1,4 +1,4 @@
-"""A dask cluster of real processes that speak over TCP: a worker killed in mid-run, the scheduler gone."""
+"""A dask cluster of real processes over TCP: a worker killed in mid-run, and a scheduler that is gone."""
 
 import json
 import os
@@ -31,7 +31,7 @@ Begin = Callable[..., subprocess.Popen]
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Begin]:
-    """Begins `dask scheduler` or `dask worker`, each a process of its own that ends with the test."""
+    """Starts `dask scheduler` or `dask worker` as a process that ends with the test."""
     processes: list[subprocess.Popen] = []
     places = [Path(gi.__file__).parents[1], Path(__file__).parents[1]]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, places))}
@@ -54,14 +54,14 @@ def scheduler(begin: Begin, tmp_path: Path) -> tuple[subprocess.Popen, str]:
     """A scheduler and its address."""
     file = tmp_path / "scheduler.json"
     process = begin("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
-    # The file is there before its content is.
+    # The file exists before it has content.
     wait_for("the scheduler", lambda: file.exists() and file.read_text().endswith("}"))
     return process, json.loads(file.read_text())["address"]
 
 
 @pytest.fixture
 def workers(begin: Begin, scheduler: tuple[subprocess.Popen, str], tmp_path: Path) -> list[subprocess.Popen]:
-    """Two workers of one thread each, without the nannies that would begin a dead one anew."""
+    """Two workers with one thread each, without nannies, which would restart a dead one."""
     flags = ("--nthreads", "1", "--no-nanny", "--local-directory", str(tmp_path / "dask"))
     return [begin("worker", scheduler[1], *flags) for _ in range(2)]
 
@@ -80,13 +80,13 @@ def test_a_worker_killed_in_mid_run_costs_nothing_that_was_saved(
         executor.client.wait_for_workers(2, timeout=300)
         result = other.submit(sweep, configs, root, executor, progress=False)
         wait_for_held(root, 2)
-        # Of two runs on two workers one dies with its worker, whichever it is.
+        # One of the two runs dies with its worker.
         workers[0].kill()
         before, layouts = saved(root), at_work(root)
         open_gate(root)
         done = result.result(timeout=300)
         threads = executor.submit(torch.get_num_threads).result(timeout=300)
-        # dask remembers no answer: what failed may succeed later.
+        # dask caches no results: a call that failed may succeed later.
         assert len({executor.submit(os.urandom, 8).result(timeout=300) for _ in range(2)}) == 2
     assert [run.config for run in done.runs] == configs
     assert not done.failed
@@ -107,7 +107,7 @@ def test_a_scheduler_that_is_gone_ends_the_sweep_and_loses_nothing(
     monkeypatch.setattr(sweep_scheduler, "train_one", gated_train_one)
     configs = gi.grid(long, {"seed": range(4)})
     root = tmp_path / "sweep"
-    gone = rf"the dask scheduler at {re.escape(scheduler[1])} is gone; 1 of 4 runs are finished\. Sweep"
+    gone = rf"the dask scheduler at {re.escape(scheduler[1])} is gone\); 1 of 4 runs are finished\. Sweep"
     with dask_executor(scheduler[1]) as executor, ThreadPoolExecutor(1) as other:
         result = other.submit(sweep, configs, root, executor, progress=False)
         wait_for("the run that passes the gate", lambda: [*root.glob("*/FINISHED")])
@@ -117,7 +117,7 @@ def test_a_scheduler_that_is_gone_ends_the_sweep_and_loses_nothing(
         with pytest.raises(RunError, match=gone):
             result.result(timeout=300)
     open_gate(root)
-    # What was at work stops by itself, or with its worker, and a sweep of another kind waits for it and goes on.
+    # Running runs stop by themselves or with their worker, and a sweep in this process waits for them and resumes.
     done = sweep(configs, root, progress=False)
     assert len(done.runs) == 4
     assert before.items() <= written(root).items()
@@ -140,16 +140,15 @@ def test_what_fails_on_a_worker_is_told_here(
 
 
 def test_no_scheduler_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grokinterp.sweeps.cluster.RETRY_DELAYS", 0.2)
+    monkeypatch.setattr("grokinterp.sweeps.executors.CONNECT_TIMEOUT", 0.2)
     with pytest.raises(
-        RunError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9 .* mend the address"
+        RunError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9 .* fix the address"
     ) as raised:
         dask_executor("tcp://127.0.0.1:9")
     assert "\n" not in str(raised.value)
 
 
 def test_without_distributed_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "grokinterp.sweeps.cluster", raising=False)
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ImportError, match=r"needs the package 'distributed' .*; pip install 'grokinterp\[dask\]'"):
         dask_executor("tcp://127.0.0.1:9")

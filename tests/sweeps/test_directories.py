@@ -1,4 +1,4 @@
-"""Which directory is whose."""
+"""Run directories and the configs they belong to."""
 
 import json
 from dataclasses import replace
@@ -64,7 +64,7 @@ def test_a_run_that_was_there_before_the_sweep_is_part_of_it(tiny: RunConfig, tm
         (tmp_path / name).mkdir()
     write_identity(tmp_path / "my_run" / "config.json", replace(tiny, seed=1), {})
     assert names(assign(tmp_path, gi.grid(tiny, {"seed": [0, 1]}))) == ["seed=0", "my_run"]
-    # Also when the sweep has been begun.
+    # Also after the sweep has started.
     write_identity(tmp_path / "another" / "config.json", replace(tiny, seed=2), {})
     assert names(assign(tmp_path, gi.grid(tiny, {"seed": range(4)}))) == ["seed=0", "my_run", "another", "seed=3"]
 
@@ -102,12 +102,12 @@ def test_the_list_says_axes_and_configs(tiny: RunConfig, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[]", "must be a sweep's list of runs, of format 1; choose another root"),
-        ('{"format": 2, "runs": {}}', "must be a sweep's list of runs, of format 1"),
-        ('{"format": 1, "runs": {"a": {"sead": 0}}}', "holds a config of another version: .* did you mean 'seed'"),
+        ("[]", "must be a sweep's list of runs with format 1; choose a different root"),
+        ('{"format": 2, "runs": {}}', "must be a sweep's list of runs with format 1"),
+        ('{"format": 1, "runs": {"a": {"sead": 0}}}', "has a config from a different version: .* did you mean 'seed'"),
         ("{", "sweep.json must be JSON"),
         ("[" * 100_000, "sweep.json must be JSON, got "),
-        ('{"format": 1, "runs": {"a": null}}', "holds a config of another version"),
+        ('{"format": 1, "runs": {"a": null}}', "has a config from a different version"),
     ],
 )
 def test_a_broken_list_is_named(content: str, message: str, tiny: RunConfig, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_name_outside_the_root_is_refused(name: str, tiny: RunConfig, tmp_path
     root.mkdir()
     text = json.dumps({"format": 1, "runs": {name: to_dict(tiny)}})
     (root / "sweep.json").write_text(text)
-    with pytest.raises(RunError, match=r"sweep\.json must name folders inside .*root, got '.*'; correct it, or choose"):
+    with pytest.raises(RunError, match=r"sweep\.json must name directories inside .*root, got '.*'; correct the name"):
         gi.sweep([tiny], root, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
     assert not Path("/grokinterp_absolute").exists()
@@ -164,7 +164,7 @@ def test_a_damaged_list_gives_one_line_or_folders_inside(
 
 def test_a_root_that_cannot_be_written_is_named(tiny: RunConfig, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"file could not be written: .*\. Fix that"):
+    with pytest.raises(RunError, match=r"file could not be written: .*\. Fix this"):
         assign(tmp_path / "file", [tiny])
 
 

@@ -1,4 +1,4 @@
-"""The sweeps that have a name."""
+"""The named sweeps."""
 
 from pathlib import Path
 

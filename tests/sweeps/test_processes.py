@@ -1,4 +1,4 @@
-"""Processes of this machine: killed, interrupted, and left alone by the one that began them."""
+"""Processes on this machine: killed, interrupted, and orphaned."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import grokinterp as gi
 from grokinterp.config import RunConfig, to_dict
 from grokinterp.runs.layout import RunBusyError
 from grokinterp.sweeps import processes, scheduler, sweep
-from grokinterp.sweeps.worker import train_one
+from grokinterp.sweeps.executors import train_one
 from grokinterp.training.loop import train
 from sweeps.disk import at_work, saved, wait_for, written
 from sweeps.gate import HELD_AT, gated_train_one, is_open, open_gate, wait_for_held
@@ -46,12 +46,12 @@ def workers_of(pid: int) -> list[psutil.Process]:
 
 @pytest.fixture
 def sweeping(long: RunConfig, tmp_path: Path) -> Iterator[subprocess.Popen]:
-    """Another process that sweeps seeds 1 and 2 into tmp_path/sweep with two workers, which hold them at the gate."""
+    """A separate process that sweeps seeds 1 and 2 into tmp_path/sweep with two workers, held at the gate."""
     (tmp_path / "config.json").write_text(json.dumps(to_dict(long)))
     (tmp_path / "script.py").write_text(SWEEPING)
     command = [sys.executable, tmp_path / "script.py", tmp_path / "config.json", tmp_path / "sweep"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(gi.__file__).parents[1]), str(TESTS)])}
-    # Where tests run in the background, Ctrl-C is ignored, and would be by what they begin.
+    # Tests running in the background ignore Ctrl-C, and their child processes would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         signal.signal(signal.SIGINT, before)
@@ -87,11 +87,11 @@ def test_a_run_that_kills_its_workers_is_given_up_and_the_rest_goes_on(
         done = sweep(gi.grid(tiny, {"seed": range(2)}), tmp_path, executor, progress=False)
     assert [run.config.seed for run in done.runs] == [1]
     (error,) = done.failed.values()
-    assert error.startswith("3 workers died in it before its first checkpoint; look whether memory suffices")
+    assert error.startswith("3 workers died in this run before its first checkpoint; check that there is enough memory")
 
 
 def deadly(config: dict, path: str, stop: str) -> str:
-    """As `train_one`, but for seed 0, which kills its process."""
+    """`train_one`, except that seed 0 kills its process."""
     if config["seed"] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return train_one(config, path, stop)
@@ -100,13 +100,13 @@ def deadly(config: dict, path: str, stop: str) -> str:
 def test_ctrl_c_lets_every_run_write_a_checkpoint(sweeping: subprocess.Popen, long: RunConfig, tmp_path: Path) -> None:
     root = tmp_path / "sweep"
     wait_for_held(root, 2)
-    # As a terminal does: to all processes, of which the workers must not heed it.
+    # As from a terminal: to all processes; the workers must ignore it.
     for process in [*workers_of(sweeping.pid), sweeping]:
         process.send_signal(signal.SIGINT)
     wait_for("the order to stop", lambda: [*root.glob(".stop-*")])
     open_gate(root)
     _, said = sweeping.communicate(timeout=300)
-    assert f"stopped with 0 of 2 runs finished; sweep the same configs into {root} to go on." in said
+    assert f"stopped with 0 of 2 runs finished; sweep the same configs into {root} to resume." in said
     assert "spawn" not in said
     before = saved(root)
     assert [max(layout.checkpoint_epochs()) for layout in at_work(root)] == [HELD_AT + 1] * 2

@@ -1,4 +1,4 @@
-"""What is collected from runs whose curves are made up."""
+"""`collect` and `curves` on synthetic runs."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 DECAYS, SEEDS = [1.0, 0.3, 3.0], [2, 0]
-# Entry of grokking by decay and seed; 99 comes after the end, and None is a run that is not there.
+# Grokking entry by decay and seed; 99 is after the end, and None is a missing run.
 GROKKED = {(1.0, 2): 20, (1.0, 0): 25, (0.3, 2): 99, (0.3, 0): None, (3.0, 2): 10, (3.0, 0): 12}
 
 
@@ -87,7 +87,7 @@ def test_times_are_those_of_each_run_by_the_same_defaults(
 ) -> None:
     for seed in range(2):
         made_up(tmp_path / f"{seed}", replace(tiny, seed=seed), memorized=2, grokked=9, entries=20)
-    # One run has grokked; the other has too, at its end, and nobody knows whether that lasts.
+    # One run has grokked; the other only at its end, too late to tell whether it is sustained.
     _set_test_accuracy(tmp_path / "0", [0.0] * 9 + [0.65] * 3 + [0.995] * 8)
     _set_test_accuracy(tmp_path / "1", [0.0] * 16 + [0.995] * 4)
     ds = gi.collect([tmp_path / "0", tmp_path / "1"], **rules)
@@ -117,7 +117,7 @@ def test_times_go_into_a_curve_of_survival(root: Path) -> None:
     found = gi.survival.kaplan_meier(ds.time, ds.is_censored, groups="weight_decay")
     assert found.group.values.tolist() == [0.3, 1.0, 3.0]
     assert found.survival.attrs["rule"] == "test accuracy ≥ 0.99 for 5 entries in a row"
-    # The run that is not there counts nowhere; that which has not grokked is watched up to its horizon.
+    # The missing run is in no count; the run that has not grokked is censored at its horizon.
     assert found.runs.values.tolist() == [1, 2, 2]
     assert found.censored.values.tolist() == [1, 0, 0]
     assert found.epoch.values.tolist() == [0.0, 100.0, 120.0, 200.0, 250.0, 350.0]
@@ -159,7 +159,7 @@ def test_curves_are_the_metrics_of_each_run(root: Path, tiny: RunConfig, made_up
         for name in ("loss", "accuracy", "squared_weight_norm"):
             np.testing.assert_array_equal(here[name].sel(epoch=logged.epoch), logged[name])
             assert here[name].sel(epoch=slice(logged.epoch[-1].item() + 1, None)).isnull().all()
-    # One that is not finished has curves, and no results yet.
+    # An unfinished run has curves but no results.
     assert ds.loss.sel(weight_decay=1.0, seed=0).count("epoch").values.tolist() == [7, 7]
     assert np.isnan(gi.collect(root).is_grokked.sel(weight_decay=1.0, seed=0).item())
 
@@ -203,7 +203,7 @@ def test_what_sweep_gave_is_collected_and_not_its_neighbours(tiny: RunConfig, tm
 def test_two_runs_of_one_config_are_refused(tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]) -> None:
     for name in "ab":
         made_up(tmp_path / name, tiny, memorized=1, grokked=2)
-    with pytest.raises(ValueError, match=r"a and .*b have one config; collect one of them"):
+    with pytest.raises(ValueError, match=r"a and .*b have the same config; collect one of them"):
         gi.collect([tmp_path / "a", tmp_path / "b"])
 
 

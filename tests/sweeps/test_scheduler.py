@@ -1,4 +1,4 @@
-"""A sweep in this process and in threads: what is skipped, what fails, what stops it, and two of them at once."""
+"""Sweeps in this process and in threads: skipped runs, failures, interruptions, and two sweeps at once."""
 
 import errno
 import io
@@ -40,7 +40,7 @@ def heeds_ctrl_c() -> Iterator[None]:
 
 @pytest.fixture
 def fits(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each run was trained, by the name of its directory."""
+    """How often each run was trained, by directory name."""
     counts: Counter[str] = Counter()
     fit = Trainer.fit
 
@@ -183,13 +183,13 @@ def test_a_full_disk_at_the_summary_loses_no_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", full)
-        with pytest.raises(RunError, match=r"could not be written: .*No space left on device\. Fix that"):
+        with pytest.raises(RunError, match=r"could not be written: .*No space left on device\. Fix this"):
             swept([tiny], tmp_path)
     assert Layout(tmp_path / "seed=0").finished.exists()
 
 
 def _ctrl_c_in(monkeypatch: pytest.MonkeyPatch, *, seed: int, epoch: int, is_seen: Callable[[], bool]) -> None:
-    """Ctrl-C in the update that leaves an epoch of a run, which lasts until it is seen."""
+    """Ctrl-C in the update after an epoch of a run; the update lasts until the Ctrl-C is seen."""
     update = Trainer.advance
 
     def interrupted(trainer: Trainer) -> None:
@@ -210,11 +210,11 @@ def test_ctrl_c_writes_a_checkpoint_and_the_sweep_goes_on_from_it(
 ) -> None:
     configs = gi.grid(tiny, {"seed": [0, 1, 2]})
     executor = None if threads is None else ThreadPoolExecutor(threads)
-    monkeypatch.setattr("grokinterp.sweeps.worker._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("grokinterp.sweeps.executors._CHECK_EVERY", 0.0)
     with monkeypatch.context() as patch:
-        # In this process the run hears Ctrl-C itself; threads are told by a file.
+        # In this process the run itself receives Ctrl-C; threads are told by a file.
         _ctrl_c_in(patch, seed=1, epoch=4, is_seen=lambda: threads is None or bool([*tmp_path.glob(".stop-*")]))
-        with pytest.raises(KeyboardInterrupt, match=f"stopped with 1 of 3 runs finished; .* into {tmp_path} to go on"):
+        with pytest.raises(KeyboardInterrupt, match=f"stopped with 1 of 3 runs finished; .* into {tmp_path} to resume"):
             swept(configs, tmp_path, executor)
     stopped = Layout(tmp_path / "seed=1")
     assert max(stopped.checkpoint_epochs()) == 5
@@ -251,7 +251,7 @@ def test_two_sweeps_on_one_root_train_each_run_once(
 def test_a_run_that_another_trainer_is_at_work_in_is_waited_for(
     tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after a worker that is thought dead and is not: its lock goes when it does."""
+    """As with a worker that seems dead: its lock is released when it ends."""
     monkeypatch.setattr(scheduler, "RETRY_DELAYS", (0.05,))
     configs = gi.grid(tiny, {"seed": [0, 1]})
     assign(tmp_path, configs)
@@ -274,7 +274,7 @@ def test_a_run_that_another_trainer_is_at_work_in_is_waited_for(
 
 
 class Breaking(Executor):
-    """Breaks down, as a pool of processes does, from a call on."""
+    """Breaks at a call, like a pool of processes."""
 
     def __init__(self, call: int) -> None:
         self.left = call
@@ -294,7 +294,7 @@ class Breaking(Executor):
 
 def test_an_executor_that_breaks_down_ends_the_sweep_and_loses_nothing(tiny: RunConfig, tmp_path: Path) -> None:
     configs = gi.grid(tiny, {"seed": range(3)})
-    broke = r"the executor broke down \(BrokenExecutor: a child died\); 1 of 3 runs are finished\. Sweep"
+    broke = r"the executor failed \(a child died\); 1 of 3 runs are finished\. Sweep"
     with pytest.raises(RunError, match=broke):
         swept(configs, tmp_path, Breaking(1))
     before = saved(tmp_path)

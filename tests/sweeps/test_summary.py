@@ -14,7 +14,7 @@ from grokinterp.sweeps.directories import assign
 
 @pytest.fixture
 def summary(tiny: RunConfig, tmp_path: Path, made_up: Callable[..., None]) -> dict:
-    """Of a run that grokked, one that did not, one that failed and one that is not there."""
+    """A summary of a run that grokked, one that did not, one that failed, and a missing one."""
     configs = gi.grid(tiny, {"optim.batch_size": [None, 8], "seed": [0, 1]})
     paths = [*assign(tmp_path, configs)]
     made_up(paths[0], configs[0], memorized=4, grokked=10)
@@ -50,7 +50,7 @@ def test_the_summary_has_a_record_for_each_run(summary: dict) -> None:
         "error": None,
     }
     assert (second["grokked_epoch"], second["delay"], second["is_grokked"]) == (None, None, 0)
-    # The fifth entry from the end is the last at which five in a row could have begun.
+    # The fifth entry from the end is the last at which five consecutive entries could start.
     assert (second["ratio"], second["is_censored"], second["time"]) == (None, 1, 350)
     assert (third["status"], third["error"], third["test_loss"]) == ("failed", 'no space, "left"', None)
     assert (fourth["status"], fourth["error"]) == ("unfinished", None)
@@ -90,10 +90,10 @@ def test_an_earlier_failure_stays_until_its_run_is_finished_or_tried_again(
 ) -> None:
     configs = gi.grid(tiny, {"seed": range(4)})
     paths = [*assign(tmp_path, configs)]
-    write_summary(tmp_path, dict.fromkeys(paths, "no space"), tried=paths)
+    write_summary(tmp_path, dict.fromkeys(paths, "no space"), attempted=paths)
     made_up(paths[0], configs[0], memorized=4, grokked=10)
-    # Another sweep on this root: of run 1, which fails otherwise, and of run 2, which is stopped before it is begun.
-    write_summary(tmp_path, {paths[1]: "no memory"}, tried=paths[1:3])
+    # A second sweep on this root: run 1 fails with a different error, and run 2 is stopped before it starts.
+    write_summary(tmp_path, {paths[1]: "no memory"}, attempted=paths[1:3])
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [(run["status"], run["error"]) for run in summary["runs"]] == [
         ("finished", None),

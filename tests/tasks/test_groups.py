@@ -112,19 +112,24 @@ ADDITION = cyclic(5).table
 @pytest.mark.parametrize(
     ("table", "labels", "logarithm", "message"),
     [
-        (ADDITION, range(4), None, "group G needs a label per element, got 4 for 5 elements"),
-        (torch.zeros(5, 5, dtype=torch.int64), range(5), None, "whose rows and columns each hold every element once"),
-        (torch.arange(5).expand(5, 5), range(5), None, "whose rows and columns each hold every element once"),
-        (SUBTRACTION, range(5), None, "group G needs an identity element"),
-        (SUBTRACTION.T, range(5), None, "group G needs an identity element"),
-        (LOOP, range(5), None, "group G needs an associative table"),
+        (ADDITION, range(4), None, "group G must have one label per element, got 4 for 5 elements"),
+        (torch.zeros(5, 5, dtype=torch.int64), range(5), None, "of group G must be a Latin square"),
+        (torch.arange(5).expand(5, 5), range(5), None, "of group G must be a Latin square"),
+        (SUBTRACTION, range(5), None, "group G must have an identity element"),
+        (SUBTRACTION.T, range(5), None, "group G must have an identity element"),
+        (LOOP, range(5), None, "group G must be associative"),
         (
             ADDITION,
             range(5),
             torch.tensor([0, 1, 2, 4, 3]),
             r"logarithm\[a b\] = logarithm\[a\] \+ logarithm\[b\]",
         ),
-        (ADDITION, range(5), torch.zeros(5, dtype=torch.int64), "a logarithm that takes each of 0..4 once"),
+        (
+            ADDITION,
+            range(5),
+            torch.zeros(5, dtype=torch.int64),
+            r"logarithm of group G must be a permutation of 0\.\.4",
+        ),
     ],
     ids=["labels", "constant", "columns", "right identity", "left identity", "loop", "logarithm", "constant logarithm"],
 )

@@ -85,7 +85,7 @@ def test_a_split_leaves_the_global_random_states_alone(draw, monkeypatch):
         (1.0, "fraction must be a number above 0 and below 1, got 1.0"),
         (-0.5, "fraction must be a number above 0 and below 1, got -0.5"),
         (float("nan"), "fraction must be a number above 0 and below 1, got nan"),
-        (0.01, "fraction=0.01 of 9 pairs leaves the train part empty"),
+        (0.01, "fraction=0.01 of 9 pairs leaves the train split empty"),
     ],
 )
 def test_a_fraction_without_two_parts_is_refused(draw, fraction, message):
@@ -108,8 +108,8 @@ def test_a_split_is_read_from_tensors_arrays_and_lists(spelled):
         ([[True], [True, False]], r"got \[\[True\], \[True, False\]\]"),
         ("train", "got 'train'"),
         (0.3, r"got \(\) of torch.float64"),
-        (np.ones((3, 3), dtype=bool), "leaves the test part empty"),
-        ([[False] * 3] * 3, "leaves the train part empty"),
+        (np.ones((3, 3), dtype=bool), "leaves the test split empty"),
+        ([[False] * 3] * 3, "leaves the train split empty"),
     ],
 )
 def test_what_is_no_split_of_the_task_is_refused(is_train, message):

@@ -176,7 +176,7 @@ def test_cuda_where_there_is_none(tiny: RunConfig, tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"task": TaskConfig(operation="division", p=8)}, "p must be prime for division, got p=8"),
-        ({"split": SplitConfig(fraction=0.001)}, "leaves the train part empty"),
+        ({"split": SplitConfig(fraction=0.001)}, "leaves the train split empty"),
     ],
 )
 def test_a_config_that_cannot_be_leaves_no_directory(

@@ -1,7 +1,11 @@
 """The loss of a config is the one that it names, in the dtype that it names."""
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -30,10 +34,32 @@ def test_the_default_is_the_float64_cross_entropy_to_the_bit(logits: Tensor) -> 
     assert torch.equal(gradient(LossConfig(), logits), torch.autograd.grad(plain, leaf)[0])
 
 
-def test_float32_is_plain_torch_to_the_bit(logits: Tensor) -> None:
+def test_torch_float32_is_plain_torch_to_the_bit(logits: Tensor) -> None:
     plain = torch.nn.functional.cross_entropy(logits, LABELS)
-    assert torch.equal(objective(LossConfig(dtype="float32"))(logits, LABELS), plain)
-    assert torch.equal(objective(LossConfig(dtype="float32"))(logits.double(), LABELS), plain)
+    assert torch.equal(objective(LossConfig(dtype="torch_float32"))(logits, LABELS), plain)
+    assert torch.equal(objective(LossConfig(dtype="torch_float32"))(logits.double(), LABELS), plain)
+
+
+@given(
+    logits=arrays(np.float32, (4, 7), elements=st.floats(-30, 30, width=32)),
+    lead=st.floats(-60, 20, width=32),
+    smoothing=st.sampled_from([0.0, 0.1]),
+)
+def test_float32_is_float64_to_a_millionth_however_small_the_loss(
+    logits: np.ndarray, lead: float, smoothing: float
+) -> None:
+    """The right logit leads all others by `lead`, so that the loss goes down to 1e-9."""
+    labels, rows = torch.tensor([0, 2, 4, 6]), torch.arange(4)
+    z = torch.from_numpy(logits)
+    z[rows, labels] = z.scatter(1, labels[:, None], -torch.inf).amax(1) + lead
+    results = []
+    for dtype in ("float32", "float64"):
+        leaf = z.clone().requires_grad_()
+        loss = objective(LossConfig(dtype=dtype, label_smoothing=smoothing))(leaf, labels)
+        results.append((loss.detach().double(), torch.autograd.grad(loss, leaf)[0]))
+    (loss, grad), (wanted, wanted_grad) = results
+    assert_close(loss, wanted, atol=0, rtol=1e-6)
+    assert ((grad - wanted_grad).norm(dim=1) <= 1e-6 * wanted_grad.norm(dim=1)).all()
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "stablemax"])
@@ -48,14 +74,16 @@ def test_stablemax_is_asked_for_by_name(logits: Tensor) -> None:
     assert torch.equal(found, stablemax_cross_entropy(logits, LABELS))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", "torch_float32"])
 def test_label_smoothing_is_torchs(logits: Tensor, dtype: str) -> None:
     found = objective(LossConfig(label_smoothing=0.2, dtype=dtype))(logits, LABELS)
-    wanted = torch.nn.functional.cross_entropy(logits.to(getattr(torch, dtype)), LABELS, label_smoothing=0.2)
+    wanted = torch.nn.functional.cross_entropy(
+        logits.to(getattr(torch, dtype.removeprefix("torch_"))), LABELS, label_smoothing=0.2
+    )
     assert torch.equal(found, wanted)
 
 
-@pytest.mark.parametrize("changes", [{"name": "stablemax"}, {"label_smoothing": 0.1}, {"dtype": "float32"}])
+@pytest.mark.parametrize("changes", [{"name": "stablemax"}, {"label_smoothing": 0.1}, {"dtype": "torch_float32"}])
 def test_each_option_changes_the_gradient(logits: Tensor, changes: dict[str, object]) -> None:
     assert not torch.equal(gradient(LossConfig(**changes), logits), gradient(LossConfig(), logits))
 
@@ -63,7 +91,8 @@ def test_each_option_changes_the_gradient(logits: Tensor, changes: dict[str, obj
 def test_a_pair_that_float32_is_done_with_is_still_learned_from_in_float64() -> None:
     logits = torch.zeros(40, 7).scatter(1, LABELS[:, None], 25.0)
     rows = torch.arange(40)
-    assert (gradient(LossConfig(dtype="float32"), logits)[rows, LABELS] == 0).all()
+    assert (gradient(LossConfig(dtype="torch_float32"), logits)[rows, LABELS] == 0).all()
+    assert (gradient(LossConfig(dtype="float32"), logits)[rows, LABELS] < 0).all()
     assert (gradient(LossConfig(), logits)[rows, LABELS] < 0).all()
 
 

@@ -12,7 +12,7 @@ ZEROS, PLATEAU = [0.6, 0.7, 0.8, 0.85, 0.9], [0.30, 0.31, 0.30, 0.31, 0.31]
 
 
 def test_a_plateau_of_zero_losses_in_float32_is_warned_of() -> None:
-    assert float32_warning(ZEROS, PLATEAU, dtype="float32") == (
+    assert float32_warning(ZEROS, PLATEAU, dtype="torch_float32") == (
         "90 % of the training losses are exactly 0 in float32 while test accuracy stays at 0.31: "
         "nothing is learned from these pairs; use LossConfig(dtype='float64')."
     )
@@ -22,10 +22,10 @@ def test_a_plateau_of_zero_losses_in_float32_is_warned_of() -> None:
     ("zeros", "accuracy", "dtype"),
     [
         (ZEROS, PLATEAU, "float64"),
-        ([0.4, *ZEROS[1:]], PLATEAU, "float32"),
-        (ZEROS, [0.99] * 5, "float32"),
-        (ZEROS, [0.1, 0.2, 0.3, 0.4, 0.5], "float32"),
-        (ZEROS[1:], PLATEAU[1:], "float32"),
+        ([0.4, *ZEROS[1:]], PLATEAU, "torch_float32"),
+        (ZEROS, [0.99] * 5, "torch_float32"),
+        (ZEROS, [0.1, 0.2, 0.3, 0.4, 0.5], "torch_float32"),
+        (ZEROS[1:], PLATEAU[1:], "torch_float32"),
     ],
     ids=["float64", "few zeros", "grokked", "rising", "too short"],
 )
@@ -34,19 +34,19 @@ def test_without_its_cause_there_is_no_warning(zeros: list[float], accuracy: lis
 
 
 def test_only_the_last_entries_count() -> None:
-    assert float32_warning([0.0] * 9 + ZEROS, [0.0] * 9 + PLATEAU, dtype="float32") is not None
-    assert float32_warning([*ZEROS, 0.1], [*PLATEAU, 0.31], dtype="float32") is None
+    assert float32_warning([0.0] * 9 + ZEROS, [0.0] * 9 + PLATEAU, dtype="torch_float32") is not None
+    assert float32_warning([*ZEROS, 0.1], [*PLATEAU, 0.31], dtype="torch_float32") is None
 
 
 def test_thresholds_of_the_warning_are_arguments() -> None:
-    assert float32_warning(ZEROS, PLATEAU, dtype="float32", share=0.65) is None
-    assert float32_warning(ZEROS, PLATEAU, dtype="float32", share=0.65, sustained=4) is not None
-    assert float32_warning(ZEROS, PLATEAU, dtype="float32", grokked=0.3) is None
+    assert float32_warning(ZEROS, PLATEAU, dtype="torch_float32", share=0.65) is None
+    assert float32_warning(ZEROS, PLATEAU, dtype="torch_float32", share=0.65, sustained=4) is not None
+    assert float32_warning(ZEROS, PLATEAU, dtype="torch_float32", grokked=0.3) is None
 
 
 def test_entries_of_two_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match=r"zero_losses and test_accuracy must be of one length, got 5 and 4\."):
-        float32_warning(ZEROS, PLATEAU[1:], dtype="float32")
+        float32_warning(ZEROS, PLATEAU[1:], dtype="torch_float32")
 
 
 @pytest.mark.slow
@@ -56,7 +56,7 @@ def test_a_run_that_float32_holds_on_its_plateau_warns_once(tmp_path):
         split=gi.SplitConfig(fraction=0.5),
         model=gi.MLPConfig(d_mlp=64),
         optim=gi.OptimConfig(lr=3e-2, weight_decay=0.0),
-        loss=gi.LossConfig(dtype="float32"),
+        loss=gi.LossConfig(dtype="torch_float32"),
         epochs=400,
         checkpoint_every=400,
     )

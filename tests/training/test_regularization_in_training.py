@@ -37,6 +37,7 @@ OPTIONS = {
     },
     "stablemax": {"loss.name": "stablemax"},
     "float32": {"loss.dtype": "float32"},
+    "torch_float32": {"loss.dtype": "torch_float32"},
     "label smoothing": {"loss.label_smoothing": 0.1},
     "dropout": {"regularization.dropout": 0.1},
     "orthogonal gradient": {"regularization.orthogonal_gradient": True},
@@ -199,7 +200,7 @@ def test_pairs_of_ones_own_are_trained_on(tiny: RunConfig, tmp_path: Path) -> No
         ValueError, match=r"training pairs of your own need SplitConfig\(rule='custom'\), got rule='uni"
     ):
         train(tiny, tmp_path / "two", is_train=mask, progress=False)
-    with pytest.raises(ValueError, match="is_train leaves the train part empty"):
+    with pytest.raises(ValueError, match="is_train leaves the train split empty"):
         train(config, tmp_path / "empty", is_train=torch.zeros(7, 7, dtype=torch.bool), progress=False)
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from grokinterp.config import OptimConfig, RunConfig, change, to_dict
 from grokinterp.models import lens
 from grokinterp.models.architecture import Params
+from grokinterp.models.kinds.mlp import MLPConfig
 from grokinterp.runs.run import Run
-from grokinterp.training.engines import build_engine
 from grokinterp.training.learner import Learner
 from grokinterp.training.loop import train
 
@@ -90,6 +90,7 @@ def test_training_is_a_plain_loop(tiny: RunConfig, batch_size: int | None, tmp_p
 @pytest.mark.parametrize(
     "engine",
     [
+        "kernels",
         "full",
         pytest.param(
             "hooked",
@@ -116,16 +117,32 @@ def test_the_hooked_engine_needs_version_3(tiny: RunConfig, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("changes", "wanted"), [({}, "factored"), ({"n_layers": 2}, "full"), ({"biases": "all"}, "factored")]
+    ("changes", "wanted"),
+    [
+        ({}, "kernels"),
+        ({"model.sequence": "a op b ="}, "kernels"),
+        ({"compile": True}, "factored"),
+        ({"device": "mps"}, "factored"),
+        ({"regularization.dropout": 0.1}, "factored"),
+        ({"model.n_layers": 2}, "full"),
+        ({"model": MLPConfig()}, "full"),
+    ],
 )
-def test_auto_takes_the_fast_engine_where_it_applies(tiny: RunConfig, changes: dict[str, object], wanted: str) -> None:
-    config = dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, **changes))
-    params = config.model.initial_params(config.task.build(), seed=0)
-    assert build_engine(config, params)[0] == wanted
+def test_auto_takes_the_fastest_engine_that_applies(tiny: RunConfig, changes: dict[str, object], wanted: str) -> None:
+    config = change(tiny, changes)
+    assert config.training_engine == wanted
+    if wanted != "kernels":
+        with pytest.raises(ValueError, match="engine='kernels' requires a 1-layer transformer without normalization"):
+            change(config, {"engine": "kernels"})
+
+
+def test_a_run_records_its_engine_and_threads(tiny: RunConfig, tmp_path: Path) -> None:
+    run = train(dataclasses.replace(tiny, epochs=1), tmp_path, progress=False)
+    assert (run.made_by["engine"], run.made_by["threads"]) == ("kernels", 1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["factored", "full"])
+@pytest.mark.parametrize("engine", ["kernels", "factored", "full"])
 def test_equal_runs_have_equal_bits_with_two_threads(tiny: RunConfig, engine: str, tmp_path: Path) -> None:
     # Large enough that torch shares the work out.
     task, model = dataclasses.replace(tiny.task, p=43), dataclasses.replace(tiny.model, d_model=64, d_mlp=128)

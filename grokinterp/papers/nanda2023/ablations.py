@@ -77,8 +77,7 @@ def linear_attention(evidence: Evidence) -> xr.DataArray:
     """Loss with the attention softmax replaced by its linearization."""
     evidence.require_transformer(one_layer=True, sequences=("a b =",))
     edits = {"blocks.0.attn.hook_pattern": lambda _, x: attention.linear_pattern(x)}
-    edit = Intervention(name="linear attention", edits=edits, null=_nothing_to_draw)
-    return _loss(evidence, edit)
+    return _loss(evidence, Intervention(name="linear attention", edits=edits))
 
 
 def _loss(evidence: Evidence, intervention: Intervention) -> xr.DataArray:
@@ -90,8 +89,3 @@ def _loss(evidence: Evidence, intervention: Intervention) -> xr.DataArray:
     of_task = logits[:, : snapshot.task.n_outputs].unflatten(0, snapshot.task.shape)
     value = cross_entropy_per_pair(of_task, snapshot.task.table).mean().item()
     return labels.array(value, name="loss", units="nats", long_name="loss of the edited model")
-
-
-def _nothing_to_draw(*_: object) -> list[Intervention]:
-    msg = "there is only one softmax, so there are no random components to compare it with."
-    raise ValueError(msg)
