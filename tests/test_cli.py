@@ -120,7 +120,7 @@ def test_choices_are_listed_in_their_order(capsys: pytest.CaptureFixture[str]) -
     ("args", "message"),
     [
         (["keys", "no/such/run"], "is neither a run directory nor a bundled run (nanda2023)"),
-        (["report", "no/such/run"], "is no run directory"),
+        (["report", "no/such/run"], "is neither a run directory"),
         (["train", "--config", "no.json", "--out", "x"], "there is no config file no.json"),
         (["train", "--config=no.json", "--out", "x"], "there is no config file no.json"),
         (["runs", "no/such/folder"], "there is no directory no/such/folder"),
@@ -306,7 +306,7 @@ def test_runs_says_why_a_run_is_broken(tmp_path: Path, capsys: pytest.CaptureFix
     assert lines["begun"] == "addition mod 7, seed 0, stopped at epoch 12 of 12, nothing logged yet"
     assert "not grokked (test accuracy ≥ 0.99" in lines["long"]
     assert lines["config"].startswith("broken: ")
-    assert "must have loss and accuracy of train and test" in lines["metrics"]
+    assert "must have train and test loss and accuracy" in lines["metrics"]
     assert "task.safetensors must be a complete safetensors file" in lines["task"]
     assert said.err == ""
 
@@ -336,9 +336,9 @@ def test_analyze_and_report_take_an_mlp(inputs: str, tmp_path: Path, capsys: pyt
     assert main(["train", "mlp_onehot", "--out", run, *SMALL, *flags]) == 0
     capsys.readouterr()
     assert main(["analyze", run, "--quiet"]) == 0
-    assert "An MLP has no attention" in capsys.readouterr().out
+    assert "The model has no attention" in capsys.readouterr().out
     assert main(["report", run, "--quiet"]) == 0
-    assert "An MLP has no attention" in Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8")
+    assert "The model has no attention" in Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8")
 
 
 def test_every_field_of_the_config_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "fork": (lambda: gi.fork(RUN, RUN.checkpoint_epochs[0], "never", "x"), ValueError, "changes must be a mapping"),
     "monitors": (lambda: gi.train(gi.presets.quick(), "never", monitors="x"), TypeError, "measures must be a list"),
     "progress": (lambda: gi.train(gi.presets.quick(), "never", progress="no"), ValueError, "progress must be True or"),
-    "long name": (lambda: gi.load_run("x" * 5000), gi.RunError, r"'x+… is no run directory"),
+    "long name": (lambda: gi.load_run("x" * 5000), gi.RunError, r"'x+… is neither a run directory"),
     "decorator": (lambda: gi.trajectory(RUN, [gi.measure("x")]), TypeError, r'@gi\.measure\("x"\) must decorate a'),
     "snapshot": (lambda: gi.snapshot(SNAP, epoch=3), ValueError, r"dataclasses\.replace"),
     "name, None": (lambda: gi.tasks.from_table([[0, 1]], name=None), ValueError, "name of a task must be text"),
