@@ -126,7 +126,7 @@ def trajectories(rounds: int) -> list[tuple[str, str, str]]:
     """One checkpoint of a trajectory, compared with a plain loop over frequencies."""
     run = gi.load_run("nanda2023")
     keys = gi.fourier.key_frequencies(run.snapshot())
-    epoch = run.epochs[-1]
+    epoch = run.checkpoint_epochs[-1]
     measures = standard_measures(keys)
     seconds = interleaved(
         {
@@ -177,7 +177,7 @@ def repeat_checkpoints(run: gi.Run, folder: Path, count: int) -> gi.Run:
     copy = gi.load_run(folder)
     copy.layout.checkpoints.mkdir()
     for epoch in range(count):
-        shutil.copy(run.layout.checkpoint(run.epochs[-1]), copy.layout.checkpoint(epoch))
+        shutil.copy(run.layout.checkpoint(run.checkpoint_epochs[-1]), copy.layout.checkpoint(epoch))
     return copy
 
 

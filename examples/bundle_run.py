@@ -27,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
 
     run = gi.load_run(args.run)
-    kept = [epoch for epoch in run.epochs if epoch in args.epochs]
+    kept = [epoch for epoch in run.checkpoint_epochs if epoch in args.epochs]
     ds = gi.trajectory(run, standard_measures(run))
     # Bounds the phases; measured separately, because its name equals that of the excluded loss of the keys.
     gi.trajectory(run, [gi.progress.excluded_loss()])

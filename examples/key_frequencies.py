@@ -10,7 +10,7 @@ import grokinterp as gi
 def main() -> None:
     run = gi.load_run("nanda2023")
     model = run.model()
-    print(type(model).__name__, "of epoch", run.epochs[-1])
+    print(type(model).__name__, "of epoch", run.checkpoint_epochs[-1])
     for rule in ("logits", "neurons", "W_E", "W_L"):
         print(f"{rule:>8}: {gi.fourier.key_frequencies(model, rule=rule)}")
 

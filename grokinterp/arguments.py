@@ -1,7 +1,6 @@
-"""How public functions read their arguments: each reader returns one plain type or raises one line.
+"""Readers of arguments: each returns one plain Python type or raises a one-line ValueError.
 
-Integers, floats and arrays are accepted from Python, numpy, torch and xarray alike. Text, booleans and non-integral
-floats are never read as numbers.
+Python, numpy, torch and xarray values are accepted alike; strings and booleans are never accepted as numbers.
 """
 
 import difflib
@@ -19,20 +18,20 @@ from torch import Tensor
 MAX_SHOWN = 60
 MAX_SEED = 2**63 - 1
 
-Bound = int | float | None  # Both, since run-time type checks tell them apart.
+Bound = int | float | None  # both, because run-time type checks distinguish them
 
 
 def integer(value: object, what: str, *, minimum: int | None = None, maximum: int | None = None) -> int:
-    """An integer: a count, a layer, a single key.
+    """An integer, e.g. a count, a layer or one key frequency.
 
     Args:
-        value: Of any integer type: int, numpy integer, or a 0-d integer array or tensor.
-        what: The argument's name, for the error.
-        minimum: The smallest valid value.
-        maximum: The largest valid value.
+        value: An int, a numpy integer, or a 0-d integer array or tensor.
+        what: Name of the argument, for the error message.
+        minimum: Smallest valid value.
+        maximum: Largest valid value.
 
     Raises:
-        ValueError: If it is not an integer, or is out of range.
+        ValueError: If the value is not an integer or is out of range.
 
     Examples:
         >>> integer(np.int64(3), "draws", minimum=1)
@@ -44,14 +43,13 @@ def integer(value: object, what: str, *, minimum: int | None = None, maximum: in
     wanted = "an integer" + _range(minimum, maximum)
     array = _as_array(value)
     if array is not None:
-        found = array.item() if array.ndim == 0 and array.dtype.kind in "iu" else None
+        read = array.item() if array.ndim == 0 and array.dtype.kind in "iu" else None
     else:
-        found = (
-            None if isinstance(value, bool) or not hasattr(value, "__index__") else operator.index(cast("Any", value))
-        )
-    if found is None or not _is_within(found, minimum, maximum):
+        is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
+        read = operator.index(cast("Any", value)) if is_integer else None
+    if read is None or not _is_within(read, minimum, maximum):
         raise ValueError(_message(what, wanted, value))
-    return int(found)
+    return int(read)
 
 
 def number(
@@ -63,18 +61,18 @@ def number(
     above: Bound = None,
     below: Bound = None,
 ) -> float:
-    """A finite real number: an angle in radians, a threshold, a fraction.
+    """A finite real number, e.g. an angle in radians or a threshold.
 
     Args:
-        value: Of any real type: int, float, numpy number, or a 0-d array or tensor of one.
-        what: The argument's name, for the error.
-        minimum: The smallest valid value.
-        maximum: The largest valid value.
-        above: A bound that is itself too small.
-        below: A bound that is itself too large.
+        value: An int, float or numpy number, or a 0-d array or tensor.
+        what: Name of the argument, for the error message.
+        minimum: Smallest valid value.
+        maximum: Largest valid value.
+        above: Exclusive lower bound.
+        below: Exclusive upper bound.
 
     Raises:
-        ValueError: If it is not a number, not finite, or out of range.
+        ValueError: If the value is not a finite number or is out of range.
 
     Examples:
         >>> number(np.float32(0.5), "threshold", minimum=0, maximum=1)
@@ -87,36 +85,25 @@ def number(
     wanted = f"a number{limits}" if limits else "a finite number"
     array = _as_array(value)
     if array is not None:
-        found = array.item() if array.ndim == 0 and array.dtype.kind in "iuf" else None
+        read = array.item() if array.ndim == 0 and array.dtype.kind in "iuf" else None
     else:
         is_real = hasattr(value, "__float__") and not isinstance(value, bool)
         try:
-            found = float(cast("SupportsFloat", value)) if is_real else None
+            read = float(cast("SupportsFloat", value)) if is_real else None
         except OverflowError:  # an integer beyond float64
-            found = None
-    if found is None or not math.isfinite(found) or not _is_within(found, minimum, maximum, above, below):
+            read = None
+    if read is None or not math.isfinite(read) or not _is_within(read, minimum, maximum, above, below):
         raise ValueError(_message(what, wanted, value))
-    return float(found)
+    return float(read)
 
 
 def fraction(value: object, what: str) -> float:
-    """A number from 0 to 1, both included: an accuracy, or a fraction of variance explained.
-
-    Raises:
-        ValueError: As `number`.
-    """
+    """A number from 0 to 1, e.g. an accuracy or a fraction of variance explained; raises as `number`."""
     return number(value, what, minimum=0, maximum=1)
 
 
 def flag(value: object, what: str) -> bool:
-    """True or False, also numpy's or torch's; numbers and text are neither.
-
-    Args:
-        value: The flag.
-        what: The argument's name, for the error.
-
-    Raises:
-        ValueError: If it is neither.
+    """True or False, from Python, numpy or torch; anything else raises a ValueError.
 
     Examples:
         >>> flag("no", "bias_correction")
@@ -130,15 +117,7 @@ def flag(value: object, what: str) -> bool:
 
 
 def seed(value: object, what: str = "seed") -> int:
-    """The seed of a generator.
-
-    Args:
-        value: As for `integer`.
-        what: The argument's name, for the error.
-
-    Raises:
-        ValueError: If it is not an integer that numpy, torch and Python all take: from 0 to 2**63 - 1.
-    """
+    """A seed that numpy, torch and Python all accept: 0 to 2**63 - 1; raises as `integer`."""
     return integer(value, what, minimum=0, maximum=MAX_SEED)
 
 
@@ -151,19 +130,18 @@ def integers(
     in_order: bool = True,
     may_be_empty: bool = False,
 ) -> tuple[int, ...]:
-    """Distinct integers: key frequencies, heads, neurons.
+    """Distinct integers, e.g. key frequencies, heads or neurons.
 
     Args:
-        values: A single integer, or an iterable or one-dimensional array of integers.
-        what: The argument's name, for the error.
-        minimum: The smallest valid value.
-        maximum: The largest valid value.
-        in_order: Whether they are sorted in ascending order; if not, they stay in the given order.
-        may_be_empty: Whether no integer at all is valid.
+        values: One integer, or an iterable or 1-d array of integers.
+        what: Name of the argument, for the error message.
+        minimum: Smallest valid value.
+        maximum: Largest valid value.
+        in_order: Whether to sort them; otherwise they keep the given order.
+        may_be_empty: Whether an empty iterable is valid.
 
     Raises:
-        ValueError: If there is none, or any of them is not an integer or is out of range. Text and boolean masks are
-            not integers.
+        ValueError: If there are no values, or one is not an integer or is out of range.
 
     Examples:
         >>> integers(np.array([42, 14, 14]), "keys", minimum=1)
@@ -175,40 +153,32 @@ def integers(
     listed = _listed(values)
     wanted = ("integers" if may_be_empty else "one or more integers") + _range(minimum, maximum)
     try:
-        found = None if listed is None else [integer(i, what, minimum=minimum, maximum=maximum) for i in listed]
+        read = None if listed is None else [integer(i, what, minimum=minimum, maximum=maximum) for i in listed]
     except ValueError:
-        found = None
-    if found is None or not (found or may_be_empty):
+        read = None
+    if read is None or not (read or may_be_empty):
         raise ValueError(_message(what, wanted, values if listed is None or _is_array(values) else listed))
-    return tuple(sorted(set(found)) if in_order else dict.fromkeys(found))
+    return tuple(sorted(set(read)) if in_order else dict.fromkeys(read))
 
 
 def keys(values: object, what: str = "keys") -> tuple[int, ...]:
-    """Key frequencies, or numbers of irreps, in ascending order.
-
-    Args:
-        values: As for `integers`.
-        what: The argument's name, for the error.
-
-    Raises:
-        ValueError: As `integers`. A frequency is at least 1; whether a model has it is for its basis to say.
-    """
+    """Key frequencies or irrep numbers, sorted; raises as `integers`. The basis checks their upper bound."""
     return integers(values, what, minimum=1)
 
 
 def one_of(
     value: object, choices: Iterable[Any], what: str, *, aliases: Mapping[str, str] = MappingProxyType({})
 ) -> Any:
-    """One of some choices; the error suggests the one that is spelled most like the value.
+    """One of several choices.
 
     Args:
-        value: The choice.
-        choices: The valid ones.
-        what: The argument's name, for the error.
-        aliases: Words that are not choices, with the choice that each of them suggests.
+        value: The chosen value.
+        choices: Valid values.
+        what: Name of the argument, for the error message.
+        aliases: Invalid words mapped to the choice that the error message suggests for them.
 
     Raises:
-        ValueError: If it is none of them.
+        ValueError: If the value is not a choice; the message suggests the most similar one.
 
     Examples:
         >>> one_of("tets", ("train", "test", "all"), "split")
@@ -216,7 +186,7 @@ def one_of(
         ValueError: split must be one of train, test, all, got 'tets'; did you mean 'test'?
     """
     known = list(choices)
-    # Types too, since True == 1 and 1.0 == 1; but text of numpy's type is text.
+    # Types are compared because True == 1 and 1.0 == 1; numpy strings count as str.
     kind = str if isinstance(value, str) else type(value)
     for choice in known:
         if type(choice) is kind and choice == value:
@@ -229,15 +199,7 @@ def one_of(
 
 
 def some_of(values: object, choices: Iterable[Any], what: str) -> tuple[Any, ...]:
-    """One or more of some choices, in the given order.
-
-    Args:
-        values: An iterable of choices, or a single one.
-        choices: The valid ones.
-        what: The argument's name, for the error.
-
-    Raises:
-        ValueError: If there is none, or one is not among the choices.
+    """One or more of several choices, in the given order; none, or an invalid one, raises a ValueError.
 
     Examples:
         >>> some_of("W_E", ("W_E", "W_U"), "at")
@@ -251,41 +213,33 @@ def some_of(values: object, choices: Iterable[Any], what: str) -> tuple[Any, ...
 
 
 def tensor(value: object, what: str, *, ndim: int | None = None) -> Tensor:
-    """Finite real numbers as a detached tensor on the CPU, of their own dtype.
+    """Finite real numbers as a detached CPU tensor; the dtype is kept.
 
     Args:
-        value: A tensor, an array, nested lists, or a number.
-        what: The argument's name, for the error.
-        ndim: How many dimensions it must have.
+        value: A tensor, an array, nested lists or a number.
+        what: Name of the argument, for the error message.
+        ndim: Required number of dimensions.
 
     Raises:
-        ValueError: If it is anything else, or has a number that is NaN or infinite.
+        ValueError: If the value is anything else, or has NaN or infinite values.
 
     Examples:
         >>> tensor([1, 2], "x", ndim=1)
         tensor([1, 2])
     """
     try:
-        found = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
-    except (TypeError, ValueError):  # text, objects or rows of unequal length
-        found = torch.tensor(float("nan"))
-    is_numbers = found.dtype != torch.bool and not found.is_complex() and bool(found.isfinite().all())
-    if not is_numbers or (ndim is not None and found.ndim != ndim):
+        read = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+    except (TypeError, ValueError):  # strings, objects or rows of unequal length
+        read = torch.tensor(float("nan"))
+    is_numbers = read.dtype != torch.bool and not read.is_complex() and bool(read.isfinite().all())
+    if not is_numbers or (ndim is not None and read.ndim != ndim):
         shape = "" if ndim is None else f" with {ndim} dimension{'s' * (ndim != 1)}"
         raise ValueError(_message(what, f"a tensor or an array of finite numbers{shape}", value))
-    return found
+    return read
 
 
 def mapping(value: object, what: str, example: str) -> dict[str, Any]:
-    """Values by name.
-
-    Args:
-        value: A mapping whose keys are text.
-        what: The argument's name, for the error.
-        example: A valid one, for the error.
-
-    Raises:
-        ValueError: If it is anything else.
+    """A mapping from names to values as a dict; the error message shows `example`.
 
     Examples:
         >>> mapping(0.99, "expect", "{'accuracy': 1.0}")
@@ -298,7 +252,7 @@ def mapping(value: object, what: str, example: str) -> dict[str, Any]:
 
 
 def nearest(word: object, choices: Sequence[str], *, cutoff: float = 0.4) -> str | None:
-    """The choice that is spelled most like a word, ignoring case; None if none is close.
+    """The choice with the most similar spelling, ignoring case; None if none is similar.
 
     Examples:
         >>> nearest("sgd", ["AdamW", "SGD", "Muon"])
@@ -307,12 +261,12 @@ def nearest(word: object, choices: Sequence[str], *, cutoff: float = 0.4) -> str
     if not isinstance(word, str):
         return None
     by_lower = {choice.lower(): choice for choice in choices}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
-    return by_lower[found[0]] if found else None
+    matches = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
+    return by_lower[matches[0]] if matches else None
 
 
 def shown(value: object) -> str:
-    """A value as errors show it: its repr on one line, shortened."""
+    """The repr of a value on one line, shortened, for error messages."""
     text = " ".join(repr(value).split())
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
 
@@ -343,7 +297,7 @@ def _is_array(value: object) -> bool:
 
 
 def _as_array(value: object) -> np.ndarray | None:
-    """A tensor, numpy value or labeled array as a numpy array; None for anything else."""
+    """A tensor, numpy value or DataArray as a numpy array; None for anything else."""
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         value = value.double() if value.is_floating_point() else value  # numpy has no bfloat16
@@ -351,7 +305,7 @@ def _as_array(value: object) -> np.ndarray | None:
 
 
 def _listed(values: object) -> list[Any] | None:
-    """The single values of an argument that may be a number, an iterable or a one-dimensional array."""
+    """The values of a number, an iterable or an array with at most one axis; None for anything else."""
     array = _as_array(values)
     if array is not None:
         return array.reshape(-1).tolist() if array.ndim < 2 else None

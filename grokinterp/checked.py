@@ -1,7 +1,6 @@
-"""Config dataclasses whose fields are checked on construction, to and from JSON.
+"""Config dataclasses that check their fields on construction, and their conversion to and from JSON types.
 
-One reader serves Python, JSON, TOML and command-line flags: it takes a field's type hint and a value, and returns the
-plain Python value or raises one line.
+Python, JSON, TOML and command-line values go through one reader, `_read`, which converts a value to a field's type.
 """
 
 import typing
@@ -18,7 +17,7 @@ from grokinterp.arguments import MAX_SEED, integer, nearest, number, one_of, sho
 
 C = TypeVar("C", bound="Checked")
 
-# A field with a range names the reader that checks it.
+# Types with a range name the reader that checks it.
 Count = Annotated[int, partial(integer, minimum=1)]
 NotNegativeInt = Annotated[int, partial(integer, minimum=0)]
 Positive = Annotated[float, partial(number, above=0)]
@@ -29,14 +28,13 @@ Seed = Annotated[int, partial(integer, minimum=0, maximum=MAX_SEED)]
 
 
 class Checked:
-    """Base class of a frozen config dataclass: its fields are read by their type hints on construction.
+    """Base class of frozen config dataclasses: fields are converted and checked by type hint on construction.
 
-    Integers for floats, lists for tuples, and numpy and torch scalars become plain Python values. A subclass checks
-    rules that join several fields in `_check`.
+    Ints become floats, lists become tuples, and numpy and torch scalars become Python values as the type hints require.
+    Subclasses check rules about several fields in `_check`.
 
     Raises:
-        ValueError: If a value has the wrong type, is not one of the choices (the nearest one is named), or is out of
-            range.
+        ValueError: If a value has the wrong type, is not a valid choice, or is out of range.
     """
 
     def __post_init__(self) -> None:
@@ -46,27 +44,26 @@ class Checked:
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """The JSON form of an older version, with today's names and values."""
+        """Convert the JSON form of an older version to the current names and values."""
         return data
 
     @classmethod
     def choices(cls) -> tuple[type["Checked"], ...]:
-        """The classes that a field of this type may hold, told apart by their `kind` if there are several."""
+        """The classes that a field of this type can hold; several are distinguished by their `kind`."""
         return (cls,)
 
     def _check(self) -> None:
-        """Raise a ValueError if fields that are valid alone contradict each other."""
+        """Raise a ValueError if valid fields contradict each other."""
 
 
 @cache
 def _hints(cls: type[Any]) -> dict[str, Any]:
-    """The type hint of each field."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in fields(cls)}
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A config dataclass as JSON types; `from_dict` is its inverse.
+    """Convert a config to JSON types; the inverse of `from_dict`.
 
     Examples:
         >>> import grokinterp as gi
@@ -83,20 +80,16 @@ def _plain(value: Any) -> Any:
 
 
 def from_dict(cls: type[C], data: object, *, where: str = "config", is_older: bool = False) -> C:
-    """A config dataclass from JSON types, with every key there and none besides.
+    """Convert JSON types to a config. Every key is required, and no others are allowed.
 
     Args:
-        cls: `RunConfig` or one of its parts.
-        data: As `to_dict` makes it.
-        where: What the keys are called in an error.
-        is_older: Whether an older version may have written it: what it lacks was off then, as it is by default.
-
-    Returns:
-        The config.
+        cls: `RunConfig` or the class of one of its parts.
+        data: Dictionary as from `to_dict`.
+        where: Prefix of the keys in error messages.
+        is_older: Whether an older version may have written the data, so that missing keys get their defaults.
 
     Raises:
-        ValueError: If a key is unknown (the nearest valid one is named) or missing, or a value is of another
-            type or out of its range.
+        ValueError: If a key is unknown (the message suggests a valid one) or missing, or a value is invalid.
 
     Examples:
         >>> import grokinterp as gi
@@ -114,23 +107,22 @@ def from_dict(cls: type[C], data: object, *, where: str = "config", is_older: bo
         _known(key, hints, where)
     missing = [name for name in hints if name not in data]
     if missing and not is_older:
-        msg = f"{where} lacks the keys {missing}; a full config is what `grokinterp config PRESET` prints."
+        msg = f"{where} lacks the keys {missing}; `grokinterp config PRESET` prints a full config."
         raise ValueError(msg)
     given = {name: hint for name, hint in hints.items() if name in data}
     return cls(**{name: _read(hint, data[name], f"{where}.{name}", is_older=is_older) for name, hint in given.items()})
 
 
 def change(config: C, changes: Mapping[str, Any], *, where: str = "config") -> C:
-    """A config with some fields replaced, each by its dotted name.
+    """Replace fields of a config by dotted name.
 
     Args:
-        config: A `RunConfig`, or a part of one.
-        changes: Values by name, as Python or as JSON has them. A whole part may be given as well.
-        where: What the fields are called in an error.
+        config: A `RunConfig` or one of its parts.
+        changes: Python or JSON values by name. Parts can be replaced as a whole.
+        where: Prefix of the names in error messages.
 
     Raises:
-        ValueError: If a name is unknown (the nearest valid one is named), or a value is of another type or out of
-            its range.
+        ValueError: If a name is unknown (the message suggests a valid one), or a value is invalid.
 
     Examples:
         >>> import grokinterp as gi
@@ -149,7 +141,7 @@ def change(config: C, changes: Mapping[str, Any], *, where: str = "config") -> C
         inner = f"{where}.{name}"
         part = _read(hints[name], values.pop(""), inner) if "" in values else getattr(config, name)
         if values and not is_dataclass(part):
-            msg = f"{inner} has no parts, got {inner}.{next(iter(values))}; change {name} itself."
+            msg = f"{inner} has no fields, got {inner}.{next(iter(values))}; change {name} itself."
             raise ValueError(msg)
         replaced[name] = change(typing.cast("Checked", part), values, where=inner) if values else part
     return replace(typing.cast("Any", config), **replaced)
@@ -163,13 +155,13 @@ def _known(name: object, names: Mapping[str, Any], where: str) -> None:
 
 
 def _read(hint: Any, value: Any, where: str, *, is_older: bool = False) -> Any:
-    """A value as the type that a field asks for."""
+    """Convert a value to the type of a field."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     value = value.item() if isinstance(value, np.generic) else value
     if origin is Annotated:
         return hint.__metadata__[0](value, what=where)
     if origin is Literal:
-        # The command line reads the word `none` as None, not knowing which of the two the field asks for.
+        # The command line reads the word `none` as None, whether or not it is a choice of the field.
         return one_of("none" if value is None and "none" in args else value, args, where)
     if NoneType in args:
         try:
@@ -193,7 +185,7 @@ def _read_tuple(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ..
 
 
 def _read_part(choices: tuple[Any, ...], value: Any, where: str, *, is_older: bool) -> Any:
-    """A nested dataclass, or its JSON form; several choices are told apart by their `kind`."""
+    """Read a nested config or its dictionary; several classes are distinguished by their `kind`."""
     if isinstance(value, choices):
         return value
     if not isinstance(value, dict):

@@ -1,8 +1,7 @@
 """Check a paper's published numbers on a run or a model: the public names of `grokinterp.papers`.
 
 Each claim pairs a record (the published value, where it was read) with a function that computes our value. `check`
-compares the two: a published number may differ from ours by no more than reruns of the same recipe differ from each
-other.
+compares the two: our value agrees if it differs from the published one by no more than the spread across reruns.
 """
 
 from grokinterp.papers.claim import SOURCES as SOURCES

@@ -1,4 +1,4 @@
-"""Weights that were saved elsewhere: a state dict in a file, under TransformerLens' names."""
+"""Load models trained elsewhere from a state dict with TransformerLens names."""
 
 import pickle
 import re
@@ -24,7 +24,7 @@ from grokinterp.tasks.split import AnySplit, as_split
 
 
 _EXPECTED: Final = ("loss", "train_loss", "test_loss", "accuracy", "train_accuracy", "test_accuracy")
-_REMEDY: Final = "pass task, act_fn or sequence (models of other kinds are not read)"
+_REMEDY: Final = "pass task, act_fn or sequence (other architectures are not supported)"
 
 
 def load_model(
@@ -36,52 +36,49 @@ def load_model(
     sequence: Sequence = "a b =",
     expect: Mapping[str, float] | None = None,
 ) -> Snapshot:
-    """A snapshot of a model whose state dict lies in a file.
+    """Load a model from a state dict in a file.
 
-    Weights do not tell everything: a model with normalization without weights, bidirectional attention in several
-    layers, or positions added to queries and keys has the same names and shapes as a plain one, and different logits.
-    Pass `expect` to be sure. Without it, a model that answers fewer than half of all pairs correctly gives a warning.
-    What was assumed is in `Snapshot.assumed`.
+    Weights do not determine a model: normalization without weights, bidirectional attention in several layers, and
+    positions added to queries and keys leave all names and shapes the same but change the logits. Pass `expect` to
+    verify the model. Without it, a warning is given if fewer than half of all answers are correct. `Snapshot.assumed`
+    lists the assumptions.
 
     Args:
-        path: A `.safetensors` file, or a `.pt` or `.pth` file of tensors alone, which is read with
-            `weights_only=True`; its state dict may lie under the key `model` or `state_dict`.
-        task: What the model was trained on; default: addition modulo the number of operands' tokens.
-        is_train: True at the pairs it was trained on, where losses by split are wanted.
-        act_fn: Its activation function, which weights do not tell.
-        sequence: What a transformer reads, which they do not tell either.
-        expect: Values that the model must have: `loss` (mean cross-entropy over all pairs, nats), `accuracy` (over all
-            pairs, 0 to 1), and `train_loss`, `test_loss`, `train_accuracy`, `test_accuracy`, which need `is_train`.
-            A loss may differ by 5 % or 1e-5, whichever is more, an accuracy by 0.005.
-
-    Returns:
-        The snapshot.
+        path: A `.safetensors` file, or a `.pt` or `.pth` file with tensors only, which is loaded with
+            `weights_only=True`; the state dict can be under the key `model` or `state_dict`.
+        task: Task that the model was trained on; default: addition modulo the number of operand tokens.
+        is_train: Training mask, required for losses by split.
+        act_fn: Activation function, which the weights do not determine.
+        sequence: Input tokens of a transformer, which the weights do not determine either.
+        expect: Expected values: `loss` (mean cross-entropy over all pairs, nats), `accuracy` (over all pairs, 0 to 1),
+            and, with `is_train`, `train_loss`, `test_loss`, `train_accuracy`, `test_accuracy`. The tolerance is 5% or
+            1e-5 for losses, whichever is larger, and 0.005 for accuracies.
 
     Raises:
-        RunError: If the file is missing or broken, or holds objects besides tensors, which are never unpickled.
-        ValueError: If the weights are not those of a model that this library reads, or do not give what is expected.
+        RunError: If the file is missing or damaged, or holds objects other than tensors, which are never unpickled.
+        ValueError: If no supported architecture fits the weights, or an expected value is not met.
 
     Examples:
         >>> import grokinterp as gi
         >>> run = gi.load_run("nanda2023")
-        >>> found = load_model(run.layout.checkpoint(run.epochs[-1]), expect={"accuracy": 1.0})
-        >>> found.task.name
+        >>> snapshot = load_model(run.layout.checkpoint(run.checkpoint_epochs[-1]), expect={"accuracy": 1.0})
+        >>> snapshot.task.name
         'addition mod 113'
-        >>> found.assumed[1:]
+        >>> snapshot.assumed[1:]
         ("act_fn is 'relu'", "sequence is 'a b ='", 'no normalization', 'positions added to the embeddings')
     """
     wanted = {} if expect is None else arguments.mapping(expect, "expect", "{'accuracy': 1.0}")
     path = Path(path)
     weights = read_tensors(path)[0] if path.suffix == ".safetensors" else _read_pt(path)
     params, config = read_weights(weights, act_fn, sequence)
-    of_task = ()
+    assumed = ()
     if task is None:
         task = addition_of(params, config)
-        of_task = (f"the task is {task.name}",)
+        assumed = (f"the task is {task.name}",)
     config = config.for_task(params, as_task(task))
-    assumed = (*of_task, *config.assumptions())
-    known = None if is_train is None else as_split(is_train, task)
-    snapshot = Snapshot(params=params, config=config, task=task, is_train=known, assumed=assumed)
+    assumed = (*assumed, *config.assumptions())
+    is_train = None if is_train is None else as_split(is_train, task)
+    snapshot = Snapshot(params=params, config=config, task=task, is_train=is_train, assumed=assumed)
     if wanted:
         _check_expected(snapshot, wanted, path)
     else:
@@ -96,11 +93,11 @@ def _check_expected(snapshot: Snapshot, expect: Mapping[str, float], path: Path)
         wanted = arguments.number(value, f"expect[{name!r}]", minimum=0, maximum=maximum)
         mask = snapshot.mask(split or "all")
         measure, tolerance = (cross_entropy, max(0.05 * wanted, 1e-5)) if quantity == "loss" else (accuracy, 0.005)
-        found = measure(snapshot.logits[mask], snapshot.task.table[mask]).item()
-        if not abs(found - wanted) <= tolerance:
+        actual = measure(snapshot.logits[mask], snapshot.task.table[mask]).item()
+        if not abs(actual - wanted) <= tolerance:
             msg = (
-                f"{path} must have {name} {wanted:.6g} (to within {tolerance:.2g}), but has {found:.6g}, assuming: "
-                f"{', '.join(snapshot.assumed)}; if that is wrong, {_REMEDY}."
+                f"{path} must have {name} {wanted:.6g} ± {tolerance:.2g}, got {actual:.6g}, assuming that "
+                f"{', '.join(snapshot.assumed)}; if this is wrong, {_REMEDY}."
             )
             raise ValueError(msg)
 
@@ -111,19 +108,19 @@ def _read_pt(path: Path) -> dict[str, Tensor]:
         raise RunError(msg)
     try:
         with warnings.catch_warnings():
-            # Of a pickle that torch did not write it warns first, and refuses it then.
+            # torch warns about a pickle that it did not write, and then rejects it.
             warnings.simplefilter("ignore", UserWarning)
             data: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError) as error:
-        # The last three are what torch's reader says of bytes that are no pickle, or none at all. About an object it
-        # writes several paragraphs, in color, with the class in the middle and advice to unpickle it all the same.
+        # torch's reader raises the last three for invalid or missing data. For an object, its message is several
+        # paragraphs in color with advice to unpickle it anyway, so only the class is shown.
         refused = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
-        reason = f"it holds {refused[1]}" if refused else type(error).__name__
-        msg = f"{path} must hold tensors alone, for nothing else is unpickled ({reason}); save model.state_dict()."
+        reason = f"contains {refused[1]}" if refused else type(error).__name__
+        msg = f"{path} must contain only tensors; nothing else is unpickled ({reason}); save model.state_dict()."
         raise RunError(msg) from None
     for key in ("model", "state_dict"):
         data = data.get(key, data) if isinstance(data, dict) else data
     if not isinstance(data, dict) or not all(isinstance(value, Tensor) for value in data.values()):
-        msg = f"{path} must hold a state dict, names with tensors, got {type(data).__name__}; save model.state_dict()."
+        msg = f"{path} must contain a dict of tensors by name, got {type(data).__name__}; save model.state_dict()."
         raise RunError(msg)
     return data

@@ -1,4 +1,4 @@
-"""Measures: quantities of one snapshot, and how functions that take measures read them."""
+"""Measures, which compute a quantity of one snapshot, and the reader for arguments that take measures."""
 
 import ast
 import hashlib
@@ -22,22 +22,21 @@ from grokinterp.snapshots import Snapshot, as_snapshot
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measure:
-    """A quantity of one snapshot, with the name and the arguments that make it.
+    """A named quantity of one snapshot.
 
     Attributes:
-        name: Of the quantity, and of the variable it gives.
-        compute: What gives it.
-        arguments: JSON values; recorded in the result's attributes and in caches.
-        version: An integer from 1. Raise it with every change of what the measure computes. The results of a measure
-            without a version are not cached, and it cannot be a monitor in training.
-        renamed_from: The name that the quantity had at first, where `named` gave it another.
-        code: A digest of a user's function, by which caches distinguish two functions; None for the library's measures,
-            and for those without a version.
+        name: Name of the measure and of its variable in a trajectory.
+        compute: Function of a Snapshot that returns a DataArray or a number.
+        arguments: JSON values that determine the quantity; recorded in the result's attributes and in caches.
+        version: Integer from 1, to be raised with every change of what the measure computes. Without a version, results
+            are not cached, and the measure cannot be a monitor in training.
+        renamed_from: Original name of a measure that was renamed by `named`.
+        code: Digest of a user's function, by which caches distinguish functions; None for the library's measures and
+            for measures without a version.
 
     Raises:
-        ValueError: If the name is not an identifier, or is the name of a dimension, whose place it would take in a
-            Dataset; or, with a version, if `compute` is not a function, or its arguments or the local values that it
-            uses cannot be written as JSON.
+        ValueError: If the name is not an identifier, or is the name of a dimension. With a version, also if `compute`
+            is not a function, or the arguments or the local values that it uses are not JSON values.
 
     Examples:
         >>> import grokinterp as gi
@@ -59,14 +58,16 @@ class Measure:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier() or self.name in DIMENSIONS:
             msg = (
-                "the name of a measure must be a word of letters, digits and underscores that is not the name of a "
-                f"dimension such as epoch or split, got {arguments.shown(self.name)}."
+                "the name of a measure must be an identifier that is not the name of a dimension such as epoch or "
+                f"split, got {shown(self.name)}."
             )
             raise ValueError(msg)
         if self.version is None:
             return
         if not isinstance(self.compute, FunctionType):
-            msg = f"a measure with a version must be made of a function, got {shown(self.compute)}; wrap it in one."
+            msg = (
+                f"a measure with a version must have a function as compute, got {shown(self.compute)}; wrap it in one."
+            )
             raise ValueError(msg)
         try:
             as_json = json.loads(json.dumps(dict(self.arguments), allow_nan=False))
@@ -80,15 +81,15 @@ class Measure:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What distinguishes its results from those of other measures of its name, as JSON."""
+        """What distinguishes the results from results of other measures with the same name, as JSON."""
         known = {"version": self.version, "arguments": self.arguments, "code": self.code, "measure": self.renamed_from}
         return {key: x for key, x in known.items() if x is not None}
 
     def __call__(self, model: object) -> xr.DataArray:
         """The quantity of a snapshot, or of a TransformerLens model."""
         result = quantity(self.compute(as_snapshot(model)), self.name).rename(self.name)
-        # Lists go in as JSON text: netCDF would give them back as arrays, and has no booleans or dictionaries. And no
-        # name may be that of a method such as `keys`, for which numpy would take the array to be a dictionary.
+        # As JSON text, because netCDF returns lists as arrays, and has no booleans or dictionaries. None can have
+        # the name of a method such as `keys`, because numpy would take the array for a dictionary.
         attrs = {
             key: json.dumps(x) if isinstance(x, bool | dict | list) else x
             for key, x in self.arguments.items()
@@ -97,27 +98,23 @@ class Measure:
         return result.assign_attrs(attrs)
 
     def named(self, name: str) -> "Measure":
-        """The same quantity under another name, for a second one of its kind in a trajectory.
-
-        Raises:
-            ValueError: If the name is not an identifier, or is the name of a dimension.
-        """
+        """The same quantity with a different name, to have it twice in a trajectory; raises as `Measure`."""
         return replace(self, name=name, renamed_from=self.renamed_from or self.name)
 
 
 def measure(name: str, *, version: int | None = None) -> Callable[[Callable[[Snapshot], object]], Measure]:
-    """Make a function of a snapshot a measure without arguments.
+    """Decorate a function of a Snapshot to make it a measure.
 
-    The function returns a DataArray, or a single number: Python's, or a tensor or array without dimensions.
+    The function returns a DataArray or a number: a Python number, or a 0-d tensor or array.
 
     Args:
-        name: The measure's name, and the name of the variable in a trajectory.
-        version: An integer from 1. With a version, results are cached and the measure can be a monitor in training.
-            Raise it when something that the function uses has changed, such as a helper function or a data file: a
-            cache notices changes of the function's own code, but not of the code that it calls.
+        name: Name of the measure and of its variable in a trajectory.
+        version: Integer from 1. With a version, results are cached and the measure can be a monitor in training. Raise
+            it when something that the function uses changes, e.g. a helper function or a data file: caches detect
+            changes of the function's own code, but not of the code that it calls.
 
     Raises:
-        ValueError: If the name or the version is invalid, or the function uses local values that no cache can compare.
+        ValueError: If the name or the version is invalid, or the function uses local values that are not JSON values.
 
     Examples:
         >>> import tempfile, grokinterp as gi
@@ -138,11 +135,11 @@ def measure(name: str, *, version: int | None = None) -> Callable[[Callable[[Sna
     return make
 
 
-@cache  # A source file may change later, while the function stays as it is.
+@cache  # The source file may change later, while the function does not.
 def _code(compute: FunctionType) -> str:
-    """A digest of a function and of the plain values that it uses from outside; comments and layout do not count."""
+    """Digest of a function and of the plain values in its closure and globals, ignoring comments and formatting."""
     node = None
-    with suppress(OSError, SyntaxError):  # an interactive session may have no source
+    with suppress(OSError, SyntaxError):  # interactive sessions may have no source
         node = ast.parse(textwrap.dedent(inspect.getsource(compute))).body[0]
     if isinstance(node, ast.FunctionDef):
         node.decorator_list = []
@@ -150,10 +147,10 @@ def _code(compute: FunctionType) -> str:
     else:
         text = repr((compute.__code__.co_code, compute.__code__.co_names, compute.__code__.co_consts))
     try:
-        outside = inspect.getclosurevars(compute)
-        local = [compute.__defaults__, compute.__kwdefaults__, dict(outside.nonlocals)]
+        variables = inspect.getclosurevars(compute)
+        local = [compute.__defaults__, compute.__kwdefaults__, dict(variables.nonlocals)]
         text += json.dumps(local, default=_qualified_name)
-        constants = {key: x for key, x in outside.globals.items() if isinstance(x, int | float | str | list | tuple)}
+        constants = {key: x for key, x in variables.globals.items() if isinstance(x, int | float | str | list | tuple)}
         text += json.dumps(constants, default=lambda x: type(x).__name__, skipkeys=True)
     except (TypeError, ValueError) as error:
         name = compute.__qualname__
@@ -172,16 +169,14 @@ AnyMeasure = Measure | Callable[[Snapshot], Any]
 
 
 def as_measures(measures: object) -> list[AnyMeasure]:
-    """Measures, and functions of a snapshot that return a number or a DataArray; a single one is a list of one.
-
-    Functions are wrapped so that they return a named DataArray, by default with their own name.
+    """Read one or more measures as a list; plain functions are wrapped to return a DataArray with their name.
 
     Args:
-        measures: A Measure, a function of a snapshot, or an iterable of both.
+        measures: A Measure, a function of a Snapshot, or an iterable of both.
 
     Raises:
-        TypeError: If one of them is neither, or is a function that only makes a measure when it is called.
-        ValueError: If two of them have one name.
+        TypeError: If one is neither, or is a function that returns a measure and was not called.
+        ValueError: If two have the same name.
 
     Examples:
         >>> import grokinterp as gi
@@ -196,19 +191,15 @@ def as_measures(measures: object) -> list[AnyMeasure]:
     if isinstance(measures, str) or not isinstance(measures, Iterable):
         raise TypeError(_wanted(measures))
     made = [_as_measure(measure) for measure in measures]
-    refuse_twice([measure.name for measure in made if isinstance(measure, Measure)])
+    check_unique([measure.name for measure in made if isinstance(measure, Measure)])
     return made
 
 
-def refuse_twice(names: Sequence[str]) -> None:
-    """Refuse two measures of one name.
-
-    Raises:
-        ValueError: If a name is there twice.
-    """
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        msg = f"two measures give {twice[0]!r}; rename one, as in excluded_loss(keys).named('another_name')."
+def check_unique(names: Sequence[str]) -> None:
+    """Raise a ValueError if two measures have the same name."""
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        msg = f"two measures have the name {repeated[0]!r}; rename one, e.g. excluded_loss(keys).named('other_name')."
         raise ValueError(msg)
 
 
@@ -217,25 +208,25 @@ def _as_measure(measure: Any) -> AnyMeasure:
         return measure
     if not callable(measure):
         raise TypeError(_wanted(measure))
-    function = getattr(measure, "func", measure)  # of a functools.partial
+    function = getattr(measure, "func", measure)  # the function in a functools.partial
     name = getattr(function, "__name__", type(function).__name__)
     try:
         signature = inspect.signature(measure)
     except ValueError:  # some built-in functions have none
         signature = inspect.Signature([inspect.Parameter("snapshot", inspect.Parameter.POSITIONAL_ONLY)])
     if getattr(function, "__qualname__", "") == "measure.<locals>.make":
-        msg = '@gi.measure("x") must decorate a function of a snapshot; pass that function in its place.'
+        msg = '@gi.measure("x") must decorate a function of a snapshot; pass the decorated function.'
         raise TypeError(msg)
     if signature.return_annotation in (Measure, "Measure"):
         needed = [p.name for p in signature.parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
         package, _, module = function.__module__.partition(".")
-        place = f"gi.{module.partition('.')[0]}." if package == "grokinterp" else ""
-        msg = f"{name} makes a measure when it is called: write {place}{name}({', '.join(needed)})."
+        prefix = f"gi.{module.partition('.')[0]}." if package == "grokinterp" else ""
+        msg = f"{name} returns a measure when called: write {prefix}{name}({', '.join(needed)})."
         raise TypeError(msg)
     try:
         signature.bind(None)
     except TypeError:
-        msg = f"a measure takes one argument, a Snapshot, got {name}{signature}; give it the others first."
+        msg = f"a measure must take one argument, a Snapshot, got {name}{signature}; bind the others first."
         raise TypeError(msg) from None
 
     @wraps(function)
@@ -246,4 +237,4 @@ def _as_measure(measure: Any) -> AnyMeasure:
 
 
 def _wanted(measures: object) -> str:
-    return f"measures must be a list such as [gi.progress.losses], got {shown(measures)}."
+    return f"measures must be a list, e.g. [gi.progress.losses], got {shown(measures)}."

@@ -1,4 +1,4 @@
-"""RunConfigs with a name and a source."""
+"""Named RunConfigs with their sources."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -9,12 +9,12 @@ from grokinterp.models.kinds.transformer import TransformerConfig
 
 
 def nanda2023() -> RunConfig:
-    """The mainline run of the paper, from its seed: p = 113, 30 % of the pairs, 40,000 epochs.
+    """The mainline run of the paper, with its seed: p = 113, train fraction 0.3, 40,000 epochs.
 
     Source:
-        Nanda et al. 2023, arXiv:2301.05217, and its code. Their loss has 114 classes, '=' among them, the
-        MLP alone has biases, and the first update has a learning rate of 0. The torch seed is not in their
-        code: seed 0 gives the initial squared norm of every matrix that their figures show.
+        Nanda et al. 2023, arXiv:2301.05217, and its code. The loss has 114 classes, including '=', only the MLP has
+        biases, and the first update has learning rate 0. Their code does not state the torch seed; seed 0 reproduces
+        the initial squared norm of every matrix in their figures.
     """
     return RunConfig(
         task=TaskConfig(operation="addition", p=113),
@@ -27,10 +27,10 @@ def nanda2023() -> RunConfig:
 
 
 def quick() -> RunConfig:
-    """A smaller task that groks in under a minute on two CPU cores, all three phases included: p = 59.
+    """A small task, p = 59, that groks with all three phases in under a minute on two CPU cores.
 
     Source:
-        None: chosen here, for a first look and for tests.
+        None; chosen for first experiments and tests.
     """
     return RunConfig(
         task=TaskConfig(operation="addition", p=59),
@@ -44,12 +44,12 @@ def quick() -> RunConfig:
 
 
 def transformer_lens_demo() -> RunConfig:
-    """The setting of TransformerLens' grokking demo: HookedTransformer's initialisation for seed 999.
+    """The config of TransformerLens' grokking demo: HookedTransformer's initialization with seed 999.
 
     Source:
-        TransformerLens, `demos/Grokking_Demo.ipynb`: p = 113, 30 % of the pairs drawn with seed 598, no
-        biases, no warm-up, 25,000 epochs. Its stored outputs were made on a GPU; when such a run groks
-        depends on float rounding, its start and its final losses do not.
+        TransformerLens, `demos/Grokking_Demo.ipynb`: p = 113, train fraction 0.3 drawn with seed 598, no biases, no
+        warmup, 25,000 epochs. Its stored outputs are from a GPU: when such a run groks depends on floating-point
+        rounding, while its initial and final losses do not.
     """
     return RunConfig(
         task=TaskConfig(operation="addition", p=113),
@@ -62,13 +62,13 @@ def transformer_lens_demo() -> RunConfig:
 
 
 def power2022() -> RunConfig:
-    """Modular division at p = 97 with mini-batches, as grokking was first described: two layers with LayerNorm.
+    """Modular division, p = 97, with mini-batches, as in the first report of grokking: two layers with LayerNorm.
 
     Source:
-        Power et al. 2022, arXiv:2201.02177, appendix A.1.2: a decoder of 2 layers, width 128 and 4 heads that reads
-        'a / b =', AdamW with learning rate 1e-3, decay 1, betas .9 and .98, warm-up over 10 updates, batches of 512,
-        half of the pairs. 4,656 training pairs are ten batches, so that 400 epochs are 4,000 updates; they trained for
-        100,000. Differs: learned positions, LayerNorm before each block and not after it, and GELU.
+        Power et al. 2022, arXiv:2201.02177, appendix A.1.2: a decoder with 2 layers, width 128 and 4 heads that reads
+        'a / b =', AdamW with learning rate 1e-3, weight decay 1, betas 0.9 and 0.98, 10 warmup updates, batch size 512,
+        train fraction 0.5. The 4,656 training pairs make ten batches, so 400 epochs are 4,000 updates; they trained
+        for 100,000. Differs: learned positions, pre-LayerNorm instead of post-LayerNorm, and GELU.
     """
     return RunConfig(
         task=TaskConfig(operation="division", p=97),
@@ -84,11 +84,11 @@ def power2022() -> RunConfig:
 
 
 def mlp_onehot() -> RunConfig:
-    """A perceptron 194-128-128-97 on one-hot pairs: grokking without attention, in a minute or two on a CPU.
+    """An MLP (194-128-128-97) on one-hot inputs: grokking without attention, in a minute or two on a CPU.
 
     Source:
-        A setting that several public projects share: p = 97, half of the pairs, torch's initialisation, AdamW with
-        learning rate 1e-3 and decay 1 at torch's betas, the loss in float32.
+        A config that several public projects share: p = 97, train fraction 0.5, torch's initialization, AdamW with
+        learning rate 1e-3, weight decay 1 and default betas, float32 loss.
     """
     return RunConfig(
         task=TaskConfig(operation="addition", p=97),

@@ -1,4 +1,4 @@
-"""Short reprs of objects that hold much, and the same facts as a table for notebooks."""
+"""Short reprs for large objects, as text and as HTML tables for notebooks."""
 
 import dataclasses
 import html
@@ -7,10 +7,10 @@ from typing import Any
 
 
 class Shown:
-    """An object that is shown by a few facts about it, in one line or as a small HTML table."""
+    """Base class of objects whose repr lists a few facts."""
 
     def _facts(self) -> Mapping[str, object]:
-        """What is shown, by name."""
+        """The facts by name."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -26,13 +26,13 @@ class Shown:
 
 
 def reason(error: Exception) -> str:
-    """An error in one line, for where it is shown and not raised."""
+    """The message of an error on one line, for display."""
     text = " ".join(str(error).split())
     return text if isinstance(error, RuntimeError | OSError) else f"{type(error).__name__}: {text}"
 
 
 def call(config: Any) -> str:
-    """A config dataclass as the call that makes it, with the fields that differ from their defaults.
+    """A config as a constructor call with its non-default fields.
 
     Examples:
         >>> import grokinterp as gi

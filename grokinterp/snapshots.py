@@ -1,4 +1,4 @@
-"""A model at one epoch with its task and split, and what analyses read of it: computed once, then kept."""
+"""Snapshot: a model at one epoch with its task and split, with the cached activations that analyses use."""
 
 import warnings
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from grokinterp.tasks.split import AnySplit, as_split
 
 R = TypeVar("R")
 
-_KNOWN: Final = "grokinterp"  # the attribute of a TransformerLens model that holds what no weight tells
+_KNOWN: Final = "grokinterp"  # attribute of a TransformerLens model with its task, split, epoch and sequence
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -36,18 +36,18 @@ class Snapshot(Shown):
     """A model at one epoch, with its task and split.
 
     Attributes:
-        params: By TransformerLens name, on the CPU; detached from any graph, and float16 and bfloat16 cast to float32.
-        config: The model's.
-        task: What it was trained on.
-        is_train: True at the pairs it was trained on; None where that is not known.
-        epoch: Updates of the full batch it has seen; None where that is not known.
-        hook: Edits of activations, made in every forward pass; None for the model as its parameters say. It is
-            called as that of `Architecture.logits`, with the batch of all pairs in order.
-        assumed: What neither the weights nor the caller told, in words.
+        params: Parameters by TransformerLens name, on the CPU and detached; float16 and bfloat16 are cast to float32.
+        config: Architecture of the model.
+        task: Task that the model was trained on.
+        is_train: Training mask; None if unknown.
+        epoch: Training epoch; None if unknown.
+        hook: Edit of activations in every forward pass, called as in `Architecture.logits` with the batch of all pairs
+            in order; None for the unedited model.
+        assumed: Assumptions about the model that neither the weights nor the caller determined, in words.
 
     Raises:
-        ValueError: If the parameters are not finite numbers of the shapes that config and task ask for, or the split is
-            not True or False at each of the task's pairs, or leaves a part empty.
+        ValueError: If the parameters are not finite or do not have the shapes that the config and the task require, or
+            the training mask is not boolean, has the wrong shape, or leaves a split empty.
     """
 
     params: Params
@@ -83,35 +83,33 @@ class Snapshot(Shown):
 
     def _check_shapes(self) -> None:
         wanted = self.config.shapes(as_task(self.task))
-        found = {name: tuple(p.shape) for name, p in self.params.items()}
-        for name in sorted(wanted.keys() | found.keys()):
+        shapes = {name: tuple(p.shape) for name, p in self.params.items()}
+        for name in sorted(wanted.keys() | shapes.keys()):
             if name not in wanted:
-                msg = f"the weights hold {name}, which is not read in a {self.config.kind} of this config."
+                msg = f"the weights include {name}, which is not a parameter of this {self.config.kind} config."
                 raise ValueError(msg)
-            if wanted[name] != found.get(name):
-                msg = (
-                    f"a model of {self.task.name} needs {name} of shape {wanted[name]}, "
-                    f"got {found.get(name, 'none')}; pass the task that the model was trained on."
-                )
+            if wanted[name] != shapes.get(name):
+                msg = f"{name} must have shape {wanted[name]} for {self.task.name}, got {shapes.get(name, 'none')}; "
+                msg += "pass the task that the model was trained on."
                 raise ValueError(msg)
 
     @cached_property
     def logits(self) -> Float64[Tensor, "a b c"]:
-        """The logits at the last position of every pair, without the class '=' that training may have had."""
+        """The logits at the last position for every pair, without the class '=' if the model has it."""
         flat = self._at_equals.logits[:, : self.task.n_outputs].double()
         return flat.reshape(*self.task.shape, -1)
 
     @cached_property
     def neurons(self) -> Float[Tensor, "a b neuron"]:
-        """The last layer's MLP activations (`hook_post`) of every pair; a transformer's at the last position."""
+        """The last layer's MLP activations (`hook_post`) for every pair, at the last position of a transformer."""
         return self._at_equals.neurons.reshape(*self.task.shape, -1)
 
     @cached_property
     def attention(self) -> Float[Tensor, "a b head pos"]:
-        """The last layer's attention from the last position, '=' as a rule, to every position, for every pair.
+        """The last layer's attention from the last position (usually '=') to every position, for every pair.
 
         Raises:
-            ValueError: If the model is an MLP.
+            ValueError: If the model is not a transformer.
         """
         config = self.require_transformer()
         return self._at_equals.pattern.reshape(*self.task.shape, config.n_heads, config.n_positions)
@@ -127,72 +125,63 @@ class Snapshot(Shown):
 
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
-        """The embedding of the operands' tokens, without that of '='.
+        """The embedding of the operand tokens, without '='.
 
-        An MLP on one-hot inputs has two for each token, its row of the first layer as a and that as b; they stand side
-        by side.
+        For an MLP on one-hot inputs, each token's two rows of the first layer (as a and as b), concatenated.
         """
         return self.config.operand_rows(self.params, self.task)
 
     @property
     def W_L(self) -> Float[Tensor, "neuron c"]:
-        """The neuron-logit map of the last layer, without the class '=': W_out W_U, or W_U of an MLP.
+        """The neuron-logit map of the last layer, without the class '=': W_out W_U, or W_U for an MLP.
 
-        Papers that multiply from the left write its transpose.
+        Papers with column vectors use its transpose.
         """
         W_U = self.params["unembed.W_U"][:, : self.task.n_outputs]
         W_out = self.params.get(f"blocks.{self.config.n_layers - 1}.mlp.W_out")
         return W_U if W_out is None else W_out @ W_U
 
     def require_transformer(self) -> TransformerConfig:
-        """The config of a transformer.
-
-        Raises:
-            ValueError: If the model is an MLP.
-        """
+        """The config of a transformer; any other kind of model raises a ValueError."""
         if not isinstance(self.config, TransformerConfig):
-            msg = f"this analysis needs a transformer, with its attention, got a model of kind {self.config.kind!r}."
+            msg = f"this analysis requires a transformer with attention, got a model of kind {self.config.kind!r}."
             raise ValueError(msg)
         return self.config
 
     @property
     def basis(self) -> Basis:
-        """The basis of the task's group over tokens and output classes.
-
-        Raises:
-            ValueError: If the task has no group.
-        """
+        """The basis of the task's group over tokens and output classes; without a group, a ValueError is raised."""
         return _basis_of(self.task)
 
     def activation(self, name: str) -> Float[Tensor, "a b ..."]:
-        """An activation by its TransformerLens hook name, for every pair; as edited, if `hook` edits it.
+        """An activation by its TransformerLens hook name, for every pair, with the edits of `hook`.
 
-        That of a transformer is the one at the last position: a pattern [batch, head, query, key] gives
-        [a, b, head, key], any other [batch, pos, ...] gives [a, b, ...].
+        Transformers give the last position: a pattern [batch, head, query, key] becomes [a, b, head, key], any other
+        activation [batch, pos, ...] becomes [a, b, ...].
 
         Raises:
             ValueError: If the model has no such hook.
         """
         names = self.config.hook_names()
-        _, (kept,) = self._forward(arguments.one_of(name, names, "hook"))
-        return kept.reshape(*self.task.shape, *kept.shape[1:])
+        _, (activation,) = self._forward(arguments.one_of(name, names, "hook"))
+        return activation.reshape(*self.task.shape, *activation.shape[1:])
 
     @property
     def tokens(self) -> Int[Tensor, "batch pos"]:
-        """The sequences, such as [a, b, '='], of all pairs in order, for a TransformerLens model to read."""
+        """The token sequences of all pairs in order, e.g. [a, b, '='], as input for a TransformerLens model."""
         return self.config.tokens(self.params, *all_pairs(self.task))
 
     def model(self) -> Any:
-        """The TransformerLens model with copies of these weights, which knows its task, split, epoch and sequence.
+        """A TransformerLens model with copies of the weights, which knows its task, split, epoch and sequence.
 
         Returns:
-            What `models.lens.to_transformer_lens` gives.
+            As `models.lens.to_transformer_lens`.
 
         Raises:
-            ValueError: If a hook edits the snapshot, or the installed TransformerLens has no such model.
+            ValueError: If the snapshot is edited, or the installed TransformerLens does not support the model.
         """
         if self.hook is not None:
-            msg = "an edited snapshot has no TransformerLens model; take the model of the clean one, and edit that."
+            msg = "an edited snapshot has no TransformerLens model; convert the unedited snapshot and edit the model."
             raise ValueError(msg)
         model = lens.to_transformer_lens(self.params, self.config)
         sequence = self.config.sequence or "a b ="
@@ -202,19 +191,19 @@ class Snapshot(Shown):
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """The splits whose pairs are known: `all` alone if the training pairs are not."""
+        """The available splits: only `all` if the training pairs are unknown."""
         return ("all",) if self.is_train is None else SPLITS
 
     def mask(self, split: str) -> Bool[Tensor, "a b"]:
-        """True at the pairs of `train`, `test` or `all`.
+        """True at the pairs of the split `train`, `test` or `all`.
 
         Raises:
-            ValueError: If the split is none of these, or not known to the snapshot.
+            ValueError: If the split has a different name, or the training pairs are unknown.
         """
         if arguments.one_of(split, SPLITS, "split") == "all":
             return torch.ones(self.task.shape, dtype=torch.bool)
         if self.is_train is None:
-            msg = f"split={split!r} needs to know the training pairs; pass is_train to gi.snapshot, or use split='all'."
+            msg = f"split={split!r} requires the training pairs; pass is_train to gi.snapshot, or use split='all'."
             raise ValueError(msg)
         return self.is_train if split == "train" else ~self.is_train
 
@@ -229,7 +218,7 @@ class Snapshot(Shown):
         return FactoredActivations(patterns[0] if patterns else torch.empty(len(logits), 0, 0), neurons, logits)
 
     def _forward(self, *names: str) -> tuple[Tensor, list[Tensor]]:
-        """The logits and some activations at '=' of a forward pass with `hook`, which computes every position."""
+        """The logits and some activations at the last position in a full forward pass with `hook`."""
         seen: dict[str, Tensor] = {}
 
         def see(name: str, activation: Tensor) -> Tensor:
@@ -250,82 +239,71 @@ def snapshot(
     epoch: int | None = None,
     sequence: Sequence | None = None,
 ) -> Snapshot:
-    """A snapshot of a TransformerLens model, ours or trained elsewhere.
+    """Make a snapshot of a TransformerLens model.
 
-    A model from `run.model()`, or a copy of it, knows its task, split, epoch and sequence. A model that does not, and
-    is given no task, is read as a model of addition; if it answers fewer than half of all pairs correctly, a warning
-    says so.
+    Models from `run.model()` and their copies know their task, split, epoch and sequence. For any other model, the
+    task defaults to addition, with a warning if fewer than half of all answers are correct.
 
     Args:
-        model: A `HookedTransformer` or `TransformerBridge`, or what `run.model()` gives of an MLP. Its weights are
-            copied. A Snapshot is returned as it is.
-        task: What it was trained on; default: what the model knows, else addition modulo the number of operands'
-            tokens.
-        is_train: True at the pairs it was trained on, where losses by split are wanted; default: what the model knows,
-            unless another task is given.
-        epoch: For labels; default: what the model knows.
-        sequence: What a transformer reads; '=' and the operation's token are the last ones of its vocabulary. Default:
-            what the model knows, else 'a b ='.
-
-    Returns:
-        The snapshot.
+        model: A `HookedTransformer`, a `TransformerBridge`, or an MLP from `run.model()`. Its weights are copied. A
+            Snapshot is returned unchanged.
+        task: Task that the model was trained on; default: the model's, or addition modulo the number of operand tokens.
+        is_train: Training mask, required for losses by split; default: the model's, unless a task is given.
+        epoch: Epoch, for labels; default: the model's.
+        sequence: Input tokens of a transformer; '=' and the operation token are the last ones of the vocabulary.
+            Default: the model's, or 'a b ='.
 
     Raises:
-        TypeError: If it is no TransformerLens model.
-        ValueError: If the model is of a kind that this library does not read, or does not fit the task; or if it is a
-            Snapshot and another argument is given.
+        TypeError: If the argument is not a TransformerLens model.
+        ValueError: If the architecture is not supported or does not fit the task, or the model is a Snapshot and a
+            second argument is given.
     """
     if isinstance(model, Snapshot):
         if any(given is not None for given in (task, is_train, epoch, sequence)):
-            msg = (
-                "a Snapshot has its task, split and epoch already; change them with dataclasses.replace(snapshot, ...)."
-            )
+            msg = "a Snapshot already has a task, split and epoch; change them with dataclasses.replace(snapshot, ...)."
             raise ValueError(msg)
         return model
     known = getattr(model, "__dict__", {}).get(_KNOWN, {})
     if sequence is not None:
         sequence = arguments.one_of(sequence, get_args(Sequence), "sequence")
     params, config = lens.from_transformer_lens(model, sequence or known.get("sequence", "a b ="))
-    if task is None and is_train is None:  # the split of one task says nothing about the pairs of another
+    if task is None and is_train is None:  # a split does not apply to a different task
         is_train = known.get("is_train")
     task, is_assumed = task or known.get("task"), False
     if task is None:
         task, is_assumed = addition_of(params, config), True
-    found = Snapshot(
+    reads = () if config.sequence is None else (f"sequence is {config.sequence!r}",)
+    result = Snapshot(
         params=params,
         config=config.for_task(params, as_task(task)),
         task=task,
         is_train=None if is_train is None else as_split(is_train, task),
         epoch=known.get("epoch") if epoch is None else epoch,
-        assumed=(f"the task is {task.name}", *_read(config)) if is_assumed else (),
+        assumed=(f"the task is {task.name}", *reads) if is_assumed else (),
     )
     if is_assumed:
-        warn_of_chance(found, "pass gi.snapshot(model, task=..., sequence=...)")
-    return found
-
-
-def _read(config: Architecture) -> tuple[str, ...]:
-    return (f"it reads {config.sequence!r}",) if config.sequence is not None else ()
+        warn_of_chance(result, "pass gi.snapshot(model, task=..., sequence=...)")
+    return result
 
 
 def as_snapshot(model: object) -> Snapshot:
-    """A snapshot as it is, or one of a TransformerLens model: the door of every analysis."""
+    """Read the argument of an analysis: a Snapshot or a TransformerLens model."""
     return snapshot(model)
 
 
 def warn_of_chance(snapshot: Snapshot, remedy: str) -> None:
-    """Warn if a model answers fewer than half of all pairs correctly, which what was assumed of it may explain."""
+    """Warn that an assumption may be wrong if fewer than half of all answers are correct."""
     right = accuracy(snapshot.logits, snapshot.task.table).item()
     if right < 0.5:
         msg = (
-            f"the model answers {right:.1%} of all pairs of {snapshot.task.name} correctly; it was assumed that "
-            f"{', '.join(snapshot.assumed)}; if that is wrong, {remedy}."
+            f"the model's accuracy on all pairs of {snapshot.task.name} is only {right:.1%}, assuming that "
+            f"{', '.join(snapshot.assumed)}; if this is wrong, {remedy}."
         )
         warnings.warn(msg, stacklevel=3)
 
 
 def kept(function: Callable[[Snapshot], R]) -> Callable[[Snapshot], R]:
-    """Keep a function's result for as long as the snapshot it is of."""
+    """Cache a function's result for the lifetime of its snapshot."""
     results: WeakKeyDictionary[Snapshot, R] = WeakKeyDictionary()
 
     @wraps(function)

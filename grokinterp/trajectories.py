@@ -9,7 +9,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from grokinterp import arguments
-from grokinterp.measures import AnyMeasure, as_measures, refuse_twice
+from grokinterp.measures import AnyMeasure, as_measures, check_unique
 from grokinterp.runs.cache import CachedMeasure, digest_of
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import AnyRun, Run, load_run
@@ -85,7 +85,7 @@ def trajectory(
         _save(stores)
     variables = [store.over(wanted) for store in stores]
     names = [str(variable.name) for variable in variables]
-    refuse_twice(names)
+    check_unique(names)
     attrs = {"run": run.path.name, "task": run.task.name, "grokinterp": version("grokinterp")}
     return xr.Dataset(dict(zip(names, variables, strict=True)), attrs=attrs)
 
@@ -98,7 +98,7 @@ def known_epochs(run: AnyRun, measures: AnyMeasure | Iterable[AnyMeasure]) -> li
     Examples:
         >>> import grokinterp as gi
         >>> run = gi.load_run("nanda2023")
-        >>> len(known_epochs(run, [gi.progress.losses])) > len(run.epochs)
+        >>> len(known_epochs(run, [gi.progress.losses])) > len(run.checkpoint_epochs)
         True
     """
     run = load_run(run)
@@ -107,7 +107,7 @@ def known_epochs(run: AnyRun, measures: AnyMeasure | Iterable[AnyMeasure]) -> li
 
 def _known(run: Run, stores: Sequence[CachedMeasure]) -> list[int]:
     cached = [set(store.checkpoints) for store in stores]
-    return sorted(set(run.epochs).union(set.intersection(*cached) if cached else set()))
+    return sorted(set(run.checkpoint_epochs).union(set.intersection(*cached) if cached else set()))
 
 
 def _save(stores: Sequence[CachedMeasure]) -> None:

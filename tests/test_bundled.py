@@ -25,8 +25,8 @@ def run() -> gi.Run:
 def test_it_is_the_preset(run: gi.Run) -> None:
     assert run.config == gi.presets.nanda2023()
     assert run.is_finished
-    assert run.epochs[0] == 0
-    assert run.epochs[-1] == 40_000
+    assert run.checkpoint_epochs[0] == 0
+    assert run.checkpoint_epochs[-1] == 40_000
 
 
 def test_it_is_small(run: gi.Run) -> None:

@@ -55,13 +55,13 @@ def test_train_makes_a_run_of_the_flags(tmp_path: Path, capsys: pytest.CaptureFi
 def test_train_goes_on_to_more_epochs(tmp_path: Path) -> None:
     assert _train(tmp_path / "run") == 0
     assert main(["train", "quick", "--out", str(tmp_path / "run"), *SMALL, "--epochs", "15"]) == 0
-    assert gi.load_run(tmp_path / "run").epochs[-1] == 15
+    assert gi.load_run(tmp_path / "run").checkpoint_epochs[-1] == 15
 
 
 def test_another_config_in_the_folder_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _train(tmp_path / "run")
     assert _train(tmp_path / "run", "--seed", "1") == 1
-    assert "holds a run with another config: seed is 0 there, 1 here" in capsys.readouterr().err
+    assert "holds a run with a different config: seed is 0 there, 1 here" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -119,8 +119,8 @@ def test_choices_are_listed_in_their_order(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["keys", "no/such/run"], "is no run directory and no bundled run (nanda2023)"),
-        (["report", "no/such/run"], "is no run directory"),
+        (["keys", "no/such/run"], "is neither a run directory nor a bundled run (nanda2023)"),
+        (["report", "no/such/run"], "is neither a run directory"),
         (["train", "--config", "no.json", "--out", "x"], "there is no config file no.json"),
         (["train", "--config=no.json", "--out", "x"], "there is no config file no.json"),
         (["runs", "no/such/folder"], "there is no directory no/such/folder"),
@@ -142,7 +142,7 @@ def test_keys_of_a_run_and_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["keys", "nanda2023"]) == 0
     assert capsys.readouterr().out == "14 35 41 42 52\n"
     run = gi.load_run("nanda2023")
-    assert main(["keys", str(run.layout.checkpoint(run.epochs[-1])), "--rule", "W_E"]) == 0
+    assert main(["keys", str(run.layout.checkpoint(run.checkpoint_epochs[-1])), "--rule", "W_E"]) == 0
     assert capsys.readouterr().out == "14 31 35 41 42 52\n"
 
 
@@ -163,7 +163,7 @@ def test_a_file_of_weights_is_read_as_what_the_flags_say(tmp_path: Path, capsys:
     assert main(["keys", *quadratic, "--task", "multiplication", "--p", "13", "--sequence", "a b ="]) == 0
     assert capsys.readouterr().out == "1 3\n"
     assert main(["keys", *quadratic, "--task", "multiplication", "--p", "11"]) == 2
-    assert "a model of multiplication mod 11 needs" in capsys.readouterr().err
+    assert "for multiplication mod 11, got" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -306,8 +306,8 @@ def test_runs_says_why_a_run_is_broken(tmp_path: Path, capsys: pytest.CaptureFix
     assert lines["begun"] == "addition mod 7, seed 0, stopped at epoch 12 of 12, nothing logged yet"
     assert "not grokked (test accuracy ≥ 0.99" in lines["long"]
     assert lines["config"].startswith("broken: ")
-    assert "must have loss and accuracy of train and test" in lines["metrics"]
-    assert "task.safetensors must be a whole safetensors file" in lines["task"]
+    assert "must have train and test loss and accuracy" in lines["metrics"]
+    assert "task.safetensors must be a complete safetensors file" in lines["task"]
     assert said.err == ""
 
 
@@ -336,9 +336,9 @@ def test_analyze_and_report_take_an_mlp(inputs: str, tmp_path: Path, capsys: pyt
     assert main(["train", "mlp_onehot", "--out", run, *SMALL, *flags]) == 0
     capsys.readouterr()
     assert main(["analyze", run, "--quiet"]) == 0
-    assert "An MLP has no attention" in capsys.readouterr().out
+    assert "The model has no attention" in capsys.readouterr().out
     assert main(["report", run, "--quiet"]) == 0
-    assert "An MLP has no attention" in Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8")
+    assert "The model has no attention" in Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8")
 
 
 def test_every_field_of_the_config_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ def test_the_measures_of_ones_own_in_the_docs(tmp_path: Path, monkeypatch: pytes
     exec(blocks[0], names)
     run, ds = names["run"], names["ds"]
     assert set(range(0, 51, 10)) <= set(ds.epoch.values.tolist())
-    assert set(ds.epoch.values.tolist()) > set(run.epochs)
+    assert set(ds.epoch.values.tolist()) > set(run.checkpoint_epochs)
     monkeypatch.setattr(gi.Run, "snapshot", None)  # every value is cached
     assert gi.trajectory(run, names["largest_logit"], progress=False).identical(ds)
     monkeypatch.undo()

@@ -42,12 +42,12 @@ class _Trap:
 def test_objects_are_never_unpickled(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     for trap, name in ((_Trap(), "exec"), (argparse.Namespace(p=13), "argparse.Namespace")):
         torch.save({**state, "config": trap}, tmp_path / "model.pt")
-        wanted = rf"tensors alone, for nothing else is unpickled \(it holds {name}\); save model\.state_dict\(\)\.$"
+        wanted = rf"only tensors; nothing else is unpickled \(contains {name}\); save model\.state_dict\(\)\.$"
         with pytest.raises(gi.RunError, match=wanted) as refused:
             gi.load_model(tmp_path / "model.pt")
         assert str(refused.value).isprintable()  # no line breaks, no terminal colors
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(_Trap()))
-    with pytest.raises(gi.RunError, match="must hold tensors alone"):
+    with pytest.raises(gi.RunError, match="must contain only tensors"):
         gi.load_model(tmp_path / "plain.pt")
 
 
@@ -56,14 +56,14 @@ def test_broken_and_missing_files(tmp_path: Path, state: dict[str, torch.Tensor]
         gi.load_model(tmp_path / "none.pt")
     torch.save(state, tmp_path / "model.pt")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "model.pt").read_bytes()[:5000])
-    with pytest.raises(gi.RunError, match="must hold tensors alone"):
+    with pytest.raises(gi.RunError, match="must contain only tensors"):
         gi.load_model(tmp_path / "cut.pt")
     for name, content in {"empty.pt": b"", "text.pt": b"hello world, this is no pickle"}.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(gi.RunError, match="must hold tensors alone"):
+        with pytest.raises(gi.RunError, match="must contain only tensors"):
             gi.load_model(tmp_path / name)
     torch.save([torch.zeros(2)], tmp_path / "list.pt")
-    with pytest.raises(gi.RunError, match="must hold a state dict, names with tensors, got list"):
+    with pytest.raises(gi.RunError, match="must contain a dict of tensors by name, got list"):
         gi.load_model(tmp_path / "list.pt")
 
 
@@ -84,7 +84,7 @@ def test_a_model_of_our_own_is_read_whatever_its_kind(tmp_path: Path, random_par
     for config in (gi.MLPConfig(d_mlp=6, act_fn="quadratic"), gi.TransformerConfig(d_model=8, n_heads=2, d_head=4)):
         snapshot = gi.Snapshot(params=random_params(config, task), config=config, task=task)
         save_file(snapshot.params, tmp_path / "model.safetensors")
-        with pytest.warns(UserWarning, match="of all pairs of multiplication mod 7 correctly"):
+        with pytest.warns(UserWarning, match="accuracy on all pairs of multiplication mod 7 is only"):
             found = gi.load_model(tmp_path / "model.safetensors", task=task, act_fn=config.act_fn)
         assert torch.equal(found.logits, snapshot.logits)
         assert f"act_fn is {config.act_fn!r}" in found.assumed
@@ -109,7 +109,7 @@ def test_what_is_expected_is_checked(tmp_path: Path, state: dict[str, torch.Tens
     gi.load_model(path, is_train=is_train, expect={name: 1.04 * x for name, x in values.items() if "loss" in name})
     for name, value in {"test_loss": 1.06 * by_split["test"], "accuracy": 0.99}.items():
         wanted = (
-            rf"model\.pt must have {name} {value:.6g} \(to within .*\), but has {values[name]:.6g}, assuming: "
+            rf"model\.pt must have {name} {value:.6g} ± .*, got {values[name]:.6g}, assuming that "
             r"the task is addition mod 13, act_fn is 'relu', sequence is 'a b =', no normalization, "
             r"positions added to the embeddings; "
         )
@@ -122,7 +122,7 @@ def test_what_is_expected_is_checked(tmp_path: Path, state: dict[str, torch.Tens
         gi.load_model(path, expect={"test_los": 1.0})
     with pytest.raises(ValueError, match=r"expect\['accuracy'\] must be a number from 0 to 1, got nan"):
         gi.load_model(path, expect={"accuracy": float("nan")})
-    with pytest.raises(ValueError, match="split='test' needs to know the training pairs"):
+    with pytest.raises(ValueError, match="split='test' requires the training pairs"):
         gi.load_model(path, expect={"test_loss": 1.0})
 
 
@@ -132,10 +132,10 @@ def test_a_model_read_as_another_one_is_noticed(tmp_path: Path, state: dict[str,
         3, 128, generator=torch.Generator().manual_seed(0)
     )
     torch.save(state, tmp_path / "model.pt")
-    wanted = r"answers .*% of all pairs of addition mod 13 correctly; it was assumed that the task is .*, positions"
+    wanted = r"accuracy on all pairs of addition mod 13 is only .*%, assuming that the task is .*, positions"
     with pytest.warns(UserWarning, match=wanted):
         gi.load_model(tmp_path / "model.pt")
-    with pytest.raises(ValueError, match=r"must have accuracy 1 \(to within 0\.005\), but has 0\."):
+    with pytest.raises(ValueError, match=r"must have accuracy 1 ± 0\.005, got 0\."):
         gi.load_model(tmp_path / "model.pt", expect={"accuracy": 1.0})
 
 

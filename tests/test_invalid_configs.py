@@ -116,7 +116,7 @@ def test_the_largest_seeds_train(tmp_path):
     for seed in (0, 2**63 - 1):
         for rule in ("uniform", "paper"):
             config = gi.config.change(gi.presets.quick(), {**tiny, "seed": seed, "split.rule": rule})
-            assert gi.train(config, tmp_path / f"{seed} {rule}", progress=False).epochs == (0, 1)
+            assert gi.train(config, tmp_path / f"{seed} {rule}", progress=False).checkpoint_epochs == (0, 1)
 
 
 def test_lists_and_scalars_of_libraries_become_plain_values(unchecked):

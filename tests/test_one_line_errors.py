@@ -17,7 +17,7 @@ from grokinterp.survival import kaplan_meier
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 RUN = gi.load_run("nanda2023")
-CHECKPOINT = RUN.layout.checkpoint(RUN.epochs[-1])
+CHECKPOINT = RUN.layout.checkpoint(RUN.checkpoint_epochs[-1])
 SNAP = gi.testing.planted_snapshot(7, keys=(1, 3))
 COMPONENT: Any = iv.frequency(14)
 
@@ -62,10 +62,10 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "grid, None": (lambda: gi.grid(gi.presets.quick(), None), ValueError, "axes must be a mapping .* got None"),
     "grid, list": (lambda: gi.grid(gi.presets.quick(), []), ValueError, "axes must be a mapping"),
     "grid, number": (lambda: gi.grid(gi.presets.quick(), {1: [2]}), ValueError, "axes must be a mapping from names"),
-    "fork": (lambda: gi.fork(RUN, RUN.epochs[0], "never", "x"), ValueError, "changes must be a mapping"),
+    "fork": (lambda: gi.fork(RUN, RUN.checkpoint_epochs[0], "never", "x"), ValueError, "changes must be a mapping"),
     "monitors": (lambda: gi.train(gi.presets.quick(), "never", monitors="x"), TypeError, "measures must be a list"),
     "progress": (lambda: gi.train(gi.presets.quick(), "never", progress="no"), ValueError, "progress must be True or"),
-    "long name": (lambda: gi.load_run("x" * 5000), gi.RunError, r"'x+… is no run directory"),
+    "long name": (lambda: gi.load_run("x" * 5000), gi.RunError, r"'x+… is neither a run directory"),
     "decorator": (lambda: gi.trajectory(RUN, [gi.measure("x")]), TypeError, r'@gi\.measure\("x"\) must decorate a'),
     "snapshot": (lambda: gi.snapshot(SNAP, epoch=3), ValueError, r"dataclasses\.replace"),
     "name, None": (lambda: gi.tasks.from_table([[0, 1]], name=None), ValueError, "name of a task must be text"),
@@ -106,4 +106,5 @@ def test_a_snapshot_is_its_own_snapshot() -> None:
 
 def test_a_single_monitor_needs_no_list(tmp_path: Path) -> None:
     config = gi.RunConfig(task=gi.TaskConfig(p=7), epochs=1, model=gi.TransformerConfig(d_model=8, d_mlp=16))
-    assert gi.train(config, tmp_path / "run", monitors=gi.progress.weight_norm, progress=False).epochs == (0, 1)
+    run = gi.train(config, tmp_path / "run", monitors=gi.progress.weight_norm, progress=False)
+    assert run.checkpoint_epochs == (0, 1)

@@ -183,7 +183,7 @@ def test_keys_that_are_no_frequencies_are_refused(planted: gi.Snapshot, measure:
 def test_a_split_that_is_not_known_is_refused() -> None:
     planted = gi.testing.planted_snapshot(7, (1,))
     unknown = gi.Snapshot(params=planted.params, config=planted.config, task=planted.task)
-    with pytest.raises(ValueError, match="split='train' needs to know the training pairs; pass is_train"):
+    with pytest.raises(ValueError, match="split='train' requires the training pairs; pass is_train"):
         progress.excluded_loss((1,))(unknown)
     assert progress.restricted_loss((1,))(unknown).item() > 0
 

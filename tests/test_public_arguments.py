@@ -506,7 +506,9 @@ def test_all_spellings_of_what_is_valid_mean_the_same(path, name, parameter, pla
 
 @pytest.mark.parametrize("name", ["epoch", "split", "frequency", "", "a b", "1", None, 3, ["loss"]])
 def test_a_measure_has_a_name_that_a_dataset_can_have(name):
-    message = r"^the name of a measure must be a word .* not the name of a dimension such as epoch or split, got .*\.$"
+    message = (
+        r"^the name of a measure must be an identifier .* not the name of a dimension such as epoch or split, got .*\.$"
+    )
     with pytest.raises(ValueError, match=message):
         gi.progress.losses.named(name)
     with pytest.raises(ValueError, match=message):

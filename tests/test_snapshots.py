@@ -116,7 +116,7 @@ def test_masks_are_the_training_pairs_the_others_and_all(random_params):
         snap.mask("validation")
     unknown = dataclasses.replace(snap, is_train=None)
     assert unknown.mask("all").shape == (7, 7)
-    with pytest.raises(ValueError, match="split='test' needs to know the training pairs; pass is_train"):
+    with pytest.raises(ValueError, match="split='test' requires the training pairs; pass is_train"):
         unknown.mask("test")
 
 
@@ -125,13 +125,13 @@ def test_masks_are_the_training_pairs_the_others_and_all(random_params):
     [
         (
             {"task": operation("addition", 5)},
-            r"a model of addition mod 5 needs embed\.W_E of shape \(6, 12\), got \(8, 12\)",
+            r"embed\.W_E must have shape \(6, 12\) for addition mod 5, got \(8, 12\)",
         ),
         (
             {"config": TransformerConfig(**SMALL)},
-            r"hold blocks\.0\.attn\.b_K, which is not read in a transformer of thi",
+            r"include blocks\.0\.attn\.b_K, which is not a parameter of thi",
         ),
-        ({"params": {}}, r"of shape .*, got none; pass the task that the model was trained on"),
+        ({"params": {}}, r"must have shape .*, got none; pass the task that the model was trained on"),
         (
             {"is_train": torch.ones(7, 6, dtype=torch.bool)},
             r"is_train must be True or False at each of the task's \(7, 7\) pairs, got \(7, 6\)",
@@ -150,7 +150,7 @@ def test_parts_that_do_not_fit_are_refused(change, message, random_params):
 def test_a_transformer_lens_model_has_the_snapshot_of_its_weights(config, random_params):
     params, is_train = random_params(config, TASK), uniform_split(TASK, 0.4, seed=0)
     model = lens.to_transformer_lens(params, config)
-    with pytest.warns(UserWarning, match=r"the model answers [\d.]+% of all pairs of addition mod 7 correctly"):
+    with pytest.warns(UserWarning, match=r"the model's accuracy on all pairs of addition mod 7 is only [\d.]+%"):
         found = snapshot(model, is_train=is_train, epoch=12)
     wanted = Snapshot(params=params, config=config, task=TASK)
     assert (found.task.name, found.epoch, found.config) == ("addition mod 7", 12, config)
@@ -214,8 +214,8 @@ def test_a_bare_model_that_cannot_add_gives_a_warning_and_one_that_can_gives_non
     params = planted.params | {"embed.W_E": planted.params["embed.W_E"].roll(1, 0)}
     bare = lens.to_transformer_lens(params, planted.config)
     wanted = (
-        r"^the model answers \d\.\d% of all pairs of addition mod 13 correctly; it was assumed that the task is "
-        r"addition mod 13, it reads 'a b ='; if that is wrong, pass gi\.snapshot\(model, task=\.\.\., sequence"
+        r"^the model's accuracy on all pairs of addition mod 13 is only \d\.\d%, assuming that the task is "
+        r"addition mod 13, sequence is 'a b ='; if this is wrong, pass gi\.snapshot\(model, task=\.\.\., sequence"
     )
     with pytest.warns(UserWarning, match=wanted):
         key_frequencies(bare)
@@ -224,9 +224,7 @@ def test_a_bare_model_that_cannot_add_gives_a_warning_and_one_that_can_gives_non
 
 def test_an_edited_snapshot_has_no_model(random_params):
     snap = Snapshot(params=random_params(CONFIGS["factored"], TASK), config=CONFIGS["factored"], task=TASK)
-    with pytest.raises(
-        ValueError, match="an edited snapshot has no TransformerLens model; take the model of the clean"
-    ):
+    with pytest.raises(ValueError, match="an edited snapshot has no TransformerLens model; convert the unedited"):
         dataclasses.replace(snap, hook=lambda name, activation: activation).model()
 
 
@@ -234,7 +232,7 @@ def test_a_model_of_another_task_needs_to_be_told_so(random_params):
     task, config = operation("division", 7), CONFIGS["factored"]
     model = lens.to_transformer_lens(random_params(config, task), config)
     assert snapshot(model, task=task).logits.shape == (7, 6, 7)
-    with pytest.raises(ValueError, match=r"a model of addition mod 9 needs embed\.W_E of shape"):
+    with pytest.raises(ValueError, match=r"embed\.W_E must have shape .* for addition mod 9"):
         snapshot(model, task=operation("addition", 9))
 
 
@@ -308,7 +306,7 @@ def test_a_model_is_read_whatever_number_of_answers_its_task_has(n_outputs, equa
     assert_close(again.logits, snap.logits, atol=0, rtol=0)
 
 
-@pytest.mark.filterwarnings("ignore:the model answers")
+@pytest.mark.filterwarnings("ignore:the model's accuracy")
 def test_every_door_reads_a_split_alike(unchecked, random_params, tmp_path):
     config = CONFIGS["factored"]
     parts = {"params": random_params(config, TASK), "config": config, "task": TASK}
@@ -342,7 +340,7 @@ def test_a_deep_model_takes_one_forward_pass(monkeypatch, random_params):
 @pytest.mark.parametrize("model", [gi.load_run("nanda2023"), "runs/quick", None, 3])
 def test_what_is_no_model_names_what_gives_one(model: object) -> None:
     ablation = gi.interventions.ablate(gi.interventions.head(0))
-    wanted = r"model must be a Snapshot, .*; a run's is run\.snapshot\(epoch\), a file's gi\.load_model\(path\)"
+    wanted = r"model must be a Snapshot, .*; use run\.snapshot\(epoch\) for a run, gi\.load_model\(path\) for a file"
     for read in (gi.fourier.key_frequencies, gi.progress.losses, gi.neurons.fit, ablation, ablation.fwd_hooks):
         with pytest.raises(TypeError, match=wanted):
             read(model)  # type: ignore[arg-type]
@@ -369,7 +367,7 @@ def test_the_name_of_an_operation_is_no_task(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("unchecked")
 def test_what_is_no_config_is_refused(tmp_path: Path) -> None:
-    wanted = r"config must be a RunConfig, such as gi\.presets\.quick\(\), got"
+    wanted = r"config must be a RunConfig, e.g. gi\.presets\.quick\(\), got"
     for use in (
         lambda config: gi.train(config, tmp_path / "run"),
         lambda config: gi.train_many(config, [tmp_path / "run"]),

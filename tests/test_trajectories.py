@@ -47,8 +47,8 @@ def _count_forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.slow
 def test_each_value_is_the_measure_of_its_snapshot(run: gi.Run) -> None:
     ds = gi.trajectory(run, [gi.progress.losses, gi.progress.excluded_loss((2,)), gi.fourier.spectrum], progress=False)
-    assert ds.epoch.values.tolist() == list(run.epochs) == [0, 1, 2, 3, 4, 8, 12]
-    for epoch in run.epochs:
+    assert ds.epoch.values.tolist() == list(run.checkpoint_epochs) == [0, 1, 2, 3, 4, 8, 12]
+    for epoch in run.checkpoint_epochs:
         snapshot = run.snapshot(epoch)
         xr.testing.assert_equal(ds.loss.sel(epoch=epoch, drop=True), gi.progress.losses(snapshot))
         assert ds.excluded_loss.sel(epoch=epoch).item() == gi.progress.excluded_loss((2,))(snapshot).item()
@@ -61,7 +61,7 @@ def test_each_value_is_the_measure_of_its_snapshot(run: gi.Run) -> None:
 def test_a_checkpoint_is_visited_once_for_all_measures(run: gi.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     visited = _count_forwards(monkeypatch)
     gi.trajectory(run, [gi.progress.losses, gi.progress.accuracies, gi.fourier.gini], progress=False)
-    assert visited == list(run.epochs)
+    assert visited == list(run.checkpoint_epochs)
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_more_checkpoints_are_added_to_the_cache(run: gi.Run, monkeypatch: pytes
     visited = _count_forwards(monkeypatch)
     ds = gi.trajectory(run, [gi.progress.losses], progress=False)
     assert visited == [1, 2, 3, 8, 12]
-    assert ds.epoch.values.tolist() == list(run.epochs)
+    assert ds.epoch.values.tolist() == list(run.checkpoint_epochs)
 
 
 @pytest.mark.slow
@@ -133,7 +133,7 @@ def test_a_cache_of_a_different_version_is_not_used(run: gi.Run, monkeypatch: py
     gi.trajectory(run, [gi.progress.losses], progress=False)
     visited = _count_forwards(monkeypatch)
     gi.trajectory(run, [dataclasses.replace(gi.progress.losses, version=2)], progress=False)
-    assert visited == list(run.epochs)
+    assert visited == list(run.checkpoint_epochs)
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_functions_of_ones_own_are_computed_each_time(run: gi.Run) -> None:
     for _ in range(2):
         ds = gi.trajectory(run, [largest], progress=False)
     assert ds.largest.sizes == {"epoch": 7}
-    assert calls == [*run.epochs, *run.epochs]
+    assert calls == [*run.checkpoint_epochs, *run.checkpoint_epochs]
     assert not run.layout.analysis.exists()
 
 
@@ -183,14 +183,14 @@ def test_a_users_measure_with_a_version_is_cached(run: gi.Run, monkeypatch: pyte
     visited = _count_forwards(monkeypatch)
     measures = [largest, _above(0.0, threshold=0.0, strict=True, part="a/b", of={"x": [1]})]
     first = gi.trajectory(run, measures, progress=False)
-    assert visited == list(run.epochs)
+    assert visited == list(run.checkpoint_epochs)
     xr.testing.assert_identical(gi.trajectory(run, measures, progress=False), first)
-    assert visited == list(run.epochs)
+    assert visited == list(run.checkpoint_epochs)
     xr.testing.assert_identical(gi.trajectory(run, measures, cache=False, progress=False), first)
     assert {path.parent for path in run.layout.analysis.rglob("*.nc")} == {run.layout.analysis}
     visited.clear()
     gi.trajectory(run, dataclasses.replace(largest, version=2), progress=False)
-    assert visited == list(run.epochs)
+    assert visited == list(run.checkpoint_epochs)
 
 
 def test_a_measure_under_an_intervention_is_cached_if_it_has_a_version(
@@ -266,7 +266,7 @@ def _of_a_tensor() -> gi.Measure:
         (lambda: dataclasses.replace(largest, arguments={"k": float("nan")}), "must be JSON values, got {'k': nan"),
         (
             lambda: gi.Measure(name="x", compute=partial(_two, key=1), version=1),
-            r"must be made of a function, got functools\.partial\(.*; wrap it in one",
+            r"must have a function as compute, got functools\.partial\(.*; wrap it in one",
         ),
         (_of_a_tensor, r"compute has a version, but uses a local value that a cache cannot compare, tensor\(\["),
     ],
@@ -347,15 +347,15 @@ def _two(snapshot: gi.Snapshot, key: int) -> float:
 @pytest.mark.parametrize(
     ("measures", "message"),
     [
-        ([gi.progress.restricted_loss], r"restricted_loss makes a measure when it is called: write "
+        ([gi.progress.restricted_loss], r"restricted_loss returns a measure when called: write "
          r"gi\.progress\.restricted_loss\(keys\)\.$"),
         (gi.logits.fve, r"write gi\.logits\.fve\(\)\.$"),
         ([gi.interventions.losses], r"write gi\.interventions\.losses\(intervention\)\.$"),
-        ([_two], r"a measure takes one argument, a Snapshot, got _two\(snapshot: .*, key: int\)"),
-        ("losses", r"measures must be a list such as \[gi\.progress\.losses\], got 'losses'"),
-        (["losses"], "measures must be a list such as .*, got 'losses'"),
-        (gi.progress, "measures must be a list such as .*, got <module 'grokinterp.progress'"),
-        (None, "measures must be a list such as .*, got None"),
+        ([_two], r"a measure must take one argument, a Snapshot, got _two\(snapshot: .*, key: int\)"),
+        ("losses", r"measures must be a list, e\.g\. \[gi\.progress\.losses\], got 'losses'"),
+        (["losses"], r"measures must be a list, e\.g\. .*, got 'losses'"),
+        (gi.progress, r"measures must be a list, e\.g\. .*, got <module 'grokinterp.progress'"),
+        (None, r"measures must be a list, e\.g\. .*, got None"),
     ],
 )  # fmt: skip
 def test_what_is_no_measure_is_refused_before_any_checkpoint_is_read(
@@ -389,9 +389,9 @@ def test_a_path_is_a_run(run: gi.Run) -> None:
     for path in (run.path, str(run.path)):
         xr.testing.assert_identical(gi.trajectory(path, gi.progress.losses, progress=False), expected)
         assert known_epochs(path, gi.progress.losses) == [0, 1, 2, 3, 4, 8, 12]
-    with pytest.raises(gi.RunError, match="nowhere is no run directory and no bundled run"):
+    with pytest.raises(gi.RunError, match="nowhere is neither a run directory nor a bundled run"):
         gi.trajectory("nowhere", gi.progress.losses)
-    with pytest.raises(TypeError, match=r"run must be a Run, the path of one or .*, got Snapshot\(task=addition mod 7"):
+    with pytest.raises(TypeError, match=r"run must be a Run, a run directory or .*, got Snapshot\(task=addition mod 7"):
         gi.trajectory(run.snapshot(), gi.progress.losses)  # type: ignore[arg-type]
 
 
@@ -410,7 +410,7 @@ def test_no_cache_writes_nothing(run: gi.Run) -> None:
 
 def test_two_measures_of_one_name_are_refused(run: gi.Run) -> None:
     excluded = gi.progress.excluded_loss
-    with pytest.raises(ValueError, match=r"two measures give 'excluded_loss'; rename one"):
+    with pytest.raises(ValueError, match=r"two measures have the name 'excluded_loss'; rename one"):
         gi.trajectory(run, [excluded((1,)), excluded((2,))], progress=False)
     ds = gi.trajectory(run, [excluded((1,)), excluded((2,)).named("excluded_2")], progress=False)
     assert set(ds) == {"excluded_loss", "excluded_2"}
@@ -430,7 +430,7 @@ def test_without_epochs_there_is_nothing_to_measure(run: gi.Run) -> None:
     for epochs in ([], [0, 1.5], ["4"]):
         with pytest.raises(ValueError, match="epochs must be one or more integers of at least 0, got "):
             gi.trajectory(run, [gi.progress.losses], epochs=epochs, cache=False, progress=False)
-    for epoch in run.epochs:
+    for epoch in run.checkpoint_epochs:
         run.layout.checkpoint(epoch).unlink()
     run.layout.finished.unlink()
     with pytest.raises(gi.RunError, match="has no checkpoint yet; train it first"):
@@ -444,7 +444,7 @@ def test_an_error_says_at_which_epoch_it_was(run: gi.Run) -> None:
 
 
 def test_an_unknown_epoch_names_the_nearest(run: gi.Run) -> None:
-    with pytest.raises(gi.RunError, match="no checkpoint of epoch 5; the nearest is 4"):
+    with pytest.raises(gi.RunError, match="no checkpoint at epoch 5; the nearest is 4"):
         gi.trajectory(run, [gi.progress.losses], epochs=[5], progress=False)
 
 

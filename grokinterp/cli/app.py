@@ -46,9 +46,9 @@ class Train:
         """Train, and print the run directory with its final loss and accuracy."""
         from grokinterp.training.loop import train
 
-        before = Layout(self.out).epochs()
+        before = Layout(self.out).checkpoint_epochs()
         run = train(self.config, self.out, progress=not self.quiet)
-        if run.epochs == before:
+        if run.checkpoint_epochs == before:
             print(f"nothing to do: --epochs is {self.config.epochs}, and the run is already at epoch {before[-1]}.")
         last = run.metrics.isel(epoch=-1)
         loss, accuracy = (last[name].sel(split="test").item() for name in ("loss", "accuracy"))

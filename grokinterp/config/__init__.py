@@ -1,4 +1,4 @@
-"""RunConfig: all that decides a training run, as a frozen dataclass, as JSON and as command-line flags."""
+"""RunConfig, the full configuration of a training run, and its parts."""
 
 from grokinterp.checked import change as change
 from grokinterp.checked import from_dict as from_dict

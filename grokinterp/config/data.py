@@ -1,4 +1,4 @@
-"""What is learned, and from which pairs."""
+"""Config of the task, the train/test split and the curriculum."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -13,19 +13,19 @@ from grokinterp.tasks import Operation, Task, multitask, operation, paper_split,
 from grokinterp.tasks.operations import OTHER_NAMES
 
 
-# One Literal and no union, whose choices tyro lists in any order.
+# One Literal, because tyro lists the choices of a union in no fixed order.
 _Name = Literal[Operation, "custom"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig(Checked):
-    """What is learned.
+    """The task to train on.
 
     Attributes:
-        operation: By name; `custom` stands for a Task that was handed to `train` itself.
-        p: The modulus; without a meaning for the operations in S_5, which read 120 permutations whatever it is.
-        also: Further operations that the same model learns, told apart by their tokens; see `tasks.multitask`.
-        seed: Of the answers of `random`.
+        operation: Name of the operation; `custom` if a Task is passed to `train`.
+        p: Modulus; unused by the operations in S_5, whose operands are the 120 permutations.
+        also: Further operations for the same model, distinguished by their tokens; see `tasks.multitask`.
+        seed: Seed of the answers of `random`.
 
     Raises:
         ValueError: If a field is invalid, or a custom task has further operations.
@@ -38,15 +38,11 @@ class TaskConfig(Checked):
 
     def _check(self) -> None:
         if self.also and self.operation == "custom":
-            msg = f"a custom task is whole as it is handed over, got also={self.also}; make it with gi.tasks.multitask."
+            msg = f"a custom task must have also=(), got also={self.also}; combine tasks with gi.tasks.multitask."
             raise ValueError(msg)
 
     def build(self) -> Task:
-        """The task.
-
-        Raises:
-            ValueError: If the operation is `custom`, or not defined for p; or one is there twice.
-        """
+        """Build the task; a ValueError says that the operation is `custom`, undefined for p, or repeated."""
         if self.operation == "custom":
             msg = "a custom task cannot be built from its config; pass task=... to train, or read it from its run."
             raise ValueError(msg)
@@ -57,13 +53,13 @@ class TaskConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig(Checked):
-    """Which pairs are trained on.
+    """The train/test split.
 
     Attributes:
-        fraction: Of all pairs, between 0 and 1.
-        rule: `uniform` draws with torch's generator, `paper` with Python's shuffle as Nanda et al. did; `custom`
-            stands for a mask that was handed to `train` itself.
-        seed: Of the draw; none: the run's seed.
+        fraction: Train fraction, strictly between 0 and 1.
+        rule: `uniform` draws with torch's generator, `paper` with Python's shuffle as in Nanda et al. 2023; `custom` if
+            a mask is passed to `train`.
+        seed: Seed of the draw; None for the run's seed.
 
     Raises:
         ValueError: If a field is invalid.
@@ -74,11 +70,7 @@ class SplitConfig(Checked):
     seed: Seed | None = None
 
     def build(self, task: Task, run_seed: int) -> Bool[Tensor, "a b"]:
-        """True at the pairs that are trained on.
-
-        Raises:
-            ValueError: If the rule is `custom`, or a part of the split would be empty.
-        """
+        """Draw the training mask; a ValueError says that the rule is `custom`, or that a split would be empty."""
         if self.rule == "custom":
             msg = "a custom split cannot be built from its config; pass is_train=... to train, or read it from its run."
             raise ValueError(msg)
@@ -88,16 +80,16 @@ class SplitConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Curriculum(Checked):
-    """Which of the training pairs are shown when: the easy ones first. It changes the setting; metrics stay whole.
+    """A curriculum: training starts on easy pairs and adds harder ones. Metrics still cover all training pairs.
 
     Attributes:
-        order: What makes a pair difficult, from 0 to 1: `operand_size` is the mean of a and b over the largest one;
-            `custom` stands for a function that was handed to `train`; `none` shows all pairs from the first update.
-        stages: Pairs of an epoch and the difficulty up to which pairs are shown from that epoch on, in order.
+        order: Difficulty of a pair, 0 to 1: `operand_size` is the mean of a and b divided by the largest operand;
+            `custom` if a function is passed to `train`; `none` trains on all pairs from the first update.
+        stages: (epoch, difficulty) in ascending order: from this epoch, train on pairs up to this difficulty.
 
     Raises:
-        ValueError: If a field is invalid, stages and order do not come together, or the stages do not begin at epoch
-            0, are not in order, or do not end with all pairs.
+        ValueError: If a field is invalid, only one of order and stages is given, or the stages do not start at epoch 0,
+            are not in ascending order, or do not end at difficulty 1.
 
     Examples:
         >>> Curriculum(order="operand_size", stages=((0, 0.3), (1000, 0.6), (5000, 1.0))).difficulty_at(1200)
@@ -110,16 +102,16 @@ class Curriculum(Checked):
     def _check(self) -> None:
         if (self.order == "none") != (not self.stages):
             msg = (
-                "a curriculum needs both an order and stages, such as order='operand_size', stages=((0, 0.3), "
+                "a curriculum requires both order and stages, e.g. order='operand_size', stages=((0, 0.3), "
                 f"(1000, 1.0)), got order={self.order!r}, stages={self.stages}."
             )
             raise ValueError(msg)
         epochs, difficulties = [epoch for epoch, _ in self.stages], [difficulty for _, difficulty in self.stages]
         is_ordered = epochs == sorted(set(epochs)) and epochs[:1] in ([], [0])
         if not (is_ordered and difficulties[-1:] in ([], [1.0])):
-            msg = f"stages must begin at epoch 0, rise in epoch, and end at difficulty 1, got stages={self.stages}."
+            msg = f"stages must start at epoch 0, be in order, and end at difficulty 1, got stages={self.stages}."
             raise ValueError(msg)
 
     def difficulty_at(self, epoch: int) -> float:
-        """The difficulty up to which pairs are shown after this many epochs."""
+        """The highest difficulty trained on at an epoch."""
         return next((difficulty for start, difficulty in reversed(self.stages) if start <= epoch), 1.0)

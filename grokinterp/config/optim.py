@@ -1,4 +1,4 @@
-"""How parameters are updated: the optimizer, its schedules, the loss, and what else is done while training."""
+"""Config of the loss, the optimizer, its schedules and the regularization."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,23 +9,22 @@ from grokinterp.checked import BelowOne, Checked, Count, NotNegative, NotNegativ
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(Checked):
-    """How a hyperparameter changes over the updates: a factor on its base value.
+    """A schedule: the factor by which a hyperparameter's base value is multiplied at each update.
 
     Attributes:
-        kind: `constant`: 1 throughout. `linear`, `cosine`: from 1 to `factor` over `steps` updates, and there from
-            then on. `cyclic`: a triangle, from `factor` up to 1 in `steps` updates, and down again in as many.
-            `plateau`: multiplied by `factor` whenever the train loss has set no new low (by a part in ten thousand)
-            for more than `steps` updates, not past `limit`.
-        steps: Updates.
-        factor: Of the base value; above 1 it grows.
-        limit: Of `plateau` alone: the factor's bound, a lower one where `factor` is below 1, else an upper one.
+        kind: `constant`: 1 throughout. `linear`, `cosine`: from 1 to `factor` over `steps` updates, then constant.
+            `cyclic`: a triangle wave that rises from `factor` to 1 in `steps` updates and falls in as many. `plateau`:
+            multiplied by `factor` each time the train loss has not fallen by a relative 1e-4 for more than `steps`
+            updates, up to `limit`.
+        steps: Number of updates.
+        factor: Multiplier, as described under `kind`; above 1, the value increases.
+        limit: Bound of a `plateau` schedule: the minimum if `factor` is below 1, else the maximum.
 
     Raises:
-        ValueError: If a field is invalid, or a plateau's factor and limit do not lie on one side of 1.
+        ValueError: If a field is invalid, or only one of a plateau's factor and limit is below 1.
 
     Source:
-        `cyclic` is torch's CyclicLR in its triangular mode, `plateau` its ReduceLROnPlateau, `cosine` its
-        CosineAnnealingLR up to the minimum.
+        torch's CyclicLR in `triangular` mode, ReduceLROnPlateau, and CosineAnnealingLR up to its minimum.
 
     Examples:
         >>> cosine = Schedule(kind="cosine", steps=100, factor=0.0)
@@ -41,18 +40,18 @@ class Schedule(Checked):
     def _check(self) -> None:
         if self.kind == "plateau" and (self.factor < 1) != (self.limit < 1):
             msg = (
-                "a plateau's factor and limit must both be below 1, to fall, or both 1 and above, to grow, got "
-                f"factor={self.factor}, limit={self.limit}."
+                "a plateau's factor and limit must both be below 1 (decreasing) or both at least 1 (increasing), "
+                f"got factor={self.factor}, limit={self.limit}."
             )
             raise ValueError(msg)
 
     def at(self, step: int) -> float:
-        """The factor of an update, counted from 0; that of `plateau` is not a function of it, and is 1 here."""
-        part = min(step / self.steps, 1.0)
+        """The factor at an update, counted from 0; 1 for `plateau`, which depends on the loss history."""
+        progress = min(step / self.steps, 1.0)
         if self.kind == "linear":
-            return 1 + part * (self.factor - 1)
+            return 1 + progress * (self.factor - 1)
         if self.kind == "cosine":
-            return self.factor + (1 - self.factor) * (1 + math.cos(math.pi * part)) / 2
+            return self.factor + (1 - self.factor) * (1 + math.cos(math.pi * progress)) / 2
         if self.kind == "cyclic":
             height = 1 - abs(step / self.steps % 2 - 1)
             return self.factor + (1 - self.factor) * height
@@ -61,16 +60,16 @@ class Schedule(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig(Checked):
-    """What an update lowers. Metrics are always the plain cross-entropy in float64, whatever is trained on.
+    """The training loss. Logged metrics are always the float64 cross-entropy.
 
     Attributes:
-        name: `cross_entropy`; or `stablemax`, cross-entropy with s(x) = x + 1 for x >= 0, 1 / (1 - x) below, in
-            place of exp.
-        dtype: In which it is computed. `float32` is exact to 1e-6 down to the smallest losses, for devices without
-            float64. `torch_float32` is torch's own cross-entropy in float32, whose softmax collapses: once the right
-            logit is ahead of one other by 17 or so, of 112 others by 21, the loss of the pair is exactly 0, and so is
-            its gradient at that logit.
-        label_smoothing: Share of the target that is spread evenly over all classes, as in torch.
+        name: `cross_entropy`; or `stablemax`: cross-entropy with exp replaced by s(x) = x + 1 for x >= 0 and
+            1 / (1 - x) for x < 0.
+        dtype: Dtype of the loss. `float32` is exact to 1e-6 down to the smallest losses, for devices without float64.
+            `torch_float32` is torch's cross-entropy in float32, whose softmax collapses: once the correct logit exceeds
+            one other by about 17, or 112 others by 21, the loss of the pair and its gradient at that logit are
+            exactly 0.
+        label_smoothing: Fraction of the target that is spread evenly over all classes, as in torch.
 
     Raises:
         ValueError: If a field is invalid, or stablemax has label smoothing.
@@ -85,33 +84,34 @@ class LossConfig(Checked):
 
     def _check(self) -> None:
         if self.label_smoothing and self.name != "cross_entropy":
-            msg = f"label_smoothing is of name='cross_entropy', got name={self.name!r}."
+            msg = f"label_smoothing requires name='cross_entropy', got name={self.name!r}."
             raise ValueError(msg)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig(Checked):
-    """The optimizer, with torch's semantics, and what changes over training.
+    """The optimizer, with torch's semantics, and its schedules.
 
     Attributes:
-        name: `AdamW`; `SGD`, whose decay is torch's: a part of the gradient; `Muon` for weight matrices (one of them
-            per head), with AdamW for embeddings, unembedding, biases and norms.
-        lr: Learning rate after the warm-up.
-        weight_decay: Decoupled but for SGD: each update takes lr * weight_decay of every weight away, muon_lr *
-            weight_decay of Muon's matrices.
-        betas: Decay of AdamW's two running means.
-        eps: Added to the root of the second.
-        momentum: Of SGD and Muon.
-        muon_lr: Learning rate of Muon's matrices, whose updates have a length of their own; its schedule is lr's.
-        decay_toward: `zero`, or the `initial` parameters.
-        decay_of: Pairs of a pattern of parameter names and their own weight decay, such as ("embed.*", 0.0); the
-            first that fits decides, `weight_decay` where none does.
-        warmup_steps: Update i has the share min(i / warmup_steps, 1) of lr, so the first has none; 0: no warm-up.
-        batch_size: Pairs per update; none: all of them, the full batch.
-        seed: Of the order of the batches and of dropout; none: the run's seed.
-        lr_schedule: Of the learning rates; the warm-up comes on top.
-        weight_decay_schedule: Of all weight decays.
-        batch_size_schedule: Of the batch size, rounded.
+        name: `AdamW`; `SGD`, with weight decay added to the gradient as in torch; or `Muon` for weight matrices
+            (separately per head), with AdamW for embeddings, unembedding, biases and norms.
+        lr: Learning rate after the warmup.
+        weight_decay: Decoupled weight decay, except for SGD: each update multiplies the weights by
+            1 - lr * weight_decay, and Muon's matrices by 1 - muon_lr * weight_decay.
+        betas: AdamW's decay rates of the first and the second moment.
+        eps: Term added to the root of AdamW's second moment.
+        momentum: Momentum of SGD and Muon.
+        muon_lr: Learning rate of Muon's matrices, whose updates are orthogonalized; follows `lr_schedule` too.
+        decay_toward: Target of the weight decay: `zero`, or the `initial` parameters.
+        decay_of: Weight decay by pattern of parameter names, e.g. ("embed.*", 0.0); the first match wins, and
+            `weight_decay` applies to the rest.
+        warmup_steps: Length of the linear warmup: update i uses lr * min(i / warmup_steps, 1), so the first one uses 0;
+            0 for no warmup.
+        batch_size: Pairs per update; None for full batches.
+        seed: Seed of the batch order and of dropout; None for the run's seed.
+        lr_schedule: Schedule of the learning rates, multiplied by the warmup.
+        weight_decay_schedule: Schedule of all weight decays.
+        batch_size_schedule: Schedule of the batch size, which is rounded.
 
     Raises:
         ValueError: If a field is invalid.
@@ -135,11 +135,11 @@ class OptimConfig(Checked):
 
     def _check(self) -> None:
         if self.batch_size is None and self.batch_size_schedule.kind != "constant":
-            msg = "a batch_size_schedule needs a batch_size to begin with, got batch_size=None, the full batch."
+            msg = "batch_size_schedule requires a batch_size, got batch_size=None (full batches)."
             raise ValueError(msg)
 
     def warmup(self, step: int) -> float:
-        """The share of the learning rate that the warm-up leaves an update, counted from 0.
+        """The warmup factor of the learning rate at an update, counted from 0.
 
         Examples:
             >>> [OptimConfig(warmup_steps=10).warmup(step) for step in (0, 5, 10, 99)]
@@ -150,33 +150,32 @@ class OptimConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class RegularizationConfig(Checked):
-    """What is done to activations, gradients, weights and labels while training, beyond the optimizer. All off here.
+    """Regularization beyond the optimizer, all off by default.
 
-    An update takes the gradient, makes it orthogonal to the weights, filters it, clips it, steps, and then scales the
-    weights, in that order.
+    An update computes the gradient, orthogonalizes it against the weights, applies Grokfast, clips it, takes the
+    optimizer step and rescales the weights, in this order.
 
     Attributes:
-        dropout: Probability with which an entry of the attention pattern, the attention's and the MLP's output, or an
-            MLP's neuron, is dropped; evaluation drops none.
-        orthogonal_gradient: ⊥Grad: take the part of each parameter's gradient along that parameter away, and keep the
-            gradient's length.
-        grokfast: Amplify the slow part of the gradient, a mean over updates: `ema`, exponential, or `ma`, over a
-            window (from when that is full).
-        grokfast_decay: Of `ema`: the share of the mean that stays in an update (the paper's alpha).
-        grokfast_window: Of `ma`: updates (the paper's w).
-        grokfast_gain: What the mean is multiplied by before it is added to the gradient (the paper's lambda).
-        clip_norm: Largest norm of the whole gradient; none: any.
-        weight_norm: Hold the norm of all parameters that are not frozen at this multiple of its initial value; none:
-            let it go.
-        label_noise: Share of the training pairs whose answer is replaced by another one, once, before training.
-        frozen: Patterns of the names of parameters that are not updated, such as "embed.*".
+        dropout: Dropout probability for attention patterns, attention and MLP outputs, or the neurons of an MLP model;
+            off in evaluation.
+        orthogonal_gradient: ⊥Grad: remove each gradient's component along its parameter, then restore its norm.
+        grokfast: Amplify the slow component of the gradient, a mean over updates: `ema`, exponential, or `ma`, over a
+            window (once it is full).
+        grokfast_decay: Decay rate of `ema` (alpha in the paper).
+        grokfast_window: Window length of `ma` in updates (w in the paper).
+        grokfast_gain: Multiplier of the mean before it is added to the gradient (lambda in the paper).
+        clip_norm: Maximum norm of the full gradient; None for no clipping.
+        weight_norm: Fixed norm of all trained parameters together, as a multiple of its initial value; None to let it
+            change.
+        label_noise: Fraction of the training pairs whose labels are replaced by wrong ones, once, before training.
+        frozen: Patterns of names of parameters that are not updated, e.g. "embed.*".
 
     Raises:
         ValueError: If a field is invalid.
 
     Source:
         Lee et al. 2024, arXiv:2405.20233 (Grokfast); Prieto et al. 2025, arXiv:2501.04697 (⊥Grad); Liu et al. 2023,
-        arXiv:2210.01117 (Omnigrok: the weight norm held).
+        arXiv:2210.01117 (Omnigrok: fixed weight norm).
     """
 
     dropout: BelowOne = 0.0

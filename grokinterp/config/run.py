@@ -1,8 +1,8 @@
-"""All that decides a training run."""
+"""The full configuration of a training run."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 
@@ -17,7 +17,7 @@ from grokinterp.reprs import call
 
 
 def _read_device(value: object, what: str) -> str:
-    """A device's name, whether or not this machine has the device."""
+    """Check a device name; the device need not exist on this machine."""
     try:
         if isinstance(value, str) and torch.device(value).type in ("cpu", "cuda", "mps"):
             return value
@@ -29,31 +29,31 @@ def _read_device(value: object, what: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Checked):
-    """All that decides a training run.
+    """The full configuration of a training run.
 
     Attributes:
-        task: What is learned.
-        split: Which pairs are trained on.
-        model: The model's shape and initialisation.
-        optim: The optimizer and its schedules.
-        loss: What an update lowers.
-        regularization: What else is done while training.
-        curriculum: Which of the training pairs are shown when.
-        epochs: Passes over the training pairs; an epoch is one update with the full batch.
-        seed: Of the initial parameters and the label noise; of the split, and of batches and dropout too, unless those
-            have their own.
-        engine: How a training step is computed: `kernels` (compiled for the CPU, the fastest, for one layer without
-            normalization that is read at '='), `factored` (the same model in torch's operations, on any device),
-            `full` (any model), `hooked` (TransformerLens' own HookedTransformer, version 3), or `auto`: the first of
-            kernels, factored and full that applies. All compute the same up to rounding.
-        compile: Whether the loss goes through torch.compile (needs a C++ compiler). Quicker, but its sums have no
-            fixed order, so that equal runs have equal bits only without it.
-        device: `cpu`, `cuda`, `cuda:1`, `mps`.
-        log_every: Epochs between entries of the metrics.
-        checkpoint_every: Epochs between checkpoints, after those early ones that are log-spaced.
+        task: Task to train on.
+        split: Train/test split.
+        model: Architecture and initialization.
+        optim: Optimizer and schedules.
+        loss: Training loss.
+        regularization: Regularization beyond the optimizer.
+        curriculum: Order in which training pairs are added.
+        epochs: Total number of passes over the training pairs; one update each with full batches.
+        seed: Seed of the initial parameters and the label noise, and, unless they have their own, of the split, the
+            batch order and dropout.
+        engine: Implementation of a training step: `kernels` (compiled for the CPU, fastest; for 1-layer transformers
+            without normalization that answer at '='), `factored` (the same models in torch operations, on any device),
+            `full` (any model), `hooked` (HookedTransformer of TransformerLens 3), or `auto`: the first of kernels,
+            factored and full that supports the model. All compute the same up to rounding.
+        compile: Whether to use torch.compile (requires a C++ compiler). Faster, but sums have no fixed order, so equal
+            runs are no longer bitwise equal.
+        device: `cpu`, `cuda`, `cuda:1` or `mps`.
+        log_every: Number of epochs between log entries.
+        checkpoint_every: Number of epochs between checkpoints, after the log-spaced early ones.
 
     Raises:
-        ValueError: If a field is invalid, or the engine does not compute the model or dropout.
+        ValueError: If a field is invalid, or the engine does not support the model or dropout.
     """
 
     task: TaskConfig = field(default_factory=TaskConfig)
@@ -76,10 +76,10 @@ class RunConfig(Checked):
 
     @classmethod
     def upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """The JSON form of an older version, with today's names and values."""
+        """Convert the JSON form of an older version to the current names and values."""
         if "regularization" in data:
             return data
-        # It was called `aids` when `float32` named torch's own cross-entropy.
+        # Older versions called it `aids`, and torch's own cross-entropy `float32`.
         data = {**data, "regularization": data.get("aids", {})}
         data.pop("aids", None)
         if isinstance(data.get("loss"), dict) and data["loss"].get("dtype") == "float32":
@@ -88,12 +88,12 @@ class RunConfig(Checked):
 
     @property
     def batch_seed(self) -> int:
-        """Of the order of the batches and of dropout."""
+        """Seed of the batch order and of dropout."""
         return self.seed if self.optim.seed is None else self.optim.seed
 
     @property
     def training_engine(self) -> str:
-        """The engine that a run of this config is trained by: `engine`, or what `auto` means for it."""
+        """The engine that trains this config: `engine`, or the one that `auto` selects."""
         if self.engine != "auto":
             return self.engine
         if self._has_kernels:
@@ -109,60 +109,40 @@ class RunConfig(Checked):
     def _check(self) -> None:
         if self.engine == "kernels" and not self._has_kernels:
             msg = (
-                "engine='kernels' needs a transformer of one layer without normalization, read at '=', on the CPU, "
-                f"without compile and dropout, got device={self.device!r}, compile={self.compile}, "
+                "engine='kernels' requires a 1-layer transformer without normalization, read at '=', on the CPU, "
+                f"without compile or dropout, got device={self.device!r}, compile={self.compile}, "
                 f"dropout={self.regularization.dropout} and {self.model!r}; use engine='auto'."
             )
             raise ValueError(msg)
         if self.engine == "factored" and not is_factorable(self.model):
-            msg = (
-                "engine='factored' needs a transformer of one layer without normalization, reading 'a b ='; "
-                "use engine='full'."
-            )
+            msg = "engine='factored' requires a 1-layer transformer without normalization and sequence 'a b ='; "
+            msg += "use engine='full'."
             raise ValueError(msg)
         if self.engine == "hooked" and self.model.kind != "transformer":
-            msg = (
-                f"engine='hooked' is TransformerLens' transformer, got a model of kind {self.model.kind!r}; use 'full'."
-            )
+            msg = f"engine='hooked' requires a transformer, got a model of kind {self.model.kind!r}; use engine='full'."
             raise ValueError(msg)
         if self.regularization.dropout and self.engine in ("factored", "hooked"):
-            msg = f"dropout={self.regularization.dropout} needs engine='full' or 'auto', got engine={self.engine!r}."
+            msg = f"dropout={self.regularization.dropout} requires engine='full' or 'auto', got engine={self.engine!r}."
             raise ValueError(msg)
 
 
 def as_run_config(config: object) -> RunConfig:
-    """A RunConfig as it is.
-
-    Raises:
-        TypeError: If it is something else, such as a preset's name or a dictionary.
-    """
+    """Return a RunConfig; anything else, e.g. a preset's name or a dictionary, raises a TypeError."""
     if isinstance(config, RunConfig):
         return config
-    msg = f"config must be a RunConfig, such as gi.presets.quick(), got {shown(config)}."
+    msg = f"config must be a RunConfig, e.g. gi.presets.quick(), got {shown(config)}."
     raise TypeError(msg)
 
 
 def as_run_configs(configs: object) -> list[RunConfig]:
-    """RunConfigs as a list; a single one is a list of one.
-
-    Raises:
-        TypeError: If one of them is something else.
-    """
+    """Return one or more RunConfigs as a list; anything else raises a TypeError."""
     if isinstance(configs, str) or not isinstance(configs, Iterable):
         return [as_run_config(configs)]
-    return [as_run_config(config) for config in configs]
+    return [as_run_config(config) for config in cast("Iterable[object]", configs)]
 
 
 def check_device(name: str) -> torch.device:
-    """The device of a name, if it is there.
-
-    Raises:
-        ValueError: If it is no device of a known kind, or torch does not find it here.
-
-    Examples:
-        >>> check_device("cpu")
-        device(type='cpu')
-    """
+    """The device with a name; a ValueError says that the name is invalid or torch does not find the device."""
     device = torch.device(_read_device(name, "device"))
     available = {
         "cpu": 1,
@@ -170,6 +150,6 @@ def check_device(name: str) -> torch.device:
         "mps": int(torch.backends.mps.is_available()),
     }[device.type]
     if (device.index or 0) >= available:
-        msg = f"device {name!r} was asked for, but torch finds {available} of its kind here; use device='cpu'."
+        msg = f"device {name!r} is missing: torch finds {available} {device.type} devices; use device='cpu'."
         raise ValueError(msg)
     return device

@@ -1,1 +1,1 @@
-"""What learns: parameters are dictionaries of tensors under TransformerLens' names, forwards pure functions."""
+"""Models: parameters are dicts of tensors with TransformerLens names, and forward passes are pure functions."""

@@ -1,4 +1,4 @@
-"""What a kind of model provides: one config class with its shapes, initialization, forward pass and hook names."""
+"""Architecture: base class of the model configs, with shapes, initialization, forward pass and hook names."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -45,17 +45,16 @@ class Architecture(Checked):
     """A kind of model. A subclass is a frozen dataclass with a default for `kind`; defining it registers the kind.
 
     Configs, command line, training, snapshots, analyses, interventions and reports then accept it. Parameters and hooks
-    have the names of their TransformerLens counterparts. The weights of the last layer's MLP and the unembedding are
-    `blocks.{n_layers - 1}.mlp.W_in` (with `W_out` if there is one) and `unembed.W_U`; its neurons are
-    `blocks.{n_layers - 1}.mlp.hook_post`.
+    have TransformerLens names: the last layer's MLP is `blocks.{n_layers - 1}.mlp.W_in` (and `W_out`, if it has one),
+    its neurons are `blocks.{n_layers - 1}.mlp.hook_post`, and the unembedding is `unembed.W_U`.
 
-    The methods that are not abstract suit a model that embeds its operands with `embed.W_E` and has no token positions.
+    The default methods suit a model that embeds its operands with `embed.W_E` and has no token positions.
 
     Attributes:
-        REQUIRED: Number of axes of each weight that every model of the kind has, by which weights are recognized.
-        has_positions: Whether activations have a position axis, of which the last one gives the answer.
+        REQUIRED: Number of axes of each weight that all models of the kind have, to recognize the kind from weights.
+        has_positions: Whether activations have a position axis; the last position gives the answer.
         has_attention: Whether the last layer has `attn.hook_pattern`.
-        sequence: Input tokens; None if the operands are all that is read.
+        sequence: Input tokens; None if the model reads only the operands.
     """
 
     kind: Any
@@ -69,24 +68,24 @@ class Architecture(Checked):
 
     def __init_subclass__(cls) -> None:
         known = KINDS.setdefault(cls.kind, cls)
-        # Running a notebook cell again defines the same class again.
+        # Rerunning a notebook cell redefines the class.
         if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-            msg = f"kind must be unused, got {cls.kind!r}, which is {known.__qualname__}; choose another name."
+            msg = f"kind must be unused, got {cls.kind!r}, the kind of {known.__qualname__}; choose a different name."
             raise ValueError(msg)
         KINDS[cls.kind] = cls
 
     @classmethod
     def choices(cls) -> tuple[type[Checked], ...]:
-        """The kinds that a config can name."""
+        """The config classes of all kinds, or only this one."""
         return tuple(KINDS.values()) if cls is Architecture else (cls,)
 
     @abstractmethod
     def shapes(self, task: Task) -> Shapes:
-        """Shape of every parameter by name, in a fixed order."""
+        """Shape of each parameter by name, in a fixed order."""
 
     @abstractmethod
     def draw(self, task: Task, generator: torch.Generator) -> Params:
-        """Draw the initial parameters, float32."""
+        """Draw the initial parameters in float32."""
 
     @abstractmethod
     def logits(
@@ -98,12 +97,12 @@ class Architecture(Checked):
             params: Parameters by name.
             a: Tokens of the first operand.
             b: Tokens of the second operand.
-            hook: Sees, and may replace, the activation at every hook point of `hook_names`.
+            hook: Function that receives, and may replace, the activation at each of `hook_names`.
         """
 
     @abstractmethod
     def hook_names(self) -> tuple[str, ...]:
-        """Hook points, in the order of the forward pass."""
+        """Hook points in the order of the forward pass."""
 
     @classmethod
     @abstractmethod
@@ -111,16 +110,16 @@ class Architecture(Checked):
         """Read the config from names and shapes; None if the weights are of a different kind.
 
         Args:
-            params: Dense, finite weights by TransformerLens name, with all that are REQUIRED.
-            act_fn: Activation function, which no weight tells.
-            sequence: Token sequence, which no weight tells either.
+            params: Dense, finite weights by TransformerLens name, including all REQUIRED ones.
+            act_fn: Activation function, which the weights do not determine.
+            sequence: Input tokens, which the weights do not determine either.
 
         Returns:
             The parameters that the config's forward pass reads, and the config.
         """
 
     def initial_params(self, task: Task, *, seed: int) -> Params:
-        """The parameters before training, float32.
+        """Draw the initial parameters from a seed, in float32.
 
         Examples:
             >>> import grokinterp as gi
@@ -131,11 +130,11 @@ class Architecture(Checked):
         return self.draw(task, torch.Generator().manual_seed(arguments.seed(seed)))
 
     def activations(self, params: Params, a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]) -> Params:
-        """All activations by hook name: TransformerLens' `run_with_cache`.
+        """All activations by hook name, as TransformerLens' `run_with_cache`.
 
         Returns:
-            Tensors with TransformerLens' shapes: [batch, pos, ...], and patterns [batch, head, query, key]; without
-            positions [batch, ...].
+            Tensors with TransformerLens shapes: [batch, pos, ...], or [batch, ...] without positions; attention
+            patterns are [batch, head, query, key].
         """
         cache: Params = {}
 
@@ -147,16 +146,16 @@ class Architecture(Checked):
         return cache
 
     def at_answer(self, name: str, activation: Tensor) -> Tensor:
-        """The activation at the last position, where the answer is read; all of it without positions.
+        """The activation at the last position, which gives the answer; the full activation without positions.
 
-        A pattern [batch, head, query, key] gives [batch, head, key], any other [batch, pos, ...] gives [batch, ...].
+        Attention patterns [batch, head, query, key] give [batch, head, key], any other activation [batch, ...].
         """
         if not self.has_positions:
             return activation
         return activation[:, :, -1] if name.endswith("hook_pattern") else activation[:, -1]
 
     def tokens(self, params: Params, a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]) -> Int[Tensor, "batch pos"]:
-        """The tokens that the TransformerLens view of the model reads."""
+        """The input tokens of the TransformerLens model."""
         del params
         return torch.stack([a, b], dim=1)
 
@@ -175,16 +174,16 @@ class Architecture(Checked):
         return params | {"embed.W_E": W_E}
 
     def for_task(self, params: Params, task: Task) -> "Architecture":
-        """The config of these weights as a model of a task, where the two leave a choice."""
+        """Adapt the config to a task if the weights alone do not determine it."""
         del params, task
         return self
 
     def assumptions(self) -> tuple[str, ...]:
-        """What weights alone do not tell about the model."""
+        """Assumptions about the model that its weights do not determine."""
         return (f"act_fn is {self.act_fn!r}",)
 
     def describe(self) -> str:
-        """The model in a report's words."""
+        """Description of the model for a report."""
         plural, each = ("s", " per layer") if self.n_layers > 1 else ("", "")
         return f"A model of kind {self.kind} with {self.n_layers} layer{plural} ({_count(self.d_mlp, 'neuron')}{each})"
 

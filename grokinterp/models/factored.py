@@ -1,8 +1,8 @@
-"""The exact fast forward of a one-layer transformer without normalization.
+"""The factored forward pass of a 1-layer transformer without normalization: exact and fast.
 
-Only the '=' position is read, and there keys, values and scores depend on a token and its position alone. So
-they are tables over the tokens; a pair costs a lookup, a softmax over three numbers per head, a mix of three
-rows, and the MLP. The products W_O W_in, W_O W_U and W_out W_U are taken once per call.
+At the '=' position, keys, values and attention scores depend only on a token and its position. They are computed once
+per token, so that a pair needs a lookup, a softmax over three scores per head, a weighted sum of three rows, and the
+MLP. The products W_O W_in, W_O W_U and W_out W_U are computed once per call.
 """
 
 import math
@@ -30,12 +30,12 @@ def is_factorable(config: Architecture) -> TypeGuard[TransformerConfig]:
 
 
 class FactoredActivations(NamedTuple):
-    """The activations at '=' that the factored forward passes through.
+    """Activations at the '=' position.
 
     Attributes:
         pattern: Attention from '=' to the three positions.
-        neurons: After the activation function.
-        logits: Of the output classes.
+        neurons: MLP activations after the activation function.
+        logits: Logits of the output classes.
     """
 
     pattern: Float[Tensor, "batch head pos"]
@@ -46,25 +46,25 @@ class FactoredActivations(NamedTuple):
 def factored_activations(
     params: Params, config: TransformerConfig, a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]
 ) -> FactoredActivations:
-    """Attention, neurons and logits at '=', equal to those of `transformer.logits` up to rounding.
+    """Attention patterns, MLP activations and logits at '=', equal to the full forward pass up to rounding.
 
     Args:
-        params: By TransformerLens name.
-        config: One layer, no normalization.
-        a: Token of the first operand.
-        b: Token of the second operand.
+        params: Parameters by TransformerLens name.
+        config: Config of a 1-layer transformer without normalization and with sequence 'a b ='.
+        a: Tokens of the first operand.
+        b: Tokens of the second operand.
 
     Returns:
-        The activations, differentiable in the parameters.
+        The activations, differentiable with respect to the parameters.
 
     Raises:
-        ValueError: If the config has more layers or a normalization.
+        ValueError: If the model cannot be factored.
     """
     if not is_factorable(config):
         msg = (
-            "the factored forward needs one layer without normalization, reading 'a b =', got "
+            "the factored forward pass requires a 1-layer transformer without normalization and sequence 'a b =', got "
             f"n_layers={config.n_layers}, normalization={config.normalization!r}, sequence={config.sequence!r}; "
-            "use transformer.logits."
+            "use config.logits."
         )
         raise ValueError(msg)
     weight = {name.rsplit(".", 1)[-1]: tensor for name, tensor in params.items()}
@@ -72,10 +72,10 @@ def factored_activations(
     W_O = rearrange(weight["W_O"], "head k d -> (head k) d")
     equals = weight["W_E"][-1] + weight["W_pos"][-1]
 
-    # A row per token and a row per position: scores of all heads, then values of all heads.
+    # One row per token and one per position: the scores of all heads, then the values of all heads.
     read = torch.cat([_score_directions(weight, equals, config), rearrange(weight["W_V"], "head d k -> d (head k)")], 1)
     token_rows, position_rows = weight["W_E"] @ read, weight["W_pos"] @ read + _row_biases(weight, equals, config)
-    # F.embedding and not rows[a]: its backward adds in a fixed order, so that equal runs have equal bits.
+    # F.embedding instead of rows[a]: its backward adds in a fixed order, so equal runs are bitwise equal.
     rows = (
         F.embedding(a, token_rows) + position_rows[0],
         F.embedding(b, token_rows) + position_rows[1],
@@ -90,7 +90,7 @@ def factored_activations(
 
     direct = equals + weight.get("b_O", 0.0)
     pre = torch.addmm(direct @ weight["W_in"] + weight.get("b_in", 0.0), z, W_O @ weight["W_in"])
-    # In place, since nothing else reads `pre` and it is among the largest tensors of the pass.
+    # In place, because `pre` is among the largest tensors and is not used again.
     neurons = pre.relu_() if config.act_fn == "relu" else ACTIVATIONS[config.act_fn](pre)
     constant = (direct + weight.get("b_out", 0.0)) @ weight["W_U"] + weight.get("b_U", 0.0)
     logits = torch.addmm(torch.addmm(constant, z, W_O @ weight["W_U"]), neurons, weight["W_out"] @ weight["W_U"])
@@ -105,7 +105,7 @@ def factored_logits(
 
 
 def _query(weight: Params, equals: Tensor, config: TransformerConfig) -> Float[Tensor, "head d_head"]:
-    """The query of '=', with the scale of the scores in it."""
+    """The query of '=', divided by sqrt(d_head)."""
     q = einsum(equals, weight["W_Q"], "d, head d k -> head k") + weight.get("b_Q", 0.0)
     return q / math.sqrt(config.d_head)
 

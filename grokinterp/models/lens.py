@@ -1,6 +1,6 @@
-"""To and from TransformerLens: the only file that knows it. It is imported inside functions, for it costs seconds.
+"""Conversion to and from TransformerLens; it is imported inside functions because the import takes seconds.
 
-Version 3 gives a `HookedTransformer`, version 4, which removed that class, a `TransformerBridge`.
+Version 3 has `HookedTransformer`; version 4 replaced it by `TransformerBridge`.
 """
 
 import math
@@ -20,25 +20,23 @@ from grokinterp.models.weights import addition_of, check_numbers, read_weights
 
 
 def has_hooked_transformer() -> bool:
-    """Whether the installed TransformerLens is of version 3, which has `HookedTransformer`."""
+    """Whether TransformerLens 3 is installed, which has `HookedTransformer`."""
     return int(version("transformer-lens").split(".")[0]) < 4
 
 
 def to_transformer_lens(params: Params, config: Architecture) -> Any:
-    """A TransformerLens model with copies of these weights, equal in its logits and hooks.
-
-    An MLP becomes a `HookedRootModule` that reads the tokens [batch, 2] of a and b.
+    """Convert a model to TransformerLens, with the same logits and hooks; the weights are copied.
 
     Args:
-        params: By TransformerLens name.
-        config: The model's.
+        params: Parameters by TransformerLens name.
+        config: Architecture of the model.
 
     Returns:
-        A `HookedTransformer` under TransformerLens 3, a `TransformerBridge` under 4; a `HookedRootModule` for an MLP.
-        On the CPU, with frozen gradients of none of its weights.
+        A model on the CPU: a `HookedTransformer` with TransformerLens 3, a `TransformerBridge` with 4; for an MLP, a
+        `HookedRootModule` that reads the tokens [batch, 2] of a and b.
 
     Raises:
-        ValueError: If the activation function has no counterpart: `quadratic` under version 4.
+        ValueError: If version 4 does not support the activation function (`quadratic`).
     """
     if not isinstance(config, TransformerConfig):
         return _to_hooked_module(params, config)
@@ -46,21 +44,21 @@ def to_transformer_lens(params: Params, config: Architecture) -> Any:
 
 
 def from_transformer_lens(model: Any, sequence: Sequence = "a b =") -> tuple[Params, Architecture]:
-    """Weights (copied to the CPU) and config of a TransformerLens model.
+    """Copy the weights of a TransformerLens model to the CPU and read its config.
 
-    Biases that are zero throughout are left out, so that a model without them stays one.
+    Biases are dropped if all are zero, so that a model without biases stays one.
 
     Args:
-        model: A `HookedTransformer` or a `TransformerBridge`, or what `to_transformer_lens` made of an MLP.
-        sequence: What it reads; no weight tells.
+        model: A `HookedTransformer`, a `TransformerBridge`, or an MLP from `to_transformer_lens`.
+        sequence: Input tokens, which the weights do not determine.
 
     Returns:
-        Parameters by TransformerLens name; the config.
+        Parameters by TransformerLens name, and the config.
 
     Raises:
-        TypeError: If it is no TransformerLens model.
-        ValueError: If it has another kind of attention, normalization or MLP than this library reads, or does not
-            compute what its weights say, as with a hook that was left on.
+        TypeError: If the argument is not a TransformerLens model.
+        ValueError: If attention, normalization or MLP are not supported, or the logits do not follow from the weights,
+            e.g. because a hook was not removed.
     """
     if isinstance(getattr(model, "cfg", None), Architecture):
         params = {name: p.detach().cpu().clone() for name, p in model.named_parameters()}
@@ -68,12 +66,12 @@ def from_transformer_lens(model: Any, sequence: Sequence = "a b =") -> tuple[Par
         return params, model.cfg
     if not hasattr(model, "run_with_cache") or not hasattr(model, "W_E"):
         msg = (
-            f"model must be a Snapshot, HookedTransformer or TransformerBridge, got {shown(model)}; a "
-            "run's is run.snapshot(epoch), a file's gi.load_model(path)."
+            f"model must be a Snapshot, HookedTransformer or TransformerBridge, got {shown(model)}; use "
+            "run.snapshot(epoch) for a run, gi.load_model(path) for a file."
         )
         raise TypeError(msg)
     cfg = model.cfg
-    _check_is_read(cfg, sequence)
+    _check_is_supported(cfg, sequence)
     weights = {"embed.W_E": model.W_E, "pos_embed.W_pos": model.W_pos}
     for layer, block in enumerate(model.blocks):
         if cfg.normalization_type is not None:
@@ -91,13 +89,13 @@ def from_transformer_lens(model: Any, sequence: Sequence = "a b =") -> tuple[Par
 
 
 def hooked_logits(params: Params, config: TransformerConfig) -> Callable[[Params, Tensor, Tensor], Tensor]:
-    """TransformerLens' own forward pass as a function of (parameters, a, b), giving the logits at the last position.
+    """TransformerLens' forward pass as a function of (parameters, a, b) that returns the logits at the last position.
 
     Raises:
-        ImportError: Under version 4, whose models `torch.func.functional_call` overwrites.
+        ImportError: With version 4, because `torch.func.functional_call` overwrites the weights of its models.
     """
     if not has_hooked_transformer():
-        msg = "engine='hooked' needs transformer-lens<4, which has HookedTransformer; use engine='full'."
+        msg = "engine='hooked' requires transformer-lens<4, which has HookedTransformer; use engine='full'."
         raise ImportError(msg)
     model = _to_hooked_transformer(params, config).to(next(iter(params.values())).device, print_details=False)
 
@@ -118,7 +116,7 @@ def _sizes(params: Params, config: TransformerConfig) -> dict[str, Any]:
         "d_vocab_out": params["unembed.W_U"].shape[1],
         "n_ctx": config.n_positions,
         "act_fn": "relu" if config.act_fn == "quadratic" else config.act_fn,
-        # TransformerLens' own default is LayerNorm, so None has to be said.
+        # Explicit, because TransformerLens defaults to LayerNorm.
         "normalization_type": None if config.normalization == "none" else "LN",
     }
 
@@ -129,7 +127,7 @@ def _to_hooked_transformer(params: Params, config: TransformerConfig) -> Any:
         from transformer_lens import HookedTransformer, HookedTransformerConfig
 
         dtype = params["embed.W_E"].dtype
-        # init_weights=False: nothing is drawn, so the caller's random state stays as it is.
+        # init_weights=False draws nothing, so the global random state does not change.
         cfg = HookedTransformerConfig(**_sizes(params, config), init_weights=False, device="cpu", dtype=dtype)
         model = HookedTransformer(cfg)
     for block in model.blocks:
@@ -145,19 +143,19 @@ def _to_hooked_module(params: Params, config: Architecture) -> Any:
     import transformer_lens
     from transformer_lens import hook_points
 
-    # The class has moved between versions; where it was, the later ones warn.
+    # The class moved between versions, and later ones warn about the old location.
     root: Any = getattr(transformer_lens, "HookedRootModule", None) or hook_points.HookedRootModule
 
     class HookedModel(root):
-        """The model with TransformerLens' hook points; parameters and hooks keep their names."""
+        """A model with TransformerLens hook points; parameters and hooks keep their names."""
 
         def __init__(self) -> None:
             super().__init__()
             self.cfg = config
             for name, parameter in params.items():
-                _place(self, name).register_parameter(name.rpartition(".")[2], torch.nn.Parameter(parameter.clone()))
+                _parent(self, name).register_parameter(name.rpartition(".")[2], torch.nn.Parameter(parameter.clone()))
             for name in config.hook_names():
-                _place(self, name).add_module(name.rpartition(".")[2], hook_points.HookPoint())
+                _parent(self, name).add_module(name.rpartition(".")[2], hook_points.HookPoint())
             self.setup()
 
         def forward(self, tokens: Tensor) -> Tensor:
@@ -168,8 +166,8 @@ def _to_hooked_module(params: Params, config: Architecture) -> Any:
     return HookedModel()
 
 
-def _place(root: torch.nn.Module, name: str) -> torch.nn.Module:
-    """The module that a dotted name lies in, made if it is not there."""
+def _parent(root: torch.nn.Module, name: str) -> torch.nn.Module:
+    """The module that contains a dotted name, created if missing."""
     for part in name.split(".")[:-1]:
         if not hasattr(root, part):
             root.add_module(part, torch.nn.Module())
@@ -179,13 +177,13 @@ def _place(root: torch.nn.Module, name: str) -> torch.nn.Module:
 
 def _to_bridge(params: Params, config: TransformerConfig) -> Any:
     if config.act_fn == "quadratic":
-        msg = "act_fn='quadratic' has no TransformerBridge; use transformer-lens<4, or read the Snapshot itself."
+        msg = "TransformerBridge does not support act_fn='quadratic'; use transformer-lens<4, or analyze the Snapshot."
         raise ValueError(msg)
     from transformer_lens.config import TransformerBridgeConfig
     from transformer_lens.model_bridge import TransformerBridge
 
     dtype = params["embed.W_E"].dtype
-    # boot_native draws initial weights; the fork keeps the caller's random state as it is.
+    # boot_native draws initial weights; the fork preserves the global random state.
     with torch.random.fork_rng(devices=[]):
         bridge_config = TransformerBridgeConfig(**_sizes(params, config))
         bridge = TransformerBridge.boot_native(bridge_config, device="cpu", dtype=dtype)
@@ -198,7 +196,7 @@ def _to_bridge(params: Params, config: TransformerConfig) -> Any:
 
 
 def _bridge_weight(name: str, params: Params, like: Tensor) -> Tensor:
-    """The bridge's weight of a name in its own layout: torch's [out, in], heads flattened."""
+    """A weight of the bridge by name, in its layout: [out, in] as in torch, with heads flattened."""
     *module, kind = name.split(".")
     where, part = ".".join(module[:-1]), module[-1]
     if name in ("embed.weight", "pos_embed.weight"):
@@ -218,18 +216,18 @@ def _bridge_weight(name: str, params: Params, like: Tensor) -> Tensor:
     return rearrange(weight, "head k d -> d (head k)") if part == "o" else weight.T
 
 
-def _check_is_read(cfg: Any, sequence: Sequence) -> None:
+def _check_is_supported(cfg: Any, sequence: Sequence) -> None:
     wanted = {
         "normalization_type": (None, "LN"),
         "positional_embedding_type": ("standard",),
-        # The last position attends to every position either way, and one layer reads no other.
+        # The last position attends to all positions either way, and one layer uses only the last position.
         "attention_dir": ("causal", "bidirectional") if cfg.n_layers == 1 else ("causal",),
         "attn_only": (False,),
         "parallel_attn_mlp": (False,),
         "gated_mlp": (False,),
         "n_key_value_heads": (None, cfg.n_heads),
         "use_attn_scale": (True,),
-        # A bridge has -1 for the usual scale.
+        # A bridge has -1 for the default scale.
         "attn_scale": (math.sqrt(cfg.d_head), -1.0),
         "scale_attn_by_inverse_layer_idx": (False,),
         "attn_scores_soft_cap": (-1.0, None),
@@ -237,31 +235,31 @@ def _check_is_read(cfg: Any, sequence: Sequence) -> None:
         "eps": (1e-5,),
     }
     for name, accepted in wanted.items():
-        found = getattr(cfg, name, accepted[0])
-        if found not in accepted:
-            msg = f"model.cfg.{name} must be {' or '.join(map(repr, accepted))} for this library, got {found!r}."
+        value = getattr(cfg, name, accepted[0])
+        if value not in accepted:
+            msg = f"model.cfg.{name} must be {' or '.join(map(repr, accepted))} for this library, got {value!r}."
             raise ValueError(msg)
     wanted_tokens = len(sequence.split())
     if cfg.n_ctx < wanted_tokens:
-        msg = f"a model of {sequence!r} must read {wanted_tokens} tokens, got n_ctx={cfg.n_ctx}; pass its sequence."
+        msg = f"sequence {sequence!r} requires n_ctx >= {wanted_tokens}, got n_ctx={cfg.n_ctx}; pass the sequence."
         raise ValueError(msg)
 
 
 def _check_computes_the_same(model: Any, params: Params, config: Architecture) -> None:
-    """Some pairs through the model itself: no list of settings is long enough to know every other kind."""
+    """Compare the logits of some pairs, because the list of checked settings cannot be complete."""
     check_numbers(params)
     a = torch.arange(min(addition_of(params, config).n_tokens, 16))
     b = a.flip(0)
     with torch.no_grad():
         tokens = config.tokens(params, a, b).to(next(model.parameters()).device)
         wanted = config.at_answer(HOOK_LOGITS, model(tokens)).cpu().double()
-        found = config.logits(params, a, b).double()
-    # Far above the rounding of the model's numbers, far below what another computation would change.
-    off, size = (found - wanted).abs().max().item(), wanted.abs().max().item()
+        ours = config.logits(params, a, b).double()
+    # The tolerance is far above rounding errors and far below the effect of a different architecture.
+    off, size = (ours - wanted).abs().max().item(), wanted.abs().max().item()
     if not off <= 3 * math.sqrt(torch.finfo(params["unembed.W_U"].dtype).eps) * max(size, 1e-3):
         msg = (
-            f"the model's logits must be those that its weights give as a plain transformer, but differ by {off:.3g}; "
-            "is a hook left on (model.reset_hooks()), or its MLP, attention or normalization of another kind?"
+            f"the model's logits must follow from its weights, but differ by {off:.3g}; remove all "
+            "hooks (model.reset_hooks()), or check that its MLP, attention and normalization are supported."
         )
         raise ValueError(msg)
 

@@ -1,7 +1,7 @@
-"""Models whose algorithm and key frequencies are known, for their weights are constructed and not trained.
+"""Planted models: constructed weights with a known algorithm and known key frequencies, for tests of analyses.
 
-Both compute sum_k cos(w_k (a + b - c)), w_k = 2 pi k / p, with an MLP that reads phase-shifted waves of a and b.
-With x^2 as activation they do so exactly; with ReLU up to harmonics that the phases do not cancel.
+They compute sum_k cos(w_k (a + b - c)), w_k = 2 pi k / p, with an MLP that reads phase-shifted cosines of a and b:
+exactly with activation x^2, and up to harmonics that the phases do not cancel with ReLU.
 """
 
 import math
@@ -19,16 +19,15 @@ from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.tasks.operations import operation
 
 
-# Phases per input, and what each neuron adds to cos(w (a + b - c)): 1 from 2 cos x cos y = cos(x + y) + cos(x - y),
-# and (2/pi) (4/(3 pi)) from the Fourier series of |cos u| |cos v|.
+# Phases per input, and the amplitude that each neuron contributes to cos(w (a + b - c)): 1 from 2 cos x cos y =
+# cos(x + y) + cos(x - y), and (2/pi) (4/(3 pi)) from the Fourier series of |cos u| |cos v|.
 _PHASES: Final = {"quadratic": 4, "relu": 8}
-_SHARE: Final = {"quadratic": 1.0, "relu": 8 / (3 * math.pi**2)}
-# Attention that is this much higher is 1 in float64.
-_SCORE: Final = 60.0
+_GAIN: Final = {"quadratic": 1.0, "relu": 8 / (3 * math.pi**2)}
+_SCORE: Final = 60.0  # an attention score this much higher than the others gives attention 1 in float64
 
 
 def cosine_logits(p: int, keys: Iterable[int], *, amplitude: float = 1.0) -> Float64[Tensor, "a b c"]:
-    """Amplitude * sum_k cos(2 pi k (a + b - c) / p), in closed form.
+    """The logits amplitude * sum_k cos(2 pi k (a + b - c) / p) in closed form.
 
     Examples:
         >>> cosine_logits(7, (1, 3))[2, 3, 5].item()
@@ -48,28 +47,28 @@ def transformer(
     act_fn: Literal["quadratic", "relu"] = "quadratic",
     amplitude: float = 1.0,
 ) -> tuple[Params, TransformerConfig]:
-    """A one-layer transformer that adds modulo p with the chosen frequencies.
+    """A 1-layer transformer that adds modulo p with the given key frequencies.
 
-    Its embedding holds cos and sin of each key, head 0 copies those of a to '=', head 1 those of b, each
-    neuron sees cos(w a + f) + cos(w b + g) for one pair of phases f, g of a grid, and its output weight is
-    cos(f + g + w c). Every other head, direction and frequency is zero.
+    The embedding has cos and sin of each key. Head 0 copies them from a to '=', head 1 from b. Each neuron reads
+    cos(w a + f) + cos(w b + g) for one pair of phases (f, g) on a grid, with output weight cos(f + g + w c). All other
+    heads, directions and frequencies are zero.
 
     Args:
-        p: The modulus.
-        keys: Frequencies, 1 to p // 2; up to 15.
-        act_fn: `quadratic` gives `cosine_logits` to rounding; `relu` nearly: they explain more than 99.9 % of its
-            logits, and no logit is off by more than 5 % of the sum of the amplitudes.
-        amplitude: Of each frequency's logits.
+        p: Modulus.
+        keys: Up to 15 key frequencies from 1 to p // 2.
+        act_fn: `quadratic` equals `cosine_logits` up to rounding. `relu` is approximate: `cosine_logits` explain more
+            than 99.9% of the logit variance, and no logit is off by more than 5% of the sum of the amplitudes.
+        amplitude: Amplitude of each frequency's logits.
 
     Returns:
-        Parameters (float64) by TransformerLens name, and their config.
+        Parameters (float64) by TransformerLens name, and the config.
 
     Raises:
-        ValueError: If a key is no frequency of Z_p, or there are more than 15.
+        ValueError: If a key is not a frequency of Z_p, or there are more than 15.
 
     Source:
-        Gromov 2023, arXiv:2301.02679, for the phases of a quadratic network. Differs: a grid of phases
-        in place of random ones, so that the unwanted terms cancel at any width.
+        Gromov 2023, arXiv:2301.02679, for the phases of a quadratic network. Differs: a grid of phases instead of
+        random ones, so that unwanted terms cancel at any width.
 
     Examples:
         >>> params, config = transformer(7, (1, 3))
@@ -88,7 +87,7 @@ def transformer(
     params = {
         name: torch.zeros(shape, dtype=torch.float64) for name, shape in config.shapes(operation("addition", p)).items()
     }
-    # The residual stream: waves of the token, then of a and of b once attended to, then of the output; positions.
+    # Directions of the residual stream: cosines of the token, copies from a and from b, the output, and positions.
     token, from_a, from_b, out = (slice(i * waves, (i + 1) * waves) for i in range(4))
     position = [4 * waves + i for i in range(3)]
 
@@ -105,7 +104,7 @@ def transformer(
 
     grid = 2 * math.pi * torch.arange(n_phases, dtype=torch.float64) / n_phases
     f, g = (phase.flatten() for phase in torch.meshgrid(grid, grid, indexing="ij"))
-    scale = 2 * amplitude / (n_phases**2 * _SHARE[act_fn])
+    scale = 2 * amplitude / (n_phases**2 * _GAIN[act_fn])
     for i in range(len(keys)):
         neurons = slice(i * n_phases**2, (i + 1) * n_phases**2)
         pair = slice(2 * i, 2 * i + 2)
@@ -122,7 +121,7 @@ def _check(p: int, keys: Iterable[int]) -> tuple[int, list[int]]:
 
 
 def _waves(p: int, keys: Iterable[int]) -> Float64[Tensor, "p component"]:
-    """Cos and sin of each key at each residue, with amplitude 1."""
+    """Cos and sin of each key at each residue."""
     x = torch.arange(p)
     angles = torch.stack([2 * math.pi * (k * x % p).double() / p for k in keys])
     return torch.stack([angles.cos(), angles.sin()], dim=1).flatten(0, 1).T

@@ -1,4 +1,4 @@
-"""Read a model's config from a dictionary of weights with TransformerLens' names, whatever its origin."""
+"""Read a model's config from a dict of weights with TransformerLens names."""
 
 from collections.abc import Mapping
 from typing import Final, get_args
@@ -28,7 +28,7 @@ def check_numbers(weights: Mapping[str, Tensor]) -> None:
     """
     first = next(iter(weights), "")
     for name, p in weights.items():
-        # A quantized tensor has a dtype of its own, a meta tensor no numbers.
+        # Quantized tensors have different dtypes, and meta tensors have no data.
         if p.dtype not in _DTYPES or p.layout != torch.strided or p.is_meta:
             kind = "a meta tensor" if p.is_meta else f"{p.dtype}, {p.layout}"
             msg = f"weights must be dense float16, bfloat16, float32 or float64 tensors, but {name} is {kind}."
@@ -36,7 +36,7 @@ def check_numbers(weights: Mapping[str, Tensor]) -> None:
         if p.dtype != weights[first].dtype:
             msg = f"weights must have one dtype, but {first} is {weights[first].dtype} and {name} is {p.dtype}."
             raise ValueError(msg)
-        # A finite sum has finite terms, and costs a third of looking at each of them.
+        # A finite sum implies finite terms, at a third of the cost of checking each one.
         if not p.detach().sum().isfinite() and not p.isfinite().all():
             n_bad = int((~p.isfinite()).sum())
             msg = f"weights must be finite, but {n_bad} of the {p.numel()} numbers of {name} are NaN or infinite."
@@ -52,9 +52,9 @@ def read_weights(
     buffers.
 
     Args:
-        weights: By TransformerLens name, as in a HookedTransformer's state dict.
-        act_fn: Activation function, which no weight tells.
-        sequence: Input tokens of a transformer, which no weight tells either.
+        weights: Weights by TransformerLens name, as in a HookedTransformer's state dict.
+        act_fn: Activation function, which the weights do not determine.
+        sequence: Input tokens of a transformer, which the weights do not determine either.
 
     Returns:
         Parameters, in their order in `weights`; and the config.
@@ -89,7 +89,7 @@ def read_weights(
 
 
 def _unknown(params: Params) -> ValueError:
-    """What the weights lack of the kind of model that they resemble most."""
+    """The error that names what the weights lack, compared with the most similar kind of model."""
     nearest = max(KINDS.values(), key=lambda kind: (len(params.keys() & kind.REQUIRED.keys()), len(kind.REQUIRED)))
     for name, n_axes in nearest.REQUIRED.items():
         if name not in params:

@@ -11,8 +11,8 @@ from grokinterp.papers.paper import AnyPaper
 from grokinterp.papers.tolerance import Tolerance, comparison_of, is_from_paper_seed, key_of, spread_data, spread_over
 from grokinterp.papers.verdicts import MEANINGS, Result, check
 from grokinterp.report.findings import table_number
-from grokinterp.report.page import checked_path, draw_picture, render_template
-from grokinterp.runs.layout import write_atomically
+from grokinterp.report.page import draw_picture, render_template
+from grokinterp.runs.layout import check_is_file, write_atomically
 from grokinterp.runs.run import AnyRun, load_run
 
 
@@ -107,8 +107,8 @@ def reproduce(run: AnyRun, path: str | Path | None = None, *, paper: AnyPaper | 
         The results, in the order of the paper's argument.
 
     Raises:
-        RunError: If the run has no checkpoint, or one of its files is broken.
-        ValueError: If the path exists and is not a regular file, or there is no paper of this name.
+        RunError: If the run has no checkpoint, one of its files is damaged, or the path is not a regular file.
+        ValueError: If there is no paper of this name.
 
     Examples:
         >>> import grokinterp as gi
@@ -117,7 +117,9 @@ def reproduce(run: AnyRun, path: str | Path | None = None, *, paper: AnyPaper | 
         []
     """
     run = load_run(run)
-    page = None if path is None else checked_path(path, "dossier.html")
+    page = None if path is None else Path(path)
+    if page is not None:
+        check_is_file(page)
     found = evidence(run, paper=paper)
     results = check(found)
     if page is not None:

@@ -102,7 +102,7 @@ class Evidence:
             NotAvailableError: If the model is an MLP, or a transformer that does not meet these requirements.
         """
         if not self.snapshot.config.has_attention:
-            msg = "this claim concerns attention or the residual stream and needs a transformer."
+            msg = "this claim concerns attention or the residual stream and requires a transformer."
             raise NotAvailableError(msg)
         config = self.snapshot.require_transformer()
         if (one_layer and config.n_layers > 1) or config.sequence not in sequences:

@@ -1,4 +1,4 @@
-"""What was trained, what was found, and the pictures: as one self-contained HTML page, or in words alone."""
+"""Reports about a run: config, findings and figures as one self-contained HTML page, or the findings as text."""
 
 from grokinterp.report.page import summary as summary
 from grokinterp.report.page import write as write

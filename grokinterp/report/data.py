@@ -1,4 +1,4 @@
-"""The numbers of a report: what is measured of a run, and at which of its checkpoints."""
+"""The data of a report: the measures, and the checkpoints at which they are computed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from grokinterp.snapshots import Snapshot
 from grokinterp.trajectories import known_epochs, trajectory
 
 
-# Checkpoints along a curve, and those that a slider stops at.
+# Maximum number of checkpoints along a curve, and on a slider.
 CURVE_EPOCHS: Final = 200
 SLIDER_EPOCHS: Final = 9
 RULES: Final[tuple[fourier.Rule, ...]] = ("logits", "neurons", "W_E", "W_L")
@@ -22,18 +22,18 @@ RULES: Final[tuple[fourier.Rule, ...]] = ("logits", "neurons", "W_E", "W_L")
 
 @dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """All that a report draws and tells.
+    """The data of a report.
 
     Attributes:
-        metrics: As logged while training.
-        events: `gi.phases.detect` of the metrics, which are denser than checkpoints; its phases are not used.
-        curves: Measures that are lines over many checkpoints.
-        pictures: Measures that fill a picture at each of a few checkpoints; empty for an MLP on a task without a group.
-        neurons: The activations of a few neurons at these; empty where the task has no group.
-        phases: `gi.phases.detect` with the excluded loss of all frequencies, as in the dossier, at every epoch whose
-            measures can be had without more work than for the curves; of the metrics if the model has no keys.
-        keys: Key frequencies of the last checkpoint by rule; empty where the task has no group.
-        irreps: Names of the task's irreps by number; empty where its group is cyclic, or it has none.
+        metrics: Logged metrics.
+        events: Result of `gi.phases.detect` for the metrics, which are denser than checkpoints; its phases are unused.
+        curves: Measures drawn as lines over many checkpoints.
+        pictures: Measures drawn as one picture per slider stop; empty for an MLP on a task without a group.
+        neurons: Activations of a few neurons at the slider stops; empty for a task without a group.
+        phases: Result of `gi.phases.detect` with the excluded loss of all frequencies at the epochs of the curves and
+            at all cached epochs; for a model without keys, the same as `events`.
+        keys: Key frequencies of the last checkpoint by rule; empty for a task without a group.
+        irreps: Names of the group's irreps by number; empty for cyclic groups and without a group.
     """
 
     metrics: xr.Dataset
@@ -47,10 +47,10 @@ class Numbers:
 
 
 def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
-    """Measure a run; what was measured before comes from its `analysis/` folder.
+    """Compute the measures of a run, or read them from its `analysis/` directory.
 
     Raises:
-        RunError: If the run has no metrics or no checkpoint, or a file of it is broken.
+        RunError: If the run has no metrics or checkpoints, or a file is damaged.
     """
     metrics = run.metrics
     events = phases.detect(metrics)
@@ -65,17 +65,19 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
     if keys:
         measures += [progress.restricted_loss(keys), progress.excluded_loss(keys)]
         measures.append(progress.excluded_loss().named("excluded_loss_2D"))
-    # What is kept of checkpoints that are gone costs nothing.
-    kept = set(known_epochs(run, measures)).difference(run.epochs)
-    curves = trajectory(run, measures, epochs=sorted(kept.union(thin(run.epochs, CURVE_EPOCHS))), progress=progress_bar)
+    # Cached results of deleted checkpoints cost nothing.
+    checkpoints = run.checkpoint_epochs
+    cached = set(known_epochs(run, measures)).difference(checkpoints)
+    curve_epochs = sorted(cached.union(thin(checkpoints, CURVE_EPOCHS)))
+    curves = trajectory(run, measures, epochs=curve_epochs, progress=progress_bar)
     curves.attrs["key_frequencies"] = list(keys)
-    found = events
+    detected = events
     if keys:
-        found = phases.detect(curves.drop_vars("excluded_loss").rename(excluded_loss_2D="excluded_loss"))
+        detected = phases.detect(curves.drop_vars("excluded_loss").rename(excluded_loss_2D="excluded_loss"))
         curves = curves.drop_vars("excluded_loss_2D")
     curves = curves.sel(epoch=thin(curves.epoch.values.tolist(), CURVE_EPOCHS))
 
-    stops = slider_epochs(run.epochs, found["phase_end"].values.tolist())
+    stops = slider_epochs(checkpoints, detected["phase_end"].values.tolist())
     drawn = [attention.pattern] if run.config.model.has_attention else []
     if has_group:
         drawn += [fourier.components, neurons.frequency, neurons.fve, neurons.phase, neurons.spectrum]
@@ -86,7 +88,7 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
     pictures = trajectory(run, drawn, epochs=stops, progress=False) if drawn else xr.Dataset()
     few = xr.Dataset()
     if has_group:
-        # Apart from the others, which are of all neurons.
+        # Separate from the pictures, which have all neurons.
         few = trajectory(run, [neurons.activations(clearest_neurons(snapshot, keys))], epochs=stops, progress=False)
         few["neuron_frequency"] = pictures["neuron_frequency"].sel(neuron=few["neuron"])
     group = run.task.group
@@ -97,14 +99,14 @@ def gather(run: Run, *, progress_bar: bool = True) -> Numbers:
         curves=curves,
         pictures=pictures,
         neurons=few,
-        phases=found,
+        phases=detected,
         keys=by_rule,
         irreps={} if is_cyclic else {k: snapshot.basis.block_names[k] for k in snapshot.basis.blocks},
     )
 
 
 def thin(epochs: Sequence[int], most: int) -> list[int]:
-    """At most so many of the epochs, the first and the last among them.
+    """Thin out epochs to at most `most`, including the first and the last.
 
     Examples:
         >>> thin(range(0, 101), 5)
@@ -116,7 +118,7 @@ def thin(epochs: Sequence[int], most: int) -> list[int]:
 
 
 def slider_epochs(epochs: Sequence[int], events: Iterable[float]) -> list[int]:
-    """Some of the epochs, with the nearest to each event; an event that is NaN has none.
+    """Thinned-out epochs, and the nearest epoch to each event that is not NaN.
 
     Examples:
         >>> slider_epochs(range(0, 1001, 10), [13.0, float("nan")])
@@ -127,14 +129,14 @@ def slider_epochs(epochs: Sequence[int], events: Iterable[float]) -> list[int]:
 
 
 def clearest_neurons(snapshot: Snapshot, keys: Sequence[int], most: int = 4) -> list[int]:
-    """The neuron that its frequency explains best, for each of the first keys; without keys, the best of all."""
+    """The neuron with the highest FVE for each of the first keys; without keys, the best of all neurons."""
     fit = neurons.fit(snapshot)
     chosen = [int(torch.where(fit.frequency == k, fit.fve, -1.0).argmax()) for k in keys[:most]]
     return list(dict.fromkeys(chosen)) or fit.fve.argsort(descending=True)[:most].tolist()
 
 
 def circle_keys(snapshot: Snapshot, keys: Sequence[int]) -> list[int]:
-    """The keys that have a plane in which residue x stands at the angle w_k x: those of an addition modulo p."""
+    """The keys whose plane shows residue x at angle w_k x, for addition modulo p."""
     group = snapshot.task.group
     if group is None or group.logarithm is None:
         return []

@@ -1,4 +1,4 @@
-"""The report: one HTML page about a run that needs no other file and no network."""
+"""The HTML report of a run, a page without external files or network access."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from grokinterp.config import to_dict
 from grokinterp.report import findings
 from grokinterp.report.data import Numbers, gather
 from grokinterp.report.setting import attention_caption, setting, weights_caption
-from grokinterp.runs.layout import write_atomically
+from grokinterp.runs.layout import check_is_file, write_atomically
 from grokinterp.runs.manifest import flat
 from grokinterp.runs.run import AnyRun, Run, is_bundled, load_run
 
 
-# The buttons of a figure that would send its data to a server are left out.
+# Without the buttons that would send a figure's data to a server.
 FIGURE_CONFIG: Final = {
     "displaylogo": False,
     "responsive": True,
@@ -32,12 +32,7 @@ FIGURE_CONFIG: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A figure with what tells how to read it.
-
-    Attributes:
-        html: The figure, without plotly's code.
-        caption: A sentence or two.
-    """
+    """A figure as HTML, without plotly's code, and its caption."""
 
     html: str
     caption: str
@@ -45,14 +40,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the page with an entry in its contents.
-
-    Attributes:
-        id: Of the anchor.
-        title: Of the heading and the entry.
-        sentences: Above the pictures.
-        pictures: In order.
-    """
+    """A section of the page, with the id of its anchor, and sentences above the figures."""
 
     id: str
     title: str
@@ -61,28 +49,28 @@ class Section:
 
 
 def write(run: AnyRun, path: str | Path | None = None, *, progress: bool = True) -> Path:
-    """Write the report of a run: what was trained, what was found, and the pictures, as one HTML page.
+    """Write the report of a run: config, findings and figures as one HTML page.
 
-    Works for a run that is unfinished or has not grokked, and says so; for a task without a group the Fourier
-    parts are left out, for an MLP the attention, and why is said. Measures are kept in the run's `analysis/` folder,
-    so that the second report of a run is quick.
+    The run may be unfinished or not have grokked. Sections that do not apply are omitted with an explanation: Fourier
+    sections for tasks without a group, attention for MLPs. Measures are cached in the run's `analysis/` directory, so a
+    second report is fast.
 
     Args:
-        run: A run with at least one checkpoint, or its path.
-        path: The page; default: `report.html` in the run directory, or `nanda2023.html` in the current directory for
-            the bundled run, since nothing is written into the installed package.
+        run: Run with at least one checkpoint, or its path.
+        path: Path of the page; default: `report.html` in the run directory, or `nanda2023.html` in the current
+            directory for the bundled run.
         progress: Whether to show a progress bar.
 
     Returns:
         The path of the page.
 
     Raises:
-        RunError: If the run has no metrics or no checkpoint, or a file of it is broken.
-        ValueError: If the path is a directory, a device or anything else but a regular file.
+        RunError: If the run has no metrics or checkpoints, or a file is damaged, or `path` is not a regular file.
     """
     run = load_run(run)
     default = Path(f"{run.path.name}.html") if is_bundled(run) else run.layout.report
-    path = checked_path(default if path is None else path, "report.html")
+    path = Path(default if path is None else path)
+    check_is_file(path)  # before the measures are computed
     text = render(run, gather(run, progress_bar=progress))
     if path != run.layout.report:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,22 +78,8 @@ def write(run: AnyRun, path: str | Path | None = None, *, progress: bool = True)
     return path
 
 
-def checked_path(path: str | Path, example: str) -> Path:
-    """Where a page is written, checked before the work that the page takes.
-
-    Raises:
-        ValueError: If something is there that is not a regular file.
-    """
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        advice = f"a directory; pass a file, such as {path / example}" if path.is_dir() else "a device or a pipe"
-        msg = f"the page must be a new or a regular file, but {path} is {advice}."
-        raise ValueError(msg)
-    return path
-
-
 def render(run: Run, numbers: Numbers) -> str:
-    """The page as text."""
+    """The HTML of the page."""
     config = flat(to_dict(run.config))
     return render_template(
         "page.html.j2",
@@ -121,7 +95,7 @@ def render(run: Run, numbers: Numbers) -> str:
 
 
 def render_template(file: str, /, *, package: str = "grokinterp.report", **values: object) -> str:
-    """A package's template as text, with what every page has: the style sheet, plotly and our version."""
+    """Render a template of a package with the style sheet, plotly's code and the version of grokinterp."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(resources.files(package).joinpath(file).read_text(encoding="utf-8"))
     style = resources.files("grokinterp.report").joinpath("style.css").read_text(encoding="utf-8")
@@ -129,7 +103,7 @@ def render_template(file: str, /, *, package: str = "grokinterp.report", **value
 
 
 def tiles(run: Run, numbers: Numbers) -> dict[str, str]:
-    """The few numbers at the head of the page, by what they are."""
+    """The summary values at the top of the page, by label."""
     events = numbers.events
     chosen = numbers.keys.get("logits", ())
     result = {}
@@ -146,7 +120,7 @@ def tiles(run: Run, numbers: Numbers) -> dict[str, str]:
 
 
 def sections(run: Run, numbers: Numbers) -> list[Section]:
-    """The parts of the page that this run has."""
+    """The sections that apply to the run."""
     curves, shaded, keys = numbers.curves, numbers.phases, list(numbers.keys.get("logits", ()))
     parts = [
         Section(
@@ -156,8 +130,8 @@ def sections(run: Run, numbers: Numbers) -> list[Section]:
             pictures=[
                 draw_picture(
                     lambda: plots.training_curves(numbers.metrics, phases=shaded),
-                    "Loss and accuracy while training. Grokking is the gap between the blue line, of the pairs trained "
-                    "on, and the orange one, of pairs never seen.",
+                    "Loss and accuracy during training. Grokking is the gap between the blue line (train) and the "
+                    "orange line (test).",
                 )
             ],
         )
@@ -181,9 +155,9 @@ def sections(run: Run, numbers: Numbers) -> list[Section]:
 def _progress(numbers: Numbers) -> Section:
     picture = draw_picture(
         lambda: plots.progress(numbers.curves, phases=numbers.phases),
-        "The excluded loss rises as the model comes to rely on its key frequencies, and the restricted loss, with "
-        "nothing else left, falls long before the test loss does. The Gini coefficients tell how few frequencies the "
-        "weights use.",
+        "The excluded loss rises as the model comes to rely on its key frequencies, and the restricted loss, which "
+        "keeps only these, falls long before the test loss. The Gini coefficients measure how sparse the weights are "
+        "in frequency.",
     )
     sentences = findings.phases(numbers.phases) + findings.measures(numbers.curves)
     return Section(id="progress", title="Progress measures and phases", sentences=sentences, pictures=[picture])
@@ -194,20 +168,21 @@ def _frequencies(run: Run, numbers: Numbers, keys: list[int]) -> Section:
     drawn = [
         draw_picture(
             lambda: plots.spectrum(pictures, keys=keys),
-            "The embedding W_E and the neuron-logit map W_L (W_out W_U, an MLP's W_U) in the task's group's basis; key "
-            "frequencies carry their number. Move the slider to go through training.",
+            "The embedding W_E and the neuron-logit map W_L (W_out W_U, or W_U for an MLP) in the basis of the task's "
+            "group; key frequencies are labeled. Move the slider to change the epoch.",
         ),
         draw_picture(
             lambda: plots.spectrum_over_time(curves, keys=keys or None),
-            "The same by frequency, over training. Lines that stay up while the others decay are what the model keeps.",
+            "The norm of each frequency during training. The model keeps the frequencies whose lines do not decay.",
         ),
     ]
     if "embedding_circle" in pictures:
         drawn.append(
             draw_picture(
                 lambda: plots.embedding_circles(pictures),
-                "Every residue's embedding in the plane of each key frequency, joined in the order in which the "
-                "frequency goes round. A clean circle means that the embedding holds cos and sin of this frequency.",
+                "The embedding of every residue, projected onto the (cos, sin) plane of each key frequency and "
+                "connected in order of angle. A clean circle means that the embedding encodes cos and sin of the "
+                "frequency.",
             )
         )
     sentences = findings.keys(numbers.keys)
@@ -220,18 +195,18 @@ def _logits(numbers: Numbers, keys: list[int]) -> Section:
     drawn = [
         draw_picture(
             lambda: plots.logit_fve(numbers.curves, keys=keys or None),
-            "The share of the logits' variance that each wave explains, and all keys together. For addition the waves "
-            "are cos w(a+b-c). What is missing to 1 is none of these waves.",
+            "The fraction of logit variance explained by each frequency's component, cos w(a+b-c) for addition, and "
+            "by all key frequencies together.",
         ),
         draw_picture(
             lambda: plots.excluded_by_frequency(numbers.curves, keys=keys or None),
-            "The train loss when one frequency is taken out of the logits: the higher a line stands above the train "
-            "loss, the more rests on this frequency.",
+            "The train loss with one frequency removed from the logits. The higher a line is above the train loss, the "
+            "more the model relies on this frequency.",
         ),
         draw_picture(
             lambda: plots.logits_over_inputs(numbers.pictures),
-            "The logits of three answers over all pairs of inputs. Where the model has learned the operation, each is "
-            "constant along the pairs that have the same answer.",
+            "The logits of three answers over all pairs of inputs. If the model has learned the operation, each logit "
+            "is constant over the pairs with the same answer.",
         ),
     ]
     sentences = findings.logits(numbers.curves["logit_fve"], keys)
@@ -242,17 +217,17 @@ def _neurons(numbers: Numbers) -> Section:
     drawn = [
         draw_picture(
             lambda: plots.neuron_clusters(numbers.pictures),
-            "Left: how much of each neuron its best frequency explains, dark from 0.85 on. Middle: how many such "
-            "neurons each frequency has. Right: their phases, spread evenly in a model that has grokked.",
+            "Left: the fraction of each neuron's variance that its best frequency explains, dark from 0.85. Middle: "
+            "the number of these neurons per frequency. Right: their phases, uniform in a model that has grokked.",
         ),
         draw_picture(
             lambda: plots.neuron_spectra(numbers.pictures),
-            "Every neuron's spectrum, a row each: the share of its variance that each frequency explains. Bars are "
-            "clusters of neurons with one frequency.",
+            "The spectrum of each neuron (rows): the fraction of its variance that each frequency explains. Vertical "
+            "bars are clusters of neurons with the same frequency.",
         ),
         draw_picture(
             lambda: plots.neuron_grid(numbers.neurons),
-            "The neurons that their frequencies explain best, over all pairs of inputs: waves in both of them.",
+            "Activations of the neurons with the highest FVE, over all pairs of inputs: periodic in both inputs.",
         ),
     ]
     sentences = findings.neurons(numbers.pictures)
@@ -260,36 +235,36 @@ def _neurons(numbers: Numbers) -> Section:
 
 
 def draw_picture(draw: Callable[[], go.Figure], caption: str) -> Picture:
-    """A figure as HTML, with its caption."""
+    """A figure as HTML with its caption."""
     html = draw().to_html(full_html=False, include_plotlyjs=False, auto_play=False, config=FIGURE_CONFIG)
     return Picture(html=html, caption=caption)
 
 
 def summary(run: AnyRun, *, progress: bool = True) -> list[str]:
-    """The findings of a run in words. Measures are kept in its `analysis/` folder.
+    """The findings of a run as sentences; measures are cached in its `analysis/` directory.
 
     Args:
-        run: A run with at least one checkpoint, or its path.
+        run: Run with at least one checkpoint, or its path.
         progress: Whether to show a progress bar.
 
     Returns:
-        A sentence or two each: what was trained, when it memorized and grokked, its phases, its keys by each
-        rule, what they explain of the logits, and how many neurons each has; and what is left out, and why.
+        Sentences about the config, memorization and grokking, phases, key frequencies by rule, logit variance and
+        neurons, and about what does not apply.
 
     Raises:
-        RunError: If the run has no metrics or no checkpoint, or a file of it is broken.
+        RunError: If the run has no metrics or checkpoints, or a file is damaged.
     """
     run = load_run(run)
     numbers = gather(run, progress_bar=progress)
     n_train, n_pairs = int(run.is_train.sum()), run.is_train.numel()
-    said = [setting(run.config, run.task.name, n_train, n_pairs, run.forked_from)]
-    said += findings.outcome(numbers.metrics, numbers.events, planned=run.config.epochs)
+    sentences = [setting(run.config, run.task.name, n_train, n_pairs, run.forked_from)]
+    sentences += findings.outcome(numbers.metrics, numbers.events, planned=run.config.epochs)
     if not run.config.model.has_attention:
-        said.append(findings.NO_ATTENTION)
+        sentences.append(findings.NO_ATTENTION)
     if not numbers.keys:
-        return [*said, findings.no_group(run.task.name)]
+        return [*sentences, findings.no_group(run.task.name)]
     keys = list(numbers.keys["logits"])
     if keys:
-        said += findings.phases(numbers.phases) + findings.measures(numbers.curves)
-    said += findings.keys(numbers.keys)
-    return said + findings.logits(numbers.curves["logit_fve"], keys) + findings.neurons(numbers.pictures)
+        sentences += findings.phases(numbers.phases) + findings.measures(numbers.curves)
+    sentences += findings.keys(numbers.keys)
+    return sentences + findings.logits(numbers.curves["logit_fve"], keys) + findings.neurons(numbers.pictures)

@@ -1,4 +1,4 @@
-"""What was trained, and what follows from it for the reading of a figure, in sentences from the typed config."""
+"""Sentences from the config: what was trained, and captions that depend on it."""
 
 import json
 from dataclasses import replace
@@ -9,7 +9,7 @@ from grokinterp.report.findings import words
 from grokinterp.runs.manifest import Fork, flat
 
 
-# What the first sentence says, or the task's name.
+# Settings in the first sentence, or in the task's name.
 _SAID = {
     *("task.operation", "task.p", "task.also", "split.fraction", "epochs", "seed"),
     *("model.kind", "model.n_layers", "model.n_heads", "model.d_mlp"),
@@ -18,14 +18,14 @@ _SAID = {
 
 
 def setting(config: RunConfig, task: str, n_train: int, n_pairs: int, fork: Fork | None = None) -> str:
-    """What was trained, in one or a few sentences, with every setting that differs from its default.
+    """Describe the config in a few sentences, with every setting that differs from its default.
 
     Args:
-        config: The run's config.
-        task: The task's name.
+        config: Config of the run.
+        task: Name of the task.
         n_train: Number of training pairs.
         n_pairs: Number of all pairs.
-        fork: Where the run was forked from, if it is a fork.
+        fork: Parent checkpoint, if the run is a fork.
 
     Examples:
         >>> from grokinterp.models.kinds.mlp import MLPConfig
@@ -46,7 +46,7 @@ def setting(config: RunConfig, task: str, n_train: int, n_pairs: int, fork: Fork
             f"{fork.initial_seed}."
         )
     default = flat(to_dict(replace(RunConfig(), model=type(config.model)())))
-    known = _SAID | ({"optim.muon_lr"} if config.optim.name == "Muon" else set())
+    known = {*_SAID, "optim.muon_lr"} if config.optim.name == "Muon" else _SAID
     other = [
         f"{name} = {value if isinstance(value, str) else json.dumps(value)}"
         for name, value in flat(to_dict(config)).items()
@@ -55,14 +55,14 @@ def setting(config: RunConfig, task: str, n_train: int, n_pairs: int, fork: Fork
     said += f" Settings other than the defaults: {', '.join(other)}." if other else ""
     if config.regularization.label_noise:
         said += (
-            " Label noise replaced answers of training pairs: the logged train loss and accuracy count the replaced "
-            "answers as right, and the progress measures count the task's answers."
+            " Label noise replaced answers of training pairs: the logged train loss and accuracy use the replaced "
+            "answers, and the progress measures use the task's answers."
         )
     return said
 
 
 def _optimizer(config: OptimConfig) -> str:
-    """The optimizer with its rates, called base rates if they change over training."""
+    """The optimizer with its rates, which are base rates if they change during training."""
     is_constant = config.lr_schedule.kind == "constant" and not config.warmup_steps
     lr, rate = _exact(config.lr), "learning rate" if is_constant else "base learning rate"
     said = f"{config.name} at {rate} {lr}"
@@ -84,8 +84,8 @@ def _exact(value: float) -> str:
 
 
 def weights_caption(config: RunConfig) -> str:
-    """How to read the weights' norms, which depends on what holds or pulls them."""
-    head, optim = "The sum of squares of each weight matrix.", config.optim
+    """The caption of the weight norms, which depends on weight decay and regularization."""
+    head, optim = "The sum of squared weights of each matrix.", config.optim
     if config.regularization.weight_norm is not None:
         multiple = _exact(config.regularization.weight_norm)
         return f"{head} The norm of all trained parameters together is held at {multiple} times its initial value."
@@ -93,11 +93,11 @@ def weights_caption(config: RunConfig) -> str:
         return f"{head} This run has no weight decay."
     if optim.decay_toward == "initial":
         return f"{head} Weight decay pulls the weights toward their initial values."
-    return f"{head} Weight decay takes it down once nothing else is gained by large weights."
+    return f"{head} Weight decay reduces it once large weights no longer lower the loss."
 
 
 def attention_caption(config: Architecture) -> str:
-    """How to read the attention to the first input, which depends on the other tokens."""
+    """The caption of the attention to the first input, which depends on the sequence."""
     last, rest = {
         "a b =": ("'='", "the second input and '='"),
         "a b": ("the second input", "the second input"),
@@ -106,5 +106,5 @@ def attention_caption(config: Architecture) -> str:
     layer = " of the last layer" if config.n_layers > 1 else ""
     return (
         f"Attention of each head{layer} from {last} to the first input, for every pair of inputs; the rest goes to "
-        f"{rest}. Stripes mean that a head weighs inputs by value, and periodic ones that it has a frequency."
+        f"{rest}. Stripes mean that a head attends by value, periodic stripes that it has a frequency."
     )

@@ -1,1 +1,1 @@
-"""What is kept of a training run: the files of its directory, and `Run`, a read-only handle on them."""
+"""The files of a run directory, and `Run`, a read-only handle on them."""

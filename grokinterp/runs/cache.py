@@ -1,4 +1,4 @@
-"""What measures gave of a run, cached in its analysis/ folder: one netCDF file per measure."""
+"""The cache of a run's measures in its `analysis/` directory: one netCDF file per measure."""
 
 import hashlib
 import io
@@ -21,24 +21,23 @@ from grokinterp.runs.run import Run, is_bundled
 from grokinterp.snapshots import Snapshot
 
 
-# Each file ends with this and the SHA-256 of all bytes before it, so that no damaged file reaches the HDF5 library,
-# which a damaged file can crash. HDF5 ignores bytes after its own. The number changes with the layout of the files.
+# Each file ends with this and the SHA-256 of all bytes before it, because a damaged file can crash the HDF5 library,
+# which ignores trailing bytes. The number is the version of the file format.
 _SEAL: Final = b"grokinterp cache 1, sha256 of the above: "
-# Seconds to wait for another process that is writing, which takes it milliseconds.
-LOCK_TIMEOUT: Final = 60.0
+LOCK_TIMEOUT: Final = 60.0  # seconds to wait for a process that is writing, which takes milliseconds
 
 
 class CachedMeasure:
     """The results of one measure by epoch, and the file that caches them.
 
     Attributes:
-        checkpoints: The digest of the checkpoint behind each cached result, by epoch.
+        checkpoints: Digest of the checkpoint that each cached result was computed from, by epoch.
     """
 
     def __init__(self, run: Run, measure: AnyMeasure, *, cache: bool) -> None:
         self.measure = measure
-        folder = run.layout.analysis if run.layout.analysis.exists() else run.path
-        self.is_read_only = is_bundled(run) or not os.access(folder, os.W_OK)
+        directory = run.layout.analysis if run.layout.analysis.exists() else run.path
+        self.is_read_only = is_bundled(run) or not os.access(directory, os.W_OK)
         self.path: Path | None = None
         self._stored: xr.DataArray | None = None
         self._new: dict[int, xr.DataArray] = {}
@@ -48,11 +47,11 @@ class CachedMeasure:
         self.checkpoints: dict[int, int] = {} if self._stored is None else _checkpoints(self._stored)
 
     def has(self, epoch: int, checkpoint: int | None) -> bool:
-        """Whether the result of an epoch is cached, and is of this checkpoint; None if there is no file of it."""
+        """Whether a result is cached for an epoch and a checkpoint's digest; None matches any checkpoint."""
         return epoch in self.checkpoints and checkpoint in (None, self.checkpoints[epoch])
 
     def add(self, epoch: int, snapshot: Snapshot, checkpoint: int | None) -> None:
-        """Compute the measure of one more epoch, of the checkpoint with this digest."""
+        """Compute the measure at an epoch, from the checkpoint with this digest."""
         try:
             self._new[epoch] = self.measure(snapshot)
         except Exception as error:
@@ -61,15 +60,11 @@ class CachedMeasure:
         self.checkpoints[epoch] = checkpoint or 0
 
     def save(self) -> None:
-        """Add what is new to the file.
-
-        Raises:
-            RunError: If the file cannot be written.
-        """
+        """Merge the new results into the file; a RunError says that it cannot be written."""
         if self.path is None or not self._new or self.is_read_only:
             return
         with _locked(self.path.parent):
-            # Read again, since a trainer or another analysis may have written it in the meantime.
+            # Read again, because a trainer or a concurrent analysis may have written the file.
             merged = _merged(self._stored, _read(self.path, self._made_by), self._stacked())
             to_write = merged.assign_attrs(made_by=json.dumps(self._made_by, sort_keys=True))
             try:
@@ -80,11 +75,10 @@ class CachedMeasure:
         self._stored, self._new, self.checkpoints = merged, {}, _checkpoints(merged)
 
     def over(self, epochs: Sequence[int]) -> xr.DataArray:
-        """The results of some epochs as one array over `epoch`."""
+        """The results at the given epochs as one array over `epoch`."""
         return _merged(self._stored, self._stacked()).sel(epoch=list(epochs)).drop_vars("checkpoint")
 
     def _stacked(self) -> xr.DataArray | None:
-        """The new results as one array."""
         if not self._new:
             return None
         about = {"long_name": DIMENSIONS["epoch"]}
@@ -96,22 +90,18 @@ class CachedMeasure:
 
 
 def is_cacheable(measure: AnyMeasure) -> TypeGuard[Measure]:
-    """Whether it has a version, which says whether it would compute the same again."""
+    """Whether the measure has a version, so that a cache can tell if its code has changed."""
     return isinstance(measure, Measure) and measure.version is not None
 
 
 def digest(content: bytes) -> int:
-    """64 bits of the SHA-256 of the tensors in a safetensors file, whatever its header says of them besides."""
+    """64 bits of the SHA-256 of the tensors in a safetensors file, without the header."""
     start = 8 + int.from_bytes(content[:8], "little")
     return int.from_bytes(hashlib.sha256(memoryview(content)[start:]).digest()[:8], "little", signed=True)
 
 
 def digest_of(path: Path) -> int | None:
-    """The digest of a safetensors file; None if there is no such file.
-
-    Raises:
-        RunError: If it cannot be read.
-    """
+    """The digest of a safetensors file; None if the file is missing. An unreadable file raises a RunError."""
     try:
         return digest(path.read_bytes())
     except FileNotFoundError:
@@ -122,9 +112,9 @@ def digest_of(path: Path) -> int | None:
 
 
 def _merged(*parts: xr.DataArray | None) -> xr.DataArray:
-    """Results from several sources over all of their epochs; a later source replaces an earlier one."""
-    whole = xr.concat([x for x in parts if x is not None], dim="epoch", coords="minimal", compat="override")
-    return whole.drop_duplicates("epoch", keep="last").sortby("epoch")
+    """Concatenate results over `epoch`; for an epoch in several parts, the last part wins."""
+    merged = xr.concat([x for x in parts if x is not None], dim="epoch", coords="minimal", compat="override")
+    return merged.drop_duplicates("epoch", keep="last").sortby("epoch")
 
 
 def _checkpoints(stored: xr.DataArray) -> dict[int, int]:
@@ -139,35 +129,35 @@ def _write(path: Path, results: xr.DataArray) -> None:
 
 
 def _read(path: Path, made_by: dict[str, Any]) -> xr.DataArray | None:
-    """The results in a file; None if it is missing, damaged, of another layout or of another origin."""
+    """The results in a file; None if it is missing, damaged, or has a different format or origin."""
     try:
         body, _, sha256 = path.read_bytes().rpartition(_SEAL)
         if hashlib.sha256(body).hexdigest().encode() != sha256:
             return None
         stored = xr.load_dataarray(io.BytesIO(body), engine="h5netcdf").drop_encoding()
-        return stored if _of_this_version(stored.attrs.pop("made_by")) == made_by and _checkpoints(stored) else None
+        return stored if _read_origin(stored.attrs.pop("made_by")) == made_by and _checkpoints(stored) else None
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError):
-        return None  # What h5py and xarray raise for a file that is no cache.
+        return None  # Exceptions of h5py and xarray for a file that is not a cache.
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder of the caches, one process at a time."""
+def _locked(directory: Path) -> Iterator[None]:
+    """Lock the cache directory for one process at a time."""
     try:
-        folder.mkdir(exist_ok=True)
-        with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT):
+        directory.mkdir(exist_ok=True)
+        with FileLock(directory / ".lock", timeout=LOCK_TIMEOUT):
             yield
     except Timeout:
-        msg = f"another process has held {folder / '.lock'} for {LOCK_TIMEOUT:.0f} s; stop it, then try again."
+        msg = f"another process has held {directory / '.lock'} for {LOCK_TIMEOUT:.0f} s; stop it, then try again."
         raise RunError(msg) from None
     except OSError as error:
-        msg = f"{folder} could not be written: {error}; mend that, then try again: what was saved before is used."
+        msg = f"{directory} could not be written: {error}; fix this, then try again: results saved earlier are reused."
         raise RunError(msg) from error
 
 
 def _origin(run: Run, measure: Measure) -> dict[str, Any]:
-    """What a cached result depends on besides the checkpoint: the measure, config, task and split."""
-    # Restrictions of tasks such as multiplication, whose zero is no group element, had a different background before.
+    """Everything besides the checkpoint that a cached result depends on: measure, config, task and split."""
+    # The bias correction changed once for tasks like multiplication, whose zero is not a group element.
     is_recent = run.task.elements is not None and len(run.task.elements) < run.task.n_outputs
     return {
         **measure.identity,
@@ -178,19 +168,19 @@ def _origin(run: Run, measure: Measure) -> dict[str, Any]:
     }
 
 
-def _of_this_version(made_by: str) -> dict[str, Any] | None:
-    """The origin of a kept result, with those fields of the config that came later; none if it cannot be read."""
+def _read_origin(made_by: str) -> dict[str, Any] | None:
+    """The origin of a cached result, with defaults for newer config fields; None if it is invalid."""
     try:
         origin = json.loads(made_by)
         config = from_dict(RunConfig, {**origin["config"], "epochs": 1}, is_older=True)
     except (KeyError, TypeError, ValueError):
         return None
-    # Caches called the version `numbers` at first.
+    # Older caches call the version `numbers`.
     return {"version": origin.pop("numbers", None)} | origin | {"config": to_dict(config)}
 
 
 def _path(run: Run, measure: Measure) -> Path:
-    """The cache's file: the measure's name, the code of a user's function, and the arguments."""
+    """The cache file, named after the measure, the digest of a user's function, and the arguments."""
     words = [measure.name] if measure.code is None else [measure.name, measure.code]
     for key, value in measure.arguments.items():
         text = "-".join(map(str, value)) if isinstance(value, list) else str(value)

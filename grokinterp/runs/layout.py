@@ -1,37 +1,34 @@
-"""Where a run's files lie and how they are written: under a temporary name, flushed, then renamed."""
+"""The paths of a run directory, and atomic writing: to a temporary file that is flushed, then renamed."""
 
 import json
 import os
 import re
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 
 class RunError(RuntimeError):
-    """A run directory that is broken, foreign, in use or cannot be written."""
+    """The run directory is damaged, belongs to a different run, is in use, or cannot be written."""
 
 
 class RunBusyError(RunError):
-    """A run directory that another trainer is at work in."""
+    """A second process is training in the run directory."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of a run directory.
-
-    Attributes:
-        root: The directory itself.
-    """
+    """The paths in the run directory `root`."""
 
     root: Path
 
     @property
     def config(self) -> Path:
-        """The RunConfig, and the versions and machine that made the run."""
+        """The RunConfig, and the versions and machine of the run."""
         return self.root / "config.json"
 
     @property
@@ -41,7 +38,7 @@ class Layout:
 
     @property
     def split(self) -> Path:
-        """is_train[a, b] as trained on."""
+        """The training mask, with answers and difficulties if the run has its own."""
         return self.root / "split.safetensors"
 
     @property
@@ -51,22 +48,22 @@ class Layout:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of the parameters by epoch."""
+        """The directory of the parameters, one file per checkpoint."""
         return self.root / "checkpoints"
 
     @property
     def resume(self) -> Path:
-        """State of the optimizer and the generator at the last checkpoint."""
+        """The states of the optimizer and the generator at the last checkpoint."""
         return self.root / "resume.safetensors"
 
     @property
     def start(self) -> Path:
-        """Of a fork: the state of the optimizer and the generator that it began with."""
+        """The states of the optimizer and the generator that a fork started from."""
         return self.root / "start.safetensors"
 
     @property
     def analysis(self) -> Path:
-        """The folder of cached trajectories."""
+        """The directory of cached measures."""
         return self.root / "analysis"
 
     @property
@@ -76,52 +73,48 @@ class Layout:
 
     @property
     def finished(self) -> Path:
-        """There when the run reached its last epoch."""
+        """An empty file that exists once the run has reached its last epoch."""
         return self.root / "FINISHED"
 
     @property
     def lock(self) -> Path:
-        """Held by the one trainer at work."""
+        """The lock file that a trainer holds."""
         return self.root / ".lock"
 
     def checkpoint(self, epoch: int) -> Path:
-        """The parameters of one epoch."""
+        """The checkpoint file of an epoch."""
         return self.checkpoints / f"{epoch:07d}.safetensors"
 
-    def epochs(self) -> tuple[int, ...]:
-        """The epochs that have a checkpoint, in order; files that are not named as one are passed over."""
+    def checkpoint_epochs(self) -> tuple[int, ...]:
+        """The epochs with a checkpoint, in ascending order; files with other names are ignored."""
         stems = {path.stem for path in self.checkpoints.glob("*.safetensors")}
         numbers = (int(stem) for stem in stems if stem.isdecimal())
         return tuple(sorted(number for number in numbers if self.checkpoint(number).stem in stems))
 
     def is_finished(self, epochs: int) -> bool:
-        """Whether training reached the last of its epochs, and the checkpoint of that epoch is there."""
+        """Whether training reached its last epoch and the checkpoint of that epoch exists."""
         return self.finished.exists() and self.checkpoint(epochs).exists()
 
     def check_finished(self, epochs: int) -> None:
-        """Refuse a run that is marked as finished and lacks the checkpoint of its last epoch.
-
-        Raises:
-            RunError: If it does.
-        """
+        """Raise a RunError if the run is marked as finished but lacks the checkpoint of its last epoch."""
         if self.finished.exists() and not self.is_finished(epochs):
             msg = (
                 f"{self.root} is marked as finished, but lacks the checkpoint of its last epoch {epochs}; restore "
-                f"{self.checkpoint(epochs).name} from a copy, read an earlier epoch, or train in a new directory."
+                f"{self.checkpoint(epochs).name} from a backup, read an earlier epoch, or train in a new directory."
             )
             raise RunError(msg)
 
     def leftovers(self) -> list[Path]:
-        """Temporary files of a trainer that was killed while it wrote."""
+        """Temporary files of a trainer that was killed while writing."""
         written = (self.config, self.task, self.split, self.metrics, self.resume, self.start)
         names = "|".join(re.escape(path.name) for path in written)
         ours = re.compile(rf"\.({names}|\d{{7,}}\.safetensors)\.[0-9a-f]{{16}}\.tmp")
-        found = [*self.root.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")]
-        return [path for path in found if ours.fullmatch(path.name) and path.is_file()]
+        temporary = [*self.root.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")]
+        return [path for path in temporary if ours.fullmatch(path.name) and path.is_file()]
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a trainer holds a lock. It is not taken, and never made; False on systems without `flock`."""
+    """Whether a trainer holds a lock, without acquiring or creating it; False on systems without `flock`."""
     try:
         import fcntl
 
@@ -135,21 +128,21 @@ def is_held(lock: Path) -> bool:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file so that it is there whole or not at all, also after a crash.
+    """Write a file completely or not at all, even if the process crashes.
 
     Args:
-        path: The file, in an existing folder. An older file is replaced and its permissions are kept; if the path is a
-            symlink to a file, the file that it points to is replaced.
-        write: Writes the content to the path that it is given.
+        path: A file in an existing directory. An existing file is replaced and keeps its permissions; a symlink stays,
+            and the file it points to is replaced.
+        write: Function that writes the content to a given path.
 
     Raises:
-        RunError: If something that is not a regular file is there.
-        OSError: If the disk is full, or the folder is missing or cannot be written.
+        RunError: If the path exists and is not a regular file.
+        OSError: If the disk is full, or the directory is missing or cannot be written.
     """
     check_is_file(path)
     path = path.resolve() if path.is_symlink() else path
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    # Exclusively: a file or symlink that someone else put there is never written to.
+    # Created exclusively, so that no existing file or symlink is ever written to.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         if path.exists():
@@ -160,27 +153,39 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _flush_folder(path.parent)
+    _flush_directory(path.parent)
 
 
 def check_is_file(path: Path) -> None:
-    """Refuse a path that is neither free nor a regular file, which reading might wait for and writing might destroy.
-
-    Raises:
-        RunError: If it is a directory, a device, a pipe or a symlink to nothing.
-    """
-    is_there = path.exists()
-    if (is_there and not path.is_file()) or (path.is_symlink() and not is_there):
-        found = "a directory" if path.is_dir() else "a device or pipe" if is_there else "a symlink to nothing"
-        msg = f"{path} must be a regular file, got {found}; choose another path, or move it away."
+    """Raise a RunError if the path is a directory, a device, a pipe or a dangling symlink."""
+    exists = path.exists()  # reading a pipe could block, and writing to a device could destroy data
+    if (exists and not path.is_file()) or (path.is_symlink() and not exists):
+        kind = "a directory" if path.is_dir() else "a device or pipe" if exists else "a dangling symlink"
+        msg = f"{path} must be a regular file, got {kind}; choose a different path, or move it away."
         raise RunError(msg)
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make a renaming last through a power cut; only POSIX systems can open a folder."""
+@contextmanager
+def valid_content(path: Path, what: str) -> Generator[None, None, None]:
+    """Turn errors in interpreting the content of a file into a RunError: `PATH must hold WHAT: ...`."""
+    try:
+        yield
+    except RunError:
+        raise
+    except KeyError as error:
+        msg = f"{path} must hold {what}: {error} is missing. Restore it from a backup."
+        raise RunError(msg) from None
+    except (ValueError, TypeError, RuntimeError, IndexError, OverflowError) as error:
+        text = " ".join(str(error).split())
+        msg = f"{path} must hold {what}: {text}{'' if text.endswith(('.', '?')) else '.'} Restore it from a backup."
+        raise RunError(msg) from None
+
+
+def _flush_directory(directory: Path) -> None:
+    """Make a renaming survive a power failure; only POSIX systems can open a directory."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -188,26 +193,18 @@ def _flush_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON atomically, indented for people.
-
-    Raises:
-        ValueError: If a number is not finite, which JSON cannot say.
-    """
+    """Write indented JSON atomically; a number that is not finite raises a ValueError."""
     text = json.dumps(data, indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises:
-        RunError: If the file is missing or is not JSON.
-    """
+    """Read JSON; a missing or invalid file raises a RunError."""
     check_is_file(path)
     try:
         return from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        msg = f"{path.parent} is no run directory: it has no {path.name}."
+        msg = f"{path.parent} is not a run directory: it has no {path.name}."
         raise RunError(msg) from None
     except (OSError, ValueError) as error:
         msg = f"{path} must be JSON, got {error}."
@@ -215,11 +212,7 @@ def read_json(path: Path) -> Any:
 
 
 def from_json(text: str) -> Any:
-    """The value of a JSON text.
-
-    Raises:
-        ValueError: If it is not JSON, is nested too deeply, or has NaN or infinity, which JSON does not have.
-    """
+    """Parse JSON; invalid or too deeply nested text, NaN and infinity raise a ValueError."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:

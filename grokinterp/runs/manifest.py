@@ -1,4 +1,4 @@
-"""config.json: which config a directory holds, and what made it."""
+"""config.json: the config of a run, and the versions and machine that it was trained with."""
 
 import platform
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ import torch
 
 from grokinterp.arguments import integer
 from grokinterp.config import RunConfig, from_dict, to_dict
-from grokinterp.runs.layout import RunError, read_json, write_json
+from grokinterp.runs.layout import RunError, read_json, valid_content, write_json
 
 
 FORMAT = 1
 
 
 def environment(config: RunConfig) -> dict[str, str | int]:
-    """What the bits of a run depend on besides its config: versions, processor, device, threads, engine."""
+    """Everything besides the config that can change rounding: versions, processor, device, threads, engine."""
     on_gpu = config.device.startswith("cuda") and torch.cuda.is_available()
     return {
         "grokinterp": version("grokinterp"),
@@ -34,12 +34,12 @@ def environment(config: RunConfig) -> dict[str, str | int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Fork:
-    """Where a run was begun from that is not its own initial parameters.
+    """The checkpoint that a fork started from.
 
     Attributes:
-        run: The parent's directory.
-        epoch: Of the parent's checkpoint that it begins with; epochs are counted on from there.
-        initial_seed: Of the initial parameters that the first run of the line began with.
+        run: Directory of the parent run.
+        epoch: Epoch of the parent's checkpoint; the fork's epochs continue from it.
+        initial_seed: Seed of the initial parameters of the parent, or of its first ancestor if it is a fork itself.
     """
 
     run: str
@@ -55,9 +55,9 @@ def write_identity(
     monitors: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write config.json."""
-    others = {"forked_from": forked_from and asdict(forked_from), "monitors": monitors}
-    known = {key: x for key, x in others.items() if x}
-    write_json(path, {"format": FORMAT, "config": to_dict(config), "made_by": made_by, **known})
+    optional = {"forked_from": forked_from and asdict(forked_from), "monitors": monitors}
+    data = {"format": FORMAT, "config": to_dict(config), "made_by": made_by}
+    write_json(path, data | {key: x for key, x in optional.items() if x})
 
 
 def check_monitors(path: Path, monitors: Sequence[dict[str, Any]]) -> None:
@@ -68,65 +68,52 @@ def check_monitors(path: Path, monitors: Sequence[dict[str, Any]]) -> None:
     """
     known = _read(path).get("monitors", [])
     if not isinstance(known, list):
-        msg = f"{path} must list the run's monitors, got {known!r}; restore it from a copy."
+        msg = f"{path} must list the run's monitors, got {known!r}; restore it from a backup."
         raise RunError(msg)
     for recorded in known:
         if recorded not in monitors:
             msg = (
                 f"{path.parent} was trained with the monitor {recorded}, which must be in monitors again, got "
-                f"{list(monitors)}; pass it unchanged, or fork the run to go on without it."
+                f"{list(monitors)}; pass it unchanged, or fork the run to continue without it."
             )
             raise RunError(msg)
 
 
 def read_fork(path: Path) -> Fork | None:
-    """Where the run was forked from, if it was.
-
-    Raises:
-        RunError: If the file is missing or broken.
-    """
+    """The checkpoint that a run was forked from; None if it is not a fork. A damaged file raises a RunError."""
     data = _read(path).get("forked_from")
     if data is None:
         return None
-    try:
+    with valid_content(path, "the run and the epoch that it was forked from"):
         return Fork(
             run=str(data["run"]),
             epoch=integer(data["epoch"], "epoch", minimum=0),
             initial_seed=integer(data["initial_seed"], "initial_seed"),
         )
-    except (KeyError, TypeError, ValueError):
-        msg = f"{path} must say of what run and epoch it is a fork, got {data!r}; restore it from a copy."
-        raise RunError(msg) from None
 
 
 def read_identity(path: Path) -> tuple[RunConfig, dict[str, Any]]:
-    """The config, and what made the run.
+    """The config, and the environment of the run.
 
     Raises:
-        RunError: If the file is missing, broken, of another format, or its config has other keys than ours.
+        RunError: If the file is missing, damaged or has a different format, or its config has unknown keys.
     """
     data = _read(path)
-    try:
+    with valid_content(path, "a config of this version"):
         return from_dict(RunConfig, data["config"], is_older=True), dict(data["made_by"])
-    except KeyError as error:
-        msg = f"{path} lacks {error}; restore it from a copy."
-        raise RunError(msg) from None
-    except (TypeError, ValueError, OverflowError) as error:
-        msg = f"{path} holds no config of this version: {error}"
-        raise RunError(msg) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
     data = read_json(path)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        found = data.get("format") if isinstance(data, dict) else data
-        msg = f"{path} must be of run format {FORMAT}, got {found!r}; read it with the grokinterp that made it."
+        got = data.get("format") if isinstance(data, dict) else data
+        msg = f"{path} must have run format {FORMAT}, got {got!r}; use the grokinterp version that wrote it."
         raise RunError(msg)
     return data
 
 
 def differences(left: RunConfig, right: RunConfig, *, ignore: tuple[str, ...] = ()) -> list[str]:
-    """Each field that two configs differ in, with both values.
+    """The fields in which two configs differ, with both values.
 
     Examples:
         >>> differences(RunConfig(seed=0), RunConfig(seed=1))
@@ -141,7 +128,7 @@ def differences(left: RunConfig, right: RunConfig, *, ignore: tuple[str, ...] = 
 
 
 def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots.
+    """Flatten nested dictionaries, joining keys with dots.
 
     Examples:
         >>> flat({"optim": {"lr": 0.1}, "seed": 0})

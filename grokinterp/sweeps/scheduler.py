@@ -219,7 +219,7 @@ class _Scheduler:
 
     def _handle_crash(self, path: Path) -> None:
         """Resubmit a run whose worker died, unless several have died at the same checkpoint."""
-        epoch = max(Layout(path).epochs(), default=-1)
+        epoch = max(Layout(path).checkpoint_epochs(), default=-1)
         last_epoch, crashes = self.crashes.get(path, (epoch, 0))
         crashes = crashes + 1 if last_epoch == epoch else 1
         self.crashes[path] = (epoch, crashes)

@@ -42,7 +42,7 @@ def fork(
 
     Args:
         run: The parent, or its path.
-        epoch: One of its `epochs`.
+        epoch: One of its `checkpoint_epochs`.
         path: Of the new run: a directory that is not there yet, or one that this fork was begun in, which is trained
             on.
         changes: Values of the config by dotted name, such as {"optim.weight_decay": 0.0}; all but the model's. Another
@@ -72,7 +72,7 @@ def fork(
         >>> root = tempfile.mkdtemp()
         >>> run = gi.train(config, f"{root}/parent", progress=False)
         >>> without = fork(run, 2, f"{root}/no_decay", {"optim.weight_decay": 0.0, "epochs": 5}, progress=False)
-        >>> without.epochs, without.forked_from.epoch
+        >>> without.checkpoint_epochs, without.forked_from.epoch
         ((2, 3, 4, 5), 2)
     """
     run = load_run(run)

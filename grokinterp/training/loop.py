@@ -73,7 +73,7 @@ def train(
         >>> import tempfile, grokinterp as gi
         >>> config = gi.RunConfig(task=gi.TaskConfig(p=7), epochs=3, model=gi.TransformerConfig(d_model=8, d_mlp=16))
         >>> run = gi.train(config, tempfile.mkdtemp(), progress=False)
-        >>> run.epochs
+        >>> run.checkpoint_epochs
         (0, 1, 2, 3)
         >>> losses = {}
         >>> def log(epoch, metrics):

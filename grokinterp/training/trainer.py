@@ -191,7 +191,7 @@ class Trainer:
     def _check_finite(self, entry: dict[str, Any]) -> None:
         loss, norm = entry["loss"], entry["squared_weight_norm"]
         if not all(math.isfinite(x) for x in (*loss.values(), norm)):
-            good = max(self.layout.epochs(), default=None)
+            good = max(self.layout.checkpoint_epochs(), default=None)
             msg = (
                 f"the loss at epoch {self.epoch} is not finite (train {loss['train']}, test {loss['test']}, squared "
                 f"norm of the weights {norm}); the last good checkpoint is that of epoch {good}. "

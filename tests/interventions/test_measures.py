@@ -74,7 +74,7 @@ def test_a_model_whose_split_is_not_known_has_the_losses_of_all_pairs(random_sna
         found = measure(unknown)
         assert found.split.values.tolist() == ["all"]
         xr.testing.assert_equal(found, measure(known).sel(split=["all"]))
-    with pytest.raises(ValueError, match=r"split='test' needs to know the training pairs; .* or use split='all'"):
+    with pytest.raises(ValueError, match=r"split='test' requires the training pairs; .* or use split='all'"):
         iv.control(intervention)(unknown)
     assert iv.control(iv.ablate(iv.head(0)), split="all")(unknown).sel(statistic="draws").item() == 2
 
@@ -130,8 +130,8 @@ def test_the_effect_of_a_frequency_over_training_time_is_one_call(run, visited):
     ]
     visited.clear()
     first = gi.trajectory(run, measures, progress=False)
-    assert visited == list(run.epochs)
-    for epoch in run.epochs:
+    assert visited == list(run.checkpoint_epochs)
+    for epoch in run.checkpoint_epochs:
         for measure in measures:
             one = measure(run.snapshot(epoch))
             assert one.name in first

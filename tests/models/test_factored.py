@@ -97,9 +97,9 @@ def test_parameters_may_be_stacked_under_vmap(random_params):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"n_layers": 2}, "needs one layer without normalization, reading 'a b =', got n_layers=2"),
-        ({"sequence": "a b"}, "sequence='a b'; use transformer.logits"),
-        ({"normalization": "LN"}, "got n_layers=1, normalization='LN', sequence='a b ='; use transformer.logits"),
+        ({"n_layers": 2}, "requires a 1-layer transformer without normalization and sequence 'a b =', got n_layers=2"),
+        ({"sequence": "a b"}, "sequence='a b'; use config.logits"),
+        ({"normalization": "LN"}, "got n_layers=1, normalization='LN', sequence='a b ='; use config.logits"),
     ],
 )
 def test_a_model_that_does_not_factor_is_refused(kwargs, message, random_params):

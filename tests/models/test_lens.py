@@ -235,7 +235,9 @@ def test_the_quadratic_activation_has_a_hooked_transformer(random_params):
 @needs_bridge
 def test_the_quadratic_activation_has_no_bridge(random_params):
     config = TransformerConfig(**SMALL, act_fn="quadratic")
-    with pytest.raises(ValueError, match="act_fn='quadratic' has no TransformerBridge; use transformer-lens<4"):
+    with pytest.raises(
+        ValueError, match="TransformerBridge does not support act_fn='quadratic'; use transformer-lens<4"
+    ):
         lens.to_transformer_lens(random_params(config, TASK), config)
 
 
@@ -259,7 +261,7 @@ def test_the_hooked_engine_is_the_full_forward_with_its_gradients(config, random
 @needs_bridge
 def test_the_hooked_engine_needs_version_3(random_params):
     config = CONFIGS["no biases"]
-    with pytest.raises(ImportError, match="engine='hooked' needs transformer-lens<4"):
+    with pytest.raises(ImportError, match="engine='hooked' requires transformer-lens<4"):
         lens.hooked_logits(random_params(config, TASK), config)
 
 
@@ -289,7 +291,7 @@ def test_what_is_no_transformer_lens_model_is_refused(model):
         ("eps", 1e-6, "model.cfg.eps must be 1e-05 for this library, got 1e-06"),
         ("attn_scale", 3.0, "model.cfg.attn_scale must be "),
         ("act_fn", "silu", "model.cfg.act_fn must be 'relu' or 'gelu' for this library, got 'silu'"),
-        ("n_ctx", 2, "a model of 'a b =' must read 3 tokens, got n_ctx=2; pass its sequence"),
+        ("n_ctx", 2, "sequence 'a b =' requires n_ctx >= 3, got n_ctx=2; pass the sequence"),
     ],
 )
 def test_a_model_of_another_kind_is_refused(name, value, message, random_params):
@@ -323,7 +325,7 @@ def test_bidirectional_attention_of_two_layers_is_refused():
 def test_a_model_with_a_hook_left_on_is_refused(random_params):
     model = lens.to_transformer_lens(random_params(CONFIGS["no biases"], TASK), CONFIGS["no biases"])
     model.add_hook("blocks.0.mlp.hook_post", lambda activation, hook: 0 * activation)
-    with pytest.raises(ValueError, match=r"differ by .*; is a hook left on \(model\.reset_hooks\(\)\)"):
+    with pytest.raises(ValueError, match=r"differ by .*; remove all hooks \(model\.reset_hooks\(\)\)"):
         lens.from_transformer_lens(model)
     model.reset_hooks()
     assert len(lens.from_transformer_lens(model)) == 2
@@ -338,7 +340,7 @@ def test_a_model_with_a_hook_left_on_is_refused(random_params):
     ],
 )
 def test_what_no_setting_is_looked_up_for_is_noticed(changes):
-    with pytest.raises(ValueError, match="the model's logits must be those that its weights give"):
+    with pytest.raises(ValueError, match="the model's logits must follow from its weights"):
         lens.from_transformer_lens(native_model(**changes))
 
 
@@ -346,7 +348,7 @@ def test_what_no_setting_is_looked_up_for_is_noticed(changes):
 def test_another_activation_put_in_by_hand_is_noticed(random_params):
     model = lens.to_transformer_lens(random_params(CONFIGS["no biases"], TASK), CONFIGS["no biases"])
     model.blocks[0].mlp.act_fn = torch.tanh
-    with pytest.raises(ValueError, match="its MLP, attention or normalization of another kind"):
+    with pytest.raises(ValueError, match="check that its MLP, attention and normalization are supported"):
         lens.from_transformer_lens(model)
 
 
@@ -377,5 +379,5 @@ def test_an_mlp_has_transformer_lens_hooks_and_comes_back(config, random_params)
     assert list(found) == list(params)
     assert all(torch.equal(found[name], params[name]) for name in params)
     model.add_hook("blocks.0.mlp.hook_post", lambda activation, hook: 0 * activation)
-    with pytest.raises(ValueError, match=r"differ by .*; is a hook left on"):
+    with pytest.raises(ValueError, match=r"differ by .*; remove all hooks"):
         lens.from_transformer_lens(model)

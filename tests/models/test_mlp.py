@@ -88,7 +88,7 @@ def test_a_snapshot_of_an_mlp_has_logits_neurons_and_an_embedding_for_each_opera
     W_in = params["blocks.0.mlp.W_in"]
     assert torch.equal(snapshot.W_E[4], torch.cat([W_in[4], W_in[7 + 4]]))
     assert torch.equal(snapshot.W_L, params["unembed.W_U"])
-    with pytest.raises(ValueError, match="needs a transformer, with its attention, got a model of kind 'mlp'"):
+    with pytest.raises(ValueError, match="requires a transformer with attention, got a model of kind 'mlp'"):
         _ = snapshot.attention
 
 

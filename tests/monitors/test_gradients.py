@@ -109,5 +109,5 @@ def test_where_all_is_right_a_step_lengthens_the_unembedding_and_where_all_is_wr
 def test_a_model_of_unknown_training_pairs_has_no_train_gradient(small) -> None:
     snapshot = small()
     unknown = gi.Snapshot(params=snapshot.params, config=snapshot.config, task=snapshot.task)
-    with pytest.raises(ValueError, match="split='train' needs to know the training pairs"):
+    with pytest.raises(ValueError, match="split='train' requires the training pairs"):
         gi.monitors.gradient_norm(unknown)

@@ -144,7 +144,7 @@ def test_a_run_without_keys_has_no_figures_and_says_why(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_no_page(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is a directory; pass a file, such as .*dossier.html"):
+    with pytest.raises(gi.RunError, match="must be a regular file, got a directory"):
         dossier.reproduce(gi.load_run("nanda2023"), tmp_path)
 
 

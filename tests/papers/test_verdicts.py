@@ -283,7 +283,7 @@ def test_claims_of_attention_are_not_available_of_an_mlp(tiny_mlp: gi.Run, input
     for id in of_attention:
         assert results[id].ours is None
         assert results[id].verdict in ("not available", "not established")
-        assert "needs a transformer" in results[id].why
+        assert "requires a transformer" in results[id].why
         assert "\n" not in results[id].why
     assert results["loss.all"].ours is not None
 

@@ -42,10 +42,10 @@ def test_final_losses_and_accuracies_are_told():
     ("found", "said"),
     [
         (events(), f"had not memorized its training pairs by epoch 1,000 ({TRAIN})."),
-        (events(100), f"epoch 100 ({TRAIN}) and has not grokked by epoch 1,000 ({TEST}): it may later, or never."),
+        (events(100), f"epoch 100 ({TRAIN}) and has not grokked by epoch 1,000 ({TEST})."),
         (events(100, 600), f"generalizes since epoch 600 ({HALF}), and has not grokked by epoch 1,000 ({TEST})."),
         (events(100, 600, 900), f"at epoch 100 ({TRAIN}) and grokked at epoch 900 ({TEST}), 800 epochs later."),
-        (events(300, 250, 300), f"at epoch 300 ({TEST}): it did not grok but learned."),
+        (events(300, 250, 300), f"at epoch 300 ({TEST}): there is no grokking delay."),
     ],
 )
 def test_grokking_is_told_as_it_went(found, said):
@@ -85,8 +85,8 @@ def test_a_model_without_keys_is_told():
 
 def test_the_keys_share_of_the_logits_is_told():
     fve = xr.DataArray([[0.0, 0.0], [0.5, 0.25]], dims=("epoch", "frequency"), coords={"frequency": [3, 5]})
-    assert findings.logits(fve, [3, 5])[0].startswith("The waves of the keys explain 0.75 of the variance")
-    assert "explains 0.5 of the variance" in findings.logits(fve, [])[0]
+    assert findings.logits(fve, [3, 5])[0].startswith("The key frequencies explain 0.75 of the logit variance")
+    assert "explains 0.5 of the logit variance" in findings.logits(fve, [])[0]
 
 
 @pytest.mark.parametrize(("restricted", "verdict"), [(1e-8, "less than"), (3.0, "more than")])
@@ -94,8 +94,8 @@ def test_restricted_and_excluded_losses_are_told(restricted, verdict):
     loss = xr.DataArray([[0.1, 2.0, 1.0]], dims=("epoch", "split"), coords={"split": ["train", "test", "all"]})
     ds = xr.Dataset({"loss": loss, "restricted_loss": ("epoch", [restricted]), "excluded_loss": ("epoch", [5.5])})
     said = " ".join(findings.measures(ds))
-    assert f"nats, {verdict} the 1 of the whole model" in said
-    assert said.endswith("Without the keys the train loss is 5.5 nats in place of 0.1.")
+    assert f"nats, {verdict} 1 nats for the full model" in said
+    assert said.endswith("Without the key frequencies, the train loss is 5.5 nats instead of 0.1.")
 
 
 def test_neurons_without_a_clear_frequency_are_told():

@@ -149,16 +149,16 @@ def test_label_noise_and_a_fork_are_said():
     said = setting(config, "t", 3, 10, Fork(run="runs/parent", epoch=1200, initial_seed=5))
     assert "It continues runs/parent from epoch 1,200; the initial parameters are from seed 5." in said
     assert "regularization.label_noise = 0.25." in said
-    assert "the logged train loss and accuracy count the replaced answers as right" in said
+    assert "the logged train loss and accuracy use the replaced answers" in said
     assert "Label noise" not in setting(RunConfig(), "t", 3, 10)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "Weight decay takes it down"),
+        ({}, "Weight decay reduces it"),
         ({"optim.weight_decay": 0.0}, "This run has no weight decay."),
-        ({"optim.weight_decay": 0.0, "optim.decay_of": (("embed.*", 0.5),)}, "Weight decay takes it down"),
+        ({"optim.weight_decay": 0.0, "optim.decay_of": (("embed.*", 0.5),)}, "Weight decay reduces it"),
         ({"optim.decay_toward": "initial"}, "Weight decay pulls the weights toward their initial values."),
         ({"regularization.weight_norm": 1.5}, "held at 1.5 times its initial value."),
     ],

@@ -140,7 +140,7 @@ def test_a_damaged_or_foreign_cache_is_computed_anew(
     _file(run).write_bytes(damaged(whole, tmp_path))
     visited.clear()
     xr.testing.assert_identical(_losses(run), expected)
-    assert visited == list(run.epochs)
+    assert visited == list(run.checkpoint_epochs)
     assert _file(run).read_bytes() == whole
 
 
@@ -161,7 +161,7 @@ def test_a_replaced_checkpoint_is_measured_anew(run: gi.Run, visited: list[int],
         shutil.copy2(other.layout.checkpoint(epoch), run.layout.checkpoint(epoch))
     after = gi.trajectory(gi.load_run(run.path), measures, progress=False)
     assert visited == [4, 8]
-    for epoch in run.epochs:
+    for epoch in run.checkpoint_epochs:
         assert (before.loss.sel(epoch=epoch).values != after.loss.sel(epoch=epoch).values).any() == (epoch in (4, 8))
         xr.testing.assert_equal(after.loss.sel(epoch=epoch, drop=True), gi.progress.losses(run.snapshot(epoch)))
     visited.clear()
@@ -192,7 +192,7 @@ def test_another_split_or_task_is_measured_anew(name: str, run: gi.Run, visited:
     shutil.copy2(getattr(other.layout, name), getattr(run.layout, name))
     visited.clear()
     ds = _losses(run)
-    assert visited == list(run.epochs)
+    assert visited == list(run.checkpoint_epochs)
     snapshot = gi.load_run(run.path).snapshot(12)
     xr.testing.assert_equal(ds.loss.sel(epoch=12, drop=True), gi.progress.losses(snapshot))
 
@@ -242,7 +242,7 @@ def test_a_folder_that_is_held_too_long_is_named(run: gi.Run, monkeypatch: pytes
 
 def test_a_cache_that_cannot_be_written_is_named(run: gi.Run) -> None:
     run.layout.analysis.write_text("a file where the folder should be")
-    with pytest.raises(gi.RunError, match=r"analysis could not be written: .*; mend that, then try again"):
+    with pytest.raises(gi.RunError, match=r"analysis could not be written: .*; fix this, then try again"):
         _losses(run, 0)
 
 
@@ -262,11 +262,11 @@ def test_the_caches_of_the_bundled_run_are_whole_and_of_its_checkpoints() -> Non
     run = gi.load_run("nanda2023")
     files = sorted(run.layout.analysis.glob("*.nc"))
     assert len(files) >= 22
-    digests = {epoch: cache.digest_of(run.layout.checkpoint(epoch)) for epoch in run.epochs}
+    digests = {epoch: cache.digest_of(run.layout.checkpoint(epoch)) for epoch in run.checkpoint_epochs}
     here = {"version": 1, **{name: cache.digest_of(getattr(run.layout, name)) for name in ("task", "split")}}
     for file in files:
         with xr.open_dataarray(file) as opened:
-            made_by = cache._of_this_version(opened.attrs["made_by"])
+            made_by = cache._read_origin(opened.attrs["made_by"])
         assert made_by is not None
         assert here.items() <= made_by.items()
         stored = cache._read(file, made_by)

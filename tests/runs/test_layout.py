@@ -30,7 +30,7 @@ def test_checkpoints_sort_by_name_as_by_epoch(tmp_path: Path) -> None:
 def test_epochs_are_those_of_checkpoints_alone(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     layout.checkpoints.mkdir()
-    assert layout.epochs() == ()
+    assert layout.checkpoint_epochs() == ()
     others = [
         "12.safetensors",
         "0000001 copy.safetensors",
@@ -42,7 +42,7 @@ def test_epochs_are_those_of_checkpoints_alone(tmp_path: Path) -> None:
         (layout.checkpoints / name).touch()
     for epoch in (10_000_000, 40, 7):
         layout.checkpoint(epoch).touch()
-    assert layout.epochs() == (7, 40, 10_000_000)
+    assert layout.checkpoint_epochs() == (7, 40, 10_000_000)
 
 
 def test_a_file_is_written_under_another_name_flushed_and_renamed(
@@ -182,15 +182,15 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     found = {
         tmp_path / "pipe": "a device or pipe",
         tmp_path / "folder": "a directory",
-        tmp_path / "link": "a symlink to nothing",
-        tmp_path / "loop": "a symlink to nothing",
+        tmp_path / "link": "a dangling symlink",
+        tmp_path / "loop": "a dangling symlink",
         tmp_path / "device": "a device or pipe",
         Path("/dev/null"): "a device or pipe",
     }
     before = sorted(tmp_path.iterdir())
     for path, kind in found.items():
         with pytest.raises(
-            RunError, match=rf"{path.name} must be a regular file, got {kind}; choose another path"
+            RunError, match=rf"{path.name} must be a regular file, got {kind}; choose a different path"
         ) as raised:
             write_atomically(path, lambda temporary: temporary.write_text("new"))
         assert "\n" not in str(raised.value)

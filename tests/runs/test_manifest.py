@@ -45,13 +45,13 @@ def test_differences_are_named_by_field_with_both_values() -> None:
 @pytest.mark.parametrize("found", [FORMAT + 1, 0, None, "1"])
 def test_another_format_is_refused(found: object, path: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": found}))
-    with pytest.raises(RunError, match=f"must be of run format {FORMAT}, got {found!r}; read it with the grokinterp"):
+    with pytest.raises(RunError, match=f"must have run format {FORMAT}, got {found!r}; use the grokinterp version"):
         read_identity(path)
 
 
 def test_json_of_something_else_is_refused(path: Path) -> None:
     path.write_text("[1, 2]")
-    with pytest.raises(RunError, match=r"must be of run format 1, got \[1, 2\]"):
+    with pytest.raises(RunError, match=r"must have run format 1, got \[1, 2\]"):
         read_identity(path)
 
 
@@ -60,7 +60,7 @@ def test_a_missing_part_is_named(key: str, path: Path) -> None:
     data = json.loads(path.read_text())
     del data[key]
     path.write_text(json.dumps(data))
-    with pytest.raises(RunError, match=f"lacks '{key}'; restore it from a copy"):
+    with pytest.raises(RunError, match=f"'{key}' is missing. Restore it from a backup"):
         read_identity(path)
 
 
@@ -77,10 +77,10 @@ def test_a_config_of_another_version_is_refused(change: dict[str, object], messa
     data = json.loads(path.read_text())
     data["config"] |= change
     path.write_text(json.dumps(data))
-    with pytest.raises(RunError, match=f"holds no config of this version: .*{message}"):
+    with pytest.raises(RunError, match=f"must hold a config of this version: .*{message}"):
         read_identity(path)
 
 
 def test_a_directory_without_config_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"is no run directory: it has no config\.json"):
+    with pytest.raises(RunError, match=r"is not a run directory: it has no config\.json"):
         read_identity(tmp_path / "config.json")

@@ -40,7 +40,7 @@ def test_any_other_broken_line_is_named(line: bytes, path: Path) -> None:
     lines = path.read_bytes().splitlines()
     lines[1] = line
     path.write_bytes(b"\n".join(lines) + b"\n")
-    with pytest.raises(RunError, match=r"line 2 of .*metrics\.jsonl must be an epoch's JSON, got .*restore it"):
+    with pytest.raises(RunError, match=r"line 2 of .*metrics\.jsonl must be the JSON of an epoch, got .*restore it"):
         read_metrics(path)
 
 
@@ -77,7 +77,7 @@ def test_epochs_that_do_not_ascend_are_named(epoch: int, path: Path) -> None:
 def test_what_is_no_epoch_or_no_finite_number_is_named(line: str, path: Path) -> None:
     with path.open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(RunError, match=r"line 4 of .*metrics\.jsonl must be an epoch's JSON") as raised:
+    with pytest.raises(RunError, match=r"line 4 of .*metrics\.jsonl must be the JSON of an epoch") as raised:
         read_metrics(path)
     assert "\n" not in str(raised.value)
 

@@ -76,13 +76,16 @@ def test_a_point_goes_there_and_back(layout: Layout) -> None:
 def test_an_entry_of_another_kind_is_named(layout: Layout, entry: str, value: torch.Tensor, message: str) -> None:
     state, about = read_tensors(layout.resume)
     write_tensors(layout.resume, state | {f"W/{entry}": value}, about)
-    with pytest.raises(RunError, match=rf"resume\.safetensors must hold .*, but its W/{entry} must be {message}"):
+    with pytest.raises(RunError, match=rf"resume\.safetensors must hold .*: W/{entry} must be {message}"):
         read_resume(layout, LIKE)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("V/exp_avg", "it is of another model: it has a state of 'V'"), ("W/max_exp_avg", "nothing that an optimizer")],
+    [
+        ("V/exp_avg", "the model has no parameter 'V'"),
+        ("W/max_exp_avg", "W/max_exp_avg is not an entry of an optimizer"),
+    ],
 )
 def test_an_entry_that_is_none_of_ours_is_named(layout: Layout, name: str, message: str) -> None:
     state, about = read_tensors(layout.resume)
@@ -94,22 +97,26 @@ def test_an_entry_that_is_none_of_ours_is_named(layout: Layout, name: str, messa
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("epoch", -1, "its epoch must be an integer from 0"),
-        ("epoch", 2.5, "its epoch must be an integer from 0"),
-        ("step", "3", "its step must be an integer from 0"),
-        ("step", 10**30, "its step must be an integer from 0"),
-        ("seconds", None, "its seconds must be a number of at least 0"),
-        ("generator", [0] * 5, "its generator must be the bytes"),
-        ("generator", [256] * 5056, "its generator must be the bytes"),
-        ("generator", [0] * 5056, "its generator must be the bytes"),
-        ("generator", 5056, "its generator must be the bytes"),
-        ("schedules", [1], "its schedules must each have a factor"),
-        ("schedules", {"lr_schedule": {"factor": "x", "lowest": None, "waited": 0}}, "its schedules must each"),
-        ("schedules", {"lr_schedule": {"factor": 1.0, "waited": 0}}, "its schedules must each have a factor"),
+        ("epoch", -1, "epoch must be an integer from 0"),
+        ("epoch", 2.5, "epoch must be an integer from 0"),
+        ("step", "3", "step must be an integer from 0"),
+        ("step", 10**30, "step must be an integer from 0"),
+        ("seconds", None, "seconds must be a number of at least 0"),
+        ("generator", [0] * 5, "generator must be the bytes"),
+        ("generator", [256] * 5056, "generator must be the bytes"),
+        ("generator", [0] * 5056, "generator must be the bytes"),
+        ("generator", 5056, "generator must be the bytes"),
+        ("schedules", [1], ".*Restore it from a backup"),
+        (
+            "schedules",
+            {"lr_schedule": {"factor": "x", "lowest": None, "waited": 0}},
+            "lr_schedule.factor must be a number",
+        ),
+        ("schedules", {"lr_schedule": {"factor": 1.0, "waited": 0}}, "'lowest' is missing"),
     ],
 )
 def test_a_value_of_the_header_of_another_kind_is_named(layout: Layout, key: str, value: Any, message: str) -> None:
     state, about = read_tensors(layout.resume)
     write_tensors(layout.resume, state, about | {key: value})
-    with pytest.raises(RunError, match=rf"resume\.safetensors must hold what training goes on from, but {message}"):
+    with pytest.raises(RunError, match=rf"resume\.safetensors must hold the state to resume from: {message}"):
         read_resume(layout, LIKE)

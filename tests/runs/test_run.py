@@ -26,7 +26,7 @@ def test_a_run_knows_what_it_was(trained: Run) -> None:
     assert trained.config.task.p == 7
     assert trained.task.name == "addition mod 7"
     assert trained.is_train.sum() == 24
-    assert trained.epochs == EPOCHS
+    assert trained.checkpoint_epochs == EPOCHS
     assert trained.is_finished
     assert trained.made_by["torch"] == torch.__version__
 
@@ -78,23 +78,23 @@ def test_snapshots_are_of_their_epoch(trained: Run, epoch: int | None) -> None:
 
 @pytest.mark.parametrize(("epoch", "nearest"), [(5, "4|6"), (14, "10"), (17, "20"), (1000, "30"), (-5, "0")])
 def test_an_epoch_without_checkpoint_names_the_nearest(trained: Run, epoch: int, nearest: str) -> None:
-    with pytest.raises(RunError, match=rf"has no checkpoint of epoch {epoch}; the nearest is ({nearest})\."):
+    with pytest.raises(RunError, match=rf"has no checkpoint at epoch {epoch}; the nearest is ({nearest})\."):
         trained.snapshot(epoch)
 
 
 def test_a_run_that_was_never_trained_says_so(run: Run) -> None:
     shutil.rmtree(run.layout.checkpoints)
     run.layout.finished.unlink()
-    assert run.epochs == ()
+    assert run.checkpoint_epochs == ()
     with pytest.raises(RunError, match="has no checkpoint yet; train it first"):
         run.params()
 
 
 def test_a_run_that_is_training_shows_its_new_checkpoints(run: Run) -> None:
     run.layout.finished.unlink()
-    before = run.epochs
+    before = run.checkpoint_epochs
     write_tensors(run.layout.checkpoint(31), run.params(), {"epoch": 31})
-    assert run.epochs == (*before, 31)
+    assert run.checkpoint_epochs == (*before, 31)
     assert run.snapshot().epoch == 31
 
 
@@ -102,7 +102,7 @@ def test_a_checkpoint_of_another_model_names_the_parameter(run: Run) -> None:
     params = run.params()
     params["blocks.0.mlp.W_in"] = params["blocks.0.mlp.W_in"][:, :5]
     write_tensors(run.layout.checkpoint(30), params)
-    with pytest.raises(RunError, match=r"blocks\.0\.mlp\.W_in has shape \(16, 5\) for \(16, 32\)"):
+    with pytest.raises(RunError, match=r"blocks\.0\.mlp\.W_in has shape \(16, 5\), expected \(16, 32\)"):
         run.snapshot()
     assert run.snapshot(20).epoch == 20
 
@@ -133,8 +133,8 @@ def test_a_checkpoint_without_an_epoch_in_its_header_is_read(run: Run) -> None:
     [
         (lambda p: p.double(), "W_U has torch.float64"),
         (lambda p: p.half(), "W_U has torch.float16"),
-        (lambda p: p * float("nan"), "W_U has numbers that are not finite"),
-        (lambda p: p / 0, "W_U has numbers that are not finite"),
+        (lambda p: p * float("nan"), "W_U has NaN or infinite values"),
+        (lambda p: p / 0, "W_U has NaN or infinite values"),
     ],
 )
 def test_parameters_of_another_kind_are_named(run: Run, change: Callable, message: str) -> None:
@@ -166,7 +166,7 @@ def test_a_finished_run_without_its_last_checkpoint_is_not_measured_without_it(r
     assert run.state == f"finished, but the checkpoint of epoch {last} is missing"
     with pytest.raises(RunError, match=f"lacks the checkpoint of its last epoch {last}"):
         gi.trajectory(run, [gi.progress.losses], cache=False, progress=False)
-    kept = gi.trajectory(run, [gi.progress.losses], epochs=run.epochs, cache=False, progress=False)
+    kept = gi.trajectory(run, [gi.progress.losses], epochs=run.checkpoint_epochs, cache=False, progress=False)
     assert last not in kept.epoch
 
 
@@ -188,7 +188,7 @@ def test_metrics_without_what_every_entry_has_are_refused(run: Run, name: str) -
     lines = [json.loads(line) for line in run.layout.metrics.read_text().splitlines()]
     del lines[3][name]
     run.layout.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(RunError, match=rf"must have loss and accuracy of train and test, got '{name}'"):
+    with pytest.raises(RunError, match=rf"must have train and test loss and accuracy, but lacks '{name}'"):
         _ = run.metrics
 
 
@@ -242,17 +242,17 @@ def test_a_run_is_loaded_by_its_directory(trained: Run) -> None:
 @pytest.mark.parametrize("name", ["nothing/here", "nanda2O23"])
 def test_an_unknown_name_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RunError, match=f"{name} is no run directory and no bundled run"):
+    with pytest.raises(RunError, match=f"{name} is neither a run directory nor a bundled run"):
         load_run(name)
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"is no run directory: it has no config\.json"):
+    with pytest.raises(RunError, match=r"is not a run directory: it has no config\.json"):
         load_run(tmp_path)
 
 
 def test_a_file_is_no_run(trained: Run) -> None:
-    with pytest.raises(RunError, match="is no run directory and no bundled run"):
+    with pytest.raises(RunError, match="is neither a run directory nor a bundled run"):
         load_run(trained.layout.config)
 
 
@@ -302,7 +302,7 @@ def test_whatever_reads_a_run_takes_its_path(trained: Run, tmp_path: Path) -> No
     assert gi.early_detection(path, progress=False).equals(gi.early_detection(run, progress=False))
     assert [result.ours for result in gi.claims.check(path)][:3] == [result.ours for result in gi.claims.check(run)][:3]
     forked = gi.fork(path, 30, tmp_path / "fork", {"epochs": 31}, progress=False)
-    assert forked.epochs == (30, 31)
+    assert forked.checkpoint_epochs == (30, 31)
 
 
 READERS = {
@@ -317,7 +317,7 @@ READERS = {
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", READERS)
 def test_what_is_no_run_is_refused(name: str) -> None:
-    with pytest.raises(TypeError, match="run must be a Run, the path of one or the name of a bundled one, got 3"):
+    with pytest.raises(TypeError, match="run must be a Run, a run directory or the name of a bundled run, got 3"):
         READERS[name](3)
-    with pytest.raises(RunError, match="nowhere is no run directory and no bundled run"):
+    with pytest.raises(RunError, match="nowhere is neither a run directory nor a bundled run"):
         READERS[name]("nowhere")

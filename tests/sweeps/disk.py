@@ -19,9 +19,9 @@ def saved(root: Path) -> dict[Path, tuple[int, int]]:
     lasting: set[Path] = set()
     for layout in (Layout(path.parent) for path in root.glob("*/config.json")):
         if layout.finished.exists():
-            lasting |= {layout.finished, layout.resume, *map(layout.checkpoint, layout.epochs())}
+            lasting |= {layout.finished, layout.resume, *map(layout.checkpoint, layout.checkpoint_epochs())}
         else:
-            lasting |= {layout.checkpoint(epoch) for epoch in layout.epochs() if epoch < _reached(layout)}
+            lasting |= {layout.checkpoint(epoch) for epoch in layout.checkpoint_epochs() if epoch < _reached(layout)}
     return {path: marks for path, marks in written(root).items() if path in lasting}
 
 

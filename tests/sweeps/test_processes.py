@@ -109,7 +109,7 @@ def test_ctrl_c_lets_every_run_write_a_checkpoint(sweeping: subprocess.Popen, lo
     assert f"stopped with 0 of 2 runs finished; sweep the same configs into {root} to resume." in said
     assert "spawn" not in said
     before = saved(root)
-    assert [max(layout.epochs()) for layout in at_work(root)] == [HELD_AT + 1] * 2
+    assert [max(layout.checkpoint_epochs()) for layout in at_work(root)] == [HELD_AT + 1] * 2
     done = sweep(gi.grid(long, {"seed": [1, 2]}), root, progress=False)
     assert len(done.runs) == 2
     assert before.items() <= written(root).items()

@@ -158,7 +158,7 @@ def test_a_full_disk_in_one_run_fails_that_one_and_can_be_gone_on_with(
 def test_a_finished_run_that_lost_checkpoints_is_not_finished(tiny: RunConfig, tmp_path: Path, lost: str) -> None:
     configs = gi.grid(tiny, {"seed": range(2)})
     first, _ = swept(configs, tmp_path).runs
-    for epoch in first.epochs[-1:] if lost == "the last one" else first.epochs:
+    for epoch in first.checkpoint_epochs[-1:] if lost == "the last one" else first.checkpoint_epochs:
         first.layout.checkpoint(epoch).unlink()
     assert epochs_done(first.path, first.config) < first.config.epochs
     again = swept(configs, tmp_path)
@@ -217,7 +217,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_sweep_goes_on_from_it(
         with pytest.raises(KeyboardInterrupt, match=f"stopped with 1 of 3 runs finished; .* into {tmp_path} to resume"):
             swept(configs, tmp_path, executor)
     stopped = Layout(tmp_path / "seed=1")
-    assert max(stopped.epochs()) == 5
+    assert max(stopped.checkpoint_epochs()) == 5
     assert not Layout(tmp_path / "seed=2").config.exists()
     assert not [*tmp_path.glob(".stop-*")]
     statuses = {r["run"]: r["status"] for r in json.loads((tmp_path / "summary.json").read_text())["runs"]}

@@ -47,7 +47,7 @@ def test_a_custom_run_goes_on_without_being_given_its_task_again(
 ) -> None:
     train(custom, tmp_path, task=table, progress=False)
     run = train(dataclasses.replace(custom, epochs=5), tmp_path, progress=False)
-    assert run.epochs[-1] == 5
+    assert run.checkpoint_epochs[-1] == 5
 
 
 def test_another_custom_task_is_refused(custom: RunConfig, table: Task, tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ def test_another_config_is_refused_by_the_fields_that_differ(tiny: RunConfig, tm
     train(tiny, tmp_path, progress=False)
     before = modified(tmp_path)
     other = dataclasses.replace(tiny, seed=5, optim=dataclasses.replace(tiny.optim, lr=0.5))
-    with pytest.raises(RunError, match=r"another config: optim.lr is 0.001 there, 0.5 here; seed is 0 there, 5 here\."):
+    with pytest.raises(
+        RunError, match=r"a different config: optim.lr is 0.001 there, 0.5 here; seed is 0 there, 5 here\."
+    ):
         train(other, tmp_path, progress=False)
     assert modified(tmp_path) == before
 
@@ -76,7 +78,7 @@ def test_an_unfinished_run_past_the_epochs_asked_for_is_returned_as_it_is(tiny: 
     run = train(tiny, tmp_path, progress=False)
     run.layout.finished.unlink()
     before = modified(tmp_path)
-    assert train(dataclasses.replace(tiny, epochs=10), tmp_path, progress=False).epochs[-1] == 24
+    assert train(dataclasses.replace(tiny, epochs=10), tmp_path, progress=False).checkpoint_epochs[-1] == 24
     assert modified(tmp_path) == before
 
 
@@ -90,7 +92,7 @@ def test_an_unfinished_run_is_finished_earlier_when_fewer_epochs_are_asked_for(t
     run = train(dataclasses.replace(tiny, epochs=8), tmp_path, progress=False)
     assert run.is_finished
     assert run.config.epochs == 8
-    assert run.epochs[-1] == 8
+    assert run.checkpoint_epochs[-1] == 8
 
 
 def test_a_second_trainer_is_refused(tiny: RunConfig, tmp_path: Path) -> None:
@@ -100,7 +102,7 @@ def test_a_second_trainer_is_refused(tiny: RunConfig, tmp_path: Path) -> None:
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(RunError, match="another trainer is at work in"):
+        with pytest.raises(RunError, match="another process is training in"):
             train(tiny, tmp_path, progress=False)
         holder.kill()
     assert train(tiny, tmp_path, progress=False).is_finished
@@ -109,15 +111,15 @@ def test_a_second_trainer_is_refused(tiny: RunConfig, tmp_path: Path) -> None:
 def test_checkpoints_without_a_config_are_refused(tiny: RunConfig, tmp_path: Path) -> None:
     layout = train(tiny, tmp_path, progress=False).layout
     layout.config.unlink()
-    with pytest.raises(RunError, match=r"holds files of a run but no config\.json"):
+    with pytest.raises(RunError, match=r"has files of a run but no config\.json"):
         train(tiny, tmp_path, progress=False)
-    assert layout.epochs()[-1] == 24
+    assert layout.checkpoint_epochs()[-1] == 24
 
 
 def test_checkpoints_without_a_resume_file_are_not_trained_over(tiny: RunConfig, tmp_path: Path) -> None:
     layout = train(tiny, tmp_path, progress=False).layout
     layout.resume.unlink()
-    with pytest.raises(RunError, match=r"lacks the resume\.safetensors"):
+    with pytest.raises(RunError, match=r"lacks resume\.safetensors"):
         train(dataclasses.replace(tiny, epochs=30), tmp_path, progress=False)
     assert len(layout.metrics.read_text().splitlines()) == 9
 
@@ -127,7 +129,9 @@ def test_a_run_begun_elsewhere_goes_on_with_a_warning(tiny: RunConfig, tmp_path:
     about = json.loads(layout.config.read_text())
     about["made_by"] |= {"threads": 64}
     layout.config.write_text(json.dumps(about))
-    with pytest.warns(UserWarning, match="begun elsewhere, so its bits may differ: threads 64 then, 1 now"):
+    with pytest.warns(
+        UserWarning, match="started in a different environment, so its rounding may differ: threads 64 then, 1 now"
+    ):
         run = train(dataclasses.replace(tiny, epochs=30), tmp_path, progress=False)
     assert run.made_by["threads"] == 64
 
@@ -149,7 +153,7 @@ def test_the_stored_split_is_trained_on_and_not_one_drawn_anew(tiny: RunConfig, 
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        ("cuda:99", "device 'cuda:99' was asked for, but torch finds .* use device='cpu'"),
+        ("cuda:99", "device 'cuda:99' is missing: torch finds .* use device='cpu'"),
         ("meta", "device must be cpu, cuda, cuda:N or mps, got 'meta'"),
         ("gpu", "device must be cpu, cuda, cuda:N or mps, got 'gpu'"),
         ("", "device must be cpu, cuda, cuda:N or mps, got ''"),
@@ -164,7 +168,7 @@ def test_a_device_that_is_not_there(tiny: RunConfig, device: str, message: str, 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_cuda_where_there_is_none(tiny: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="device 'cuda' was asked for, but torch finds 0 of its kind here"):
+    with pytest.raises(ValueError, match="device 'cuda' is missing: torch finds 0 cuda devices"):
         train(dataclasses.replace(tiny, device="cuda"), tmp_path, progress=False)
 
 
@@ -222,14 +226,14 @@ def change_state(layout: Layout, change: Callable[[dict[str, torch.Tensor], dict
     write_tensors(layout.resume, state, about)
 
 
-NOT_WHOLE = "must be a whole safetensors file"
+NOT_WHOLE = "must be a complete safetensors file"
 REFUSALS = {
-    "resume missing": (lambda layout: layout.resume.unlink(), {}, r"lacks the resume\.safetensors"),
+    "resume missing": (lambda layout: layout.resume.unlink(), {}, r"lacks resume\.safetensors"),
     "resume broken": (lambda layout: layout.resume.write_bytes(b"1"), {}, NOT_WHOLE),
     "checkpoint broken": (
         lambda layout: layout.checkpoint(24).write_bytes(b"1"),
         {},
-        "must be a whole safetensors file",
+        "must be a complete safetensors file",
     ),
     "checkpoint of another epoch": (
         lambda layout: shutil.copy(layout.checkpoint(16), layout.checkpoint(24)),
@@ -237,7 +241,11 @@ REFUSALS = {
         "must hold epoch 24, but was written at epoch 16",
     ),
     "split missing": (lambda layout: layout.split.unlink(), {}, r"there is no .*split\.safetensors"),
-    "metrics broken": (lambda layout: layout.metrics.write_text("{\n{\n"), {}, "line 1 of .* must be an epoch's JSON"),
+    "metrics broken": (
+        lambda layout: layout.metrics.write_text("{\n{\n"),
+        {},
+        "line 1 of .* must be the JSON of an epoch",
+    ),
     "moment missing": (
         lambda layout: change_state(layout, lambda state, _: state.pop("unembed.W_U/exp_avg")),
         {},
@@ -264,13 +272,13 @@ REFUSALS = {
     "fewer epochs, and the last checkpoint missing": (
         lambda layout: layout.checkpoint(24).unlink(),
         {"epochs": 8},
-        "marked as finished, but lacks the checkpoint of its last epoch 24; restore 0000024.safetensors from a copy",
+        "marked as finished, but lacks the checkpoint of its last epoch 24; restore 0000024.safetensors from a backup",
     ),
     "checkpoints missing": (lambda layout: shutil.rmtree(layout.checkpoints), {"epochs": 24}, "marked as finished"),
     "all but metrics missing": (
         lambda layout: (shutil.rmtree(layout.checkpoints), layout.resume.unlink(), layout.finished.unlink()),
         {},
-        r"has metrics, but lacks the checkpoints and the resume\.safetensors",
+        r"has metrics but no checkpoints and no resume\.safetensors",
     ),
 }
 
@@ -301,7 +309,7 @@ def test_what_is_left_of_a_run_without_its_config_is_not_written_over(
 ) -> None:
     getattr(Layout(tmp_path), left).write_text("{}")
     before = everything(tmp_path)
-    with pytest.raises(RunError, match=r"holds files of a run but no config\.json"):
+    with pytest.raises(RunError, match=r"has files of a run but no config\.json"):
         train(tiny, tmp_path, progress=False)
     assert everything(tmp_path) == before
 
@@ -345,7 +353,7 @@ def test_a_directory_that_goes_away_stops_training_and_is_not_made_anew(
 
     with monkeypatch.context() as patch:
         at_epoch(13, go_away, patch)
-        with pytest.raises(RunError, match=r"run was moved or deleted during training, which stopped; if it") as raised:
+        with pytest.raises(RunError, match=r"run was moved or deleted, so training stopped; if it") as raised:
             train(tiny, path, progress=False)
     assert "lost" not in str(raised.value)
     assert not any(path.iterdir()) if what == "replaced" else not path.exists()

@@ -34,8 +34,8 @@ def moved(run: Run, name: str, *, since: int) -> bool:
 @pytest.mark.parametrize("epoch", [0, 1, 16])
 def test_a_fork_without_changes_has_the_bits_of_its_parent(parent: Run, tmp_path: Path, epoch: int) -> None:
     fork = gi.fork(parent, epoch, tmp_path / "fork", progress=False)
-    assert fork.epochs == tuple(e for e in parent.epochs if e >= epoch)
-    assert_same_bits(fork, parent, fork.epochs)
+    assert fork.checkpoint_epochs == tuple(e for e in parent.checkpoint_epochs if e >= epoch)
+    assert_same_bits(fork, parent, fork.checkpoint_epochs)
     assert fork.config == parent.config
     assert fork.metrics.drop_vars("seconds").identical(
         parent.metrics.sel(epoch=slice(epoch, None)).drop_vars("seconds").assign_attrs(run="fork")
@@ -168,7 +168,7 @@ def test_a_fork_of_a_damaged_state_begins_nothing(parent: Run, tmp_path: Path) -
     state, about = gi.runs.tensors.read_tensors(parent.layout.resume)
     state["unembed.W_U/exp_avg_sq"] = torch.tensor(1.0)
     gi.runs.tensors.write_tensors(parent.layout.resume, state, about)
-    with pytest.raises(RunError, match=r"its unembed\.W_U/exp_avg_sq must be torch\.float32 of shape \(16, 8\)"):
+    with pytest.raises(RunError, match=r"unembed\.W_U/exp_avg_sq must be torch\.float32 of shape \(16, 8\)"):
         gi.fork(parent, 24, tmp_path / "fork", {"epochs": 30}, progress=False)
     assert not (tmp_path / "fork").exists()
 
@@ -184,23 +184,23 @@ def test_a_fork_whose_optimizer_remembers_something_else_begins_nothing(tiny: Ru
         gi.fork(parent, 24, tmp_path / "fork", changes, progress=False)
     assert [path.name for path in (tmp_path / "fork").iterdir()] == [".lock"]
     fork = gi.fork(parent, 24, tmp_path / "fork", changes, fresh_optimizer=True, progress=False)
-    assert fork.epochs[-1] == 30
+    assert fork.checkpoint_epochs[-1] == 30
 
 
 def test_a_fork_that_was_killed_while_it_began_is_begun_again(parent: Run, tmp_path: Path) -> None:
     layout = gi.fork(parent, 24, tmp_path / "fork", {"epochs": 25}, progress=False).layout
     for left in (layout.config, layout.metrics, layout.finished, layout.checkpoint(25)):
         left.unlink()
-    with pytest.raises(RunError, match=r"holds files of a run but no config\.json"):
+    with pytest.raises(RunError, match=r"has files of a run but no config\.json"):
         train(parent.config, layout.root, progress=False)
-    assert gi.fork(parent, 24, layout.root, {"epochs": 25}, progress=False).epochs == (24, 25)
+    assert gi.fork(parent, 24, layout.root, {"epochs": 25}, progress=False).checkpoint_epochs == (24, 25)
 
 
 def test_a_directory_with_another_run_is_refused(parent: Run, tmp_path: Path) -> None:
     first = gi.fork(parent, 16, tmp_path / "first", progress=False)
-    with pytest.raises(RunError, match=r"holds a run with another config: optim\.weight_decay is 1\.0 there, 0"):
+    with pytest.raises(RunError, match=r"holds a run with a different config: optim\.weight_decay is 1\.0 there, 0"):
         gi.fork(parent, 16, first.path, {"optim.weight_decay": 0.0}, progress=False)
-    with pytest.raises(RunError, match="has no checkpoint of epoch 15; the nearest is 16"):
+    with pytest.raises(RunError, match="has no checkpoint at epoch 15; the nearest is 16"):
         gi.fork(parent, 15, tmp_path / "fork", progress=False)
     assert load_run(parent.path).is_finished
 

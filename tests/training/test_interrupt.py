@@ -75,7 +75,7 @@ def test_resuming_after_ctrl_c_gives_the_bits_of_an_undisturbed_run(
             train(tiny, path, progress=False)
     stopped = load_run(path)
 
-    assert max(stopped.epochs) == epoch + 1
+    assert max(stopped.checkpoint_epochs) == epoch + 1
     assert not stopped.is_finished
 
     disturbed = contents(train(tiny, path, progress=False).path)
@@ -98,7 +98,7 @@ def test_ctrl_c_after_the_epoch_was_looked_at_still_saves(
     monkeypatch.setattr(metrics, "append_metrics", interrupting)
     with pytest.raises(KeyboardInterrupt, match="stopped at epoch 10"):
         train(tiny, tmp_path, progress=False)
-    assert Layout(tmp_path).epochs()[-1] == 10
+    assert Layout(tmp_path).checkpoint_epochs()[-1] == 10
 
 
 def test_ctrl_c_in_the_last_update_finishes_the_run_and_still_stops(
@@ -114,7 +114,7 @@ def test_a_second_ctrl_c_stops_at_once(tiny: RunConfig, tmp_path: Path, monkeypa
     interrupt_updates(monkeypatch, before=12, times=2)
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         train(tiny, tmp_path, progress=False)
-    assert max(load_run(tmp_path).epochs) == 8
+    assert max(load_run(tmp_path).checkpoint_epochs) == 8
 
 
 def test_the_handler_of_before_is_put_back(tiny: RunConfig, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_training_stops_when_asked_in_any_thread(tiny: RunConfig, tmp_path: Path
 
     with ThreadPoolExecutor(1) as other:
         assert other.submit(stopped).result() == "stopped"
-    assert max(load_run(tmp_path).epochs) == 5
+    assert max(load_run(tmp_path).checkpoint_epochs) == 5
     # Whoever comes next is not asked.
     assert train(tiny, tmp_path, progress=False).is_finished
 
@@ -166,7 +166,7 @@ def test_sigint_to_a_real_process(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=300)
 
-    last = max(layout.epochs())
+    last = max(layout.checkpoint_epochs())
     assert f"KeyboardInterrupt: stopped at epoch {last}; train the same config into {layout.root} to go on." in said
     assert process.returncode != 0
     assert not layout.finished.exists()

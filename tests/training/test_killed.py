@@ -173,7 +173,7 @@ def test_a_checkpoint_without_its_resume_file_is_made_again(
     layout.resume.write_bytes(resume_at_8)
     layout.finished.unlink()
 
-    assert max(layout.epochs()) == 16
+    assert max(layout.checkpoint_epochs()) == 16
     assert contents(train(tiny, layout.root, progress=False).path) == contents(undisturbed.path)
 
 

@@ -69,7 +69,7 @@ def test_an_exception_stops_training_and_the_run_resumes(
         gi.train(tiny, tmp_path / "run", on_log=stopping_at(12, first, error), progress=False)
     assert entries(tmp_path / "run") == first
     run = gi.load_run(tmp_path / "run")
-    assert run.epochs[-1] == 8
+    assert run.checkpoint_epochs[-1] == 8
     assert not run.is_finished
 
     again: Entries = []
@@ -85,7 +85,7 @@ def test_an_exception_stops_training_and_the_run_resumes(
 def test_a_checkpoint_of_the_same_epoch_is_written_before_the_exception(tiny: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="full"):
         gi.train(tiny, tmp_path, on_log=stopping_at(0, [], RuntimeError("full")), progress=False)
-    assert gi.load_run(tmp_path).epochs == (0,)
+    assert gi.load_run(tmp_path).checkpoint_epochs == (0,)
     calls: Entries = []
     gi.train(tiny, tmp_path, on_log=lambda *entry: calls.append(entry), progress=False)
     assert calls == entries(tmp_path)

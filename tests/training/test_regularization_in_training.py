@@ -211,8 +211,8 @@ def test_monitors_are_taken_at_every_logged_epoch_and_found_by_trajectories(tiny
     run = train(tiny, tmp_path / "run", monitors=monitors, progress=False)
     ds = gi.trajectory(run, monitors, progress=False)
     logged = set(run.metrics.epoch.values.tolist())
-    assert set(ds.epoch.values.tolist()) == logged | set(run.epochs)
-    assert logged - set(run.epochs)
+    assert set(ds.epoch.values.tolist()) == logged | set(run.checkpoint_epochs)
+    assert logged - set(run.checkpoint_epochs)
     plain = train(tiny, tmp_path / "plain", progress=False)
     assert all(torch.equal(p, plain.params()[name]) for name, p in run.params().items())
     again = gi.trajectory(plain, monitors, progress=False)
@@ -250,7 +250,7 @@ def test_a_users_monitor_is_recorded_and_found_by_trajectories(tiny: RunConfig, 
         {"name": "largest_logit", "version": 1, "arguments": {}, "code": largest_logit.code},
     ]
     ds = gi.trajectory(run, largest_logit, progress=False)
-    assert set(ds.epoch.values.tolist()) == set(run.metrics.epoch.values.tolist()) | set(run.epochs)
+    assert set(ds.epoch.values.tolist()) == set(run.metrics.epoch.values.tolist()) | set(run.checkpoint_epochs)
     last = run.snapshot(tiny.epochs)
     assert ds.largest_logit.sel(epoch=tiny.epochs).item() == pytest.approx(last.logits.max().item(), abs=1e-12)
 
@@ -287,5 +287,5 @@ def test_a_record_of_monitors_that_is_no_list_is_named(tiny: RunConfig, tmp_path
 
 
 def test_two_monitors_of_one_name_are_refused(tiny: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="two measures give 'largest_logit'; rename one"):
+    with pytest.raises(ValueError, match="two measures have the name 'largest_logit'; rename one"):
         train(tiny, tmp_path, monitors=[largest_logit, largest_logit], progress=False)

@@ -29,7 +29,7 @@ def test_logged_epochs_are_regular_then_last() -> None:
 
 def test_a_run_keeps_the_epochs_of_its_schedule(tiny: RunConfig, tmp_path: Path) -> None:
     run = train(tiny, tmp_path, progress=False)
-    assert run.epochs == (0, 1, 2, 3, 4, 6, 8, 16, 24)
+    assert run.checkpoint_epochs == (0, 1, 2, 3, 4, 6, 8, 16, 24)
     np.testing.assert_array_equal(run.metrics.epoch, [0, 3, 6, 9, 12, 15, 18, 21, 24])
 
 

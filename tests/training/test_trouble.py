@@ -29,7 +29,7 @@ def test_a_loss_that_is_not_finite_stops_training(tiny: RunConfig, tmp_path: Pat
         with pytest.raises(RunError, match=r"the loss at epoch 2 is not finite .* that of epoch 1\. Lower"):
             train(diverging(tiny), tmp_path, progress=False)
         run = load_run(tmp_path)
-        assert run.epochs == (0, 1)
+        assert run.checkpoint_epochs == (0, 1)
         assert not run.is_finished
         assert all(p.isfinite().all() for p in run.params().values())
 
@@ -39,7 +39,7 @@ def test_no_checkpoint_of_finite_weights_with_an_infinite_loss(tiny: RunConfig, 
     with pytest.raises(RunError, match="is not finite"):
         train(dataclasses.replace(diverging(tiny), log_every=log_every, checkpoint_every=1), tmp_path, progress=False)
     run = load_run(tmp_path)
-    assert all(run.snapshot(epoch).logits.isfinite().all() for epoch in run.epochs)
+    assert all(run.snapshot(epoch).logits.isfinite().all() for epoch in run.checkpoint_epochs)
 
 
 def test_metrics_stay_json_when_the_loss_is_not_finite(tiny: RunConfig, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_real_error_of_the_disk(tiny: RunConfig, tmp_path: Path) -> None:
             train(tiny, tmp_path, progress=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert Layout(tmp_path).epochs() == ()
+    assert Layout(tmp_path).checkpoint_epochs() == ()
     assert train(tiny, tmp_path, progress=False).is_finished
 
 
@@ -118,7 +118,7 @@ def test_a_broken_file_is_named_in_one_line(tiny: RunConfig, file: str, damage: 
     path = layout.checkpoint(24) if file == "checkpoint" else getattr(layout, file)
     content = {"truncated": path.read_bytes()[:-9], "foreign": bytes(range(256)) * 4, "empty": b""}[damage]
     path.write_bytes(content)
-    with pytest.raises(RunError, match=f"{path.name} must be a whole safetensors file") as raised:
+    with pytest.raises(RunError, match=f"{path.name} must be a complete safetensors file") as raised:
         train(dataclasses.replace(tiny, epochs=30), tmp_path, progress=False)
     assert "\n" not in str(raised.value)
 
@@ -127,7 +127,7 @@ def test_the_resume_file_of_another_model_is_refused(tiny: RunConfig, tmp_path: 
     layout = train(tiny, tmp_path, progress=False).layout
     state, about = tensors.read_tensors(layout.resume)
     tensors.write_tensors(layout.resume, {f"encoder.{name}": p for name, p in state.items()}, about)
-    with pytest.raises(RunError, match=r"is of another model: it has a state of 'encoder\."):
+    with pytest.raises(RunError, match=r"the model has no parameter 'encoder\."):
         train(dataclasses.replace(tiny, epochs=30), tmp_path, progress=False)
 
 
@@ -135,5 +135,5 @@ def test_a_resume_file_without_its_header_is_refused(tiny: RunConfig, tmp_path: 
     layout = train(tiny, tmp_path, progress=False).layout
     state, _ = tensors.read_tensors(layout.resume)
     tensors.write_tensors(layout.resume, state)
-    with pytest.raises(RunError, match="must hold what training goes on from, but lacks 'epoch'"):
+    with pytest.raises(RunError, match="must hold the state to resume from: 'epoch' is missing"):
         train(dataclasses.replace(tiny, epochs=30), tmp_path, progress=False)

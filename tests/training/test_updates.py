@@ -112,7 +112,7 @@ def test_engines_train_to_the_same_weights(tiny: RunConfig, engine: str, tmp_pat
 
 @pytest.mark.skipif(lens.has_hooked_transformer(), reason="TransformerLens 3 has HookedTransformer")
 def test_the_hooked_engine_needs_version_3(tiny: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(ImportError, match=r"engine='hooked' needs transformer-lens<4.*use engine='full'"):
+    with pytest.raises(ImportError, match=r"engine='hooked' requires transformer-lens<4.*use engine='full'"):
         train(dataclasses.replace(tiny, engine="hooked"), tmp_path, progress=False)
 
 
@@ -132,7 +132,7 @@ def test_auto_takes_the_fastest_engine_that_applies(tiny: RunConfig, changes: di
     config = change(tiny, changes)
     assert config.training_engine == wanted
     if wanted != "kernels":
-        with pytest.raises(ValueError, match="engine='kernels' needs a transformer of one layer without normalization"):
+        with pytest.raises(ValueError, match="engine='kernels' requires a 1-layer transformer without normalization"):
             change(config, {"engine": "kernels"})
 
 
@@ -170,11 +170,11 @@ def test_training_leaves_the_random_state_of_the_caller_alone(tiny: RunConfig, t
 @pytest.mark.slow
 def test_every_checkpoint_is_a_state_of_its_own_and_the_last_is_the_final_one(tiny: RunConfig, tmp_path: Path) -> None:
     run = train(dataclasses.replace(tiny, epochs=13, log_every=1), tmp_path, progress=False)
-    assert run.epochs[-1] == 13 % tiny.checkpoint_every + tiny.checkpoint_every
-    states = [run.params(epoch) for epoch in run.epochs]
+    assert run.checkpoint_epochs[-1] == 13 % tiny.checkpoint_every + tiny.checkpoint_every
+    states = [run.params(epoch) for epoch in run.checkpoint_epochs]
     for before, after in itertools.pairwise(states):
         assert all(not torch.equal(p, after[name]) for name, p in before.items() if p.any())
-    for epoch in run.epochs:
+    for epoch in run.checkpoint_epochs:
         norm = sum(p.double().square().sum().item() for p in run.params(epoch).values())
         assert norm == pytest.approx(run.metrics.squared_weight_norm.sel(epoch=epoch).item(), rel=1e-12)
 

@@ -31,9 +31,9 @@ def assert_close_to_alone(runs: list[Run], configs: list[RunConfig], root: Path)
     for i, (run, config) in enumerate(zip(runs, configs, strict=True)):
         alone = train(config, root / f"alone{i}", progress=False)
         assert run.config == config
-        assert run.epochs == alone.epochs
+        assert run.checkpoint_epochs == alone.checkpoint_epochs
         assert torch.equal(run.is_train, alone.is_train)
-        for epoch in run.epochs:
+        for epoch in run.checkpoint_epochs:
             mine, theirs = run.params(epoch), alone.params(epoch)
             for name in theirs:
                 torch.testing.assert_close(mine[name], theirs[name], atol=1e-5, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""One module per kind of model; every module in this folder is imported, which registers its kind."""
+"""One module per kind of model. All modules in this directory are imported, which registers their kinds."""
 
 from importlib import import_module
 from pkgutil import iter_modules

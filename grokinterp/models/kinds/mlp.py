@@ -1,8 +1,4 @@
-"""The multi-layer perceptron on a pair of operands.
-
-`blocks.0.mlp.W_in` leads to the first hidden layer, `blocks.1.mlp.W_in` from there to the second, `unembed.W_U` to the
-logits.
-"""
+"""The multi-layer perceptron (MLP): `blocks.{i}.mlp.W_in` maps to hidden layer i, `unembed.W_U` to the logits."""
 
 import math
 from dataclasses import dataclass
@@ -32,9 +28,9 @@ class MLPConfig(Architecture):
     """A multi-layer perceptron on a pair of operands.
 
     Attributes:
-        inputs: `onehot`: the operands' one-hot vectors, concatenated, so that the first layer adds two rows of its
-            weights; `concatenated` or `summed`: their embeddings, concatenated or added.
-        d_model: Embedding width; unused for `onehot`.
+        inputs: Input of the first layer: concatenated one-hot vectors (`onehot`), or `concatenated` or `summed`
+            embeddings of the operands.
+        d_model: Embedding dimension; unused for `onehot`.
         n_layers: Hidden layers.
         d_mlp: Neurons per hidden layer.
         act_fn: Activation function of each layer; `quadratic` is x^2.
@@ -61,7 +57,7 @@ class MLPConfig(Architecture):
     init: Literal["torch"] = "torch"
 
     def shapes(self, task: Task) -> Shapes:
-        """Shape of every parameter by name.
+        """Shape of each parameter by name.
 
         Examples:
             >>> import grokinterp as gi
@@ -78,13 +74,14 @@ class MLPConfig(Architecture):
         return {name: shape for name, shape in result.items() if self.biases == "all" or ".b_" not in name}
 
     def draw(self, task: Task, generator: torch.Generator) -> Params:
-        """Draw as torch.nn.Embedding and, in its layout [out, in] and with its bias after it, torch.nn.Linear."""
-        params, bound = {}, 0.0
+        """Draw as torch.nn.Embedding and torch.nn.Linear: in layout [out, in], each weight before its bias."""
+        params: Params = {}
+        bound = 0.0
         for name, shape in self.shapes(task).items():
             if name == "embed.W_E":
                 params[name] = torch.empty(shape).normal_(generator=generator)
             elif ".W_" in name:
-                bound = 1 / math.sqrt(shape[0])  # of the bias that follows, too
+                bound = 1 / math.sqrt(shape[0])  # also for the bias that follows
                 weights = torch.empty(shape[::-1])
                 torch.nn.init.kaiming_uniform_(weights, a=math.sqrt(5), generator=generator)
                 params[name] = weights.T.contiguous()
@@ -107,14 +104,14 @@ class MLPConfig(Architecture):
         """The input of the first hidden layer, without its bias."""
         W_in = params["blocks.0.mlp.W_in"]
         if self.inputs == "onehot":
-            # F.embedding and not W_in[a], for the fixed order of its backward.
-            of_a, of_b = W_in.chunk(2)
-            return F.embedding(a, of_a) + F.embedding(b, of_b)
+            # F.embedding instead of W_in[a], because its backward adds in a fixed order.
+            rows_a, rows_b = W_in.chunk(2)
+            return F.embedding(a, rows_a) + F.embedding(b, rows_b)
         embed = hook("hook_embed", F.embedding(torch.stack([a, b], dim=1), params["embed.W_E"]))
         return (embed.flatten(1) if self.inputs == "concatenated" else embed.sum(dim=1)) @ W_in
 
     def hook_names(self) -> tuple[str, ...]:
-        """Hook points, in the order of the forward pass.
+        """Hook points in the order of the forward pass.
 
         `hook_embed` is [batch, operand, d_model] and absent for one-hot inputs; the others are [batch, ...].
         """
@@ -161,7 +158,7 @@ class MLPConfig(Architecture):
         return params, config
 
     def describe(self) -> str:
-        """The model in a report's words."""
+        """Description of the model for a report."""
         plural, each = ("s", " per layer") if self.n_layers > 1 else ("", "")
         neurons = f"{self.d_mlp:,} neuron{'s' if self.d_mlp > 1 else ''}{each}"
         return f"An MLP of {self.n_layers} hidden layer{plural} ({neurons})"

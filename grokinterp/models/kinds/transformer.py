@@ -27,7 +27,7 @@ from grokinterp.tasks.operations import Task
 Sequence = Literal["a b =", "a b", "a op b ="]
 Biases = Literal["none", "mlp", "all"]
 
-# Tokens after the operands' in W_E, in the order of their rows.
+# Tokens after the operands in W_E, in the order of their rows.
 EXTRA_TOKENS: Final[dict[Sequence, tuple[str, ...]]] = {"a b =": ("=",), "a b": (), "a op b =": ("=", "op")}
 
 
@@ -90,7 +90,7 @@ class TransformerConfig(Architecture):
         return 2 + len(EXTRA_TOKENS[self.sequence])
 
     def shapes(self, task: Task) -> Shapes:
-        """Shape of every parameter by TransformerLens name, in HookedTransformer's order.
+        """Shape of each parameter by TransformerLens name, in HookedTransformer's order.
 
         Examples:
             >>> import grokinterp as gi
@@ -141,7 +141,7 @@ class TransformerConfig(Architecture):
         self, params: Params, a: Int[Tensor, " batch"], b: Int[Tensor, " batch"], hook: Hook = no_hook
     ) -> Float[Tensor, "batch d_vocab_out"]:
         """Compute the logits at the last position, with every position and layer as in TransformerLens."""
-        # F.embedding and not W_E[tokens]: its backward adds in a fixed order, so that equal runs have equal bits.
+        # F.embedding instead of W_E[tokens]: its backward adds in a fixed order, so equal runs are bitwise equal.
         embed = hook("hook_embed", F.embedding(self.tokens(params, a, b), params["embed.W_E"]))
         residual = embed + hook("hook_pos_embed", params["pos_embed.W_pos"].expand_as(embed))
         for layer in range(self.n_layers):
@@ -151,10 +151,10 @@ class TransformerConfig(Architecture):
         return hook(HOOK_LOGITS, out)[:, -1]
 
     def hook_names(self) -> tuple[str, ...]:
-        """Hook points, in the order of the forward pass; all exist in TransformerLens 3 and 4.
+        """Hook points in the order of the forward pass, all of which exist in TransformerLens 3 and 4.
 
-        An edit has the same effect in both, with one exception: version 4's `hook_resid_mid` is the input of the MLP,
-        so an edit there does not reach the skip connection around it.
+        Edits have the same effect in both versions, with one exception: in version 4, `hook_resid_mid` is the input of
+        the MLP, so an edit there does not affect the skip connection around it.
         """
         block = ["hook_resid_pre", "attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_pattern", "attn.hook_z"]
         block += ["hook_attn_out", "hook_resid_mid", "mlp.hook_pre", "mlp.hook_post", "hook_mlp_out", "hook_resid_post"]
@@ -162,7 +162,7 @@ class TransformerConfig(Architecture):
         return ("hook_embed", "hook_pos_embed", *blocks, "unembed.hook_in", HOOK_LOGITS)
 
     def tokens(self, params: Params, a: Int[Tensor, " batch"], b: Int[Tensor, " batch"]) -> Int[Tensor, "batch pos"]:
-        """The token sequences, such as [a, b, '=']; tokens other than operands come last in the vocabulary.
+        """The token sequences, e.g. [a, b, '=']; tokens other than operands come last in the vocabulary.
 
         Examples:
             >>> params = {"embed.W_E": torch.zeros(6 + 2, 1)}
@@ -178,13 +178,13 @@ class TransformerConfig(Architecture):
         return len(params["embed.W_E"]) - len(EXTRA_TOKENS[self.sequence])
 
     def for_task(self, params: Params, task: Task) -> "TransformerConfig":
-        """The config of these weights as a model of a task: with '=' as a class if there is one more than answers."""
+        """Adapt the config to a task: '=' is a class if the weights have one class more than the task."""
         return replace(self, equals_in_output=params["unembed.W_U"].shape[1] == task.n_outputs + 1)
 
     @classmethod
     def from_weights(cls, params: Params, act_fn: ActFn, sequence: Sequence) -> tuple[Params, "TransformerConfig"]:
         """Read the config from names and shapes; biases that are zero throughout are dropped."""
-        # A model may have room for more positions than are read.
+        # The model may have more positions than the sequence.
         W_pos = params["pos_embed.W_pos"][: len(sequence.split())].clone()
         biases = _biases(params)
         present = {"none": (), "mlp": (".mlp.",), "all": ("",)}[biases]
@@ -208,14 +208,14 @@ class TransformerConfig(Architecture):
         return params, config
 
     def assumptions(self) -> tuple[str, ...]:
-        """What weights alone do not tell about the model."""
+        """Assumptions about the model that its weights do not determine."""
         norm = "no normalization" if self.normalization == "none" else "LayerNorm with eps 1e-5"
         direction = () if self.n_layers == 1 else ("causal attention",)
         sequence = f"sequence is {self.sequence!r}"
         return (*super().assumptions(), sequence, norm, *direction, "positions added to the embeddings")
 
     def describe(self) -> str:
-        """The model in a report's words."""
+        """Description of the model for a report."""
         layers = f"{self.n_layers} layer{'s' if self.n_layers > 1 else ''}"
         heads = f"{self.n_heads} head{'s' if self.n_heads > 1 else ''}"
         neurons = f"{self.d_mlp:,} neuron{'s' if self.d_mlp > 1 else ''}{' per layer' if self.n_layers > 1 else ''}"
