@@ -22,7 +22,7 @@ from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
 import grokinterp as gi
-from grokinterp.detection import alarms
+from grokinterp.detection import first_alarm
 from grokinterp.detection.benchmark import Trial
 
 
@@ -118,7 +118,7 @@ def rises(name: str) -> bool:
 
 
 def alarm(name: str, threshold: float, ds: xr.Dataset) -> float:
-    return alarms.first_alarm(ds[name], ds.has_memorized, threshold=threshold, rises=rises(name))
+    return first_alarm(ds[name], ds.has_memorized, threshold=threshold, rises=rises(name))
 
 
 def calibrated(name: str, seen: list[Case]) -> float:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from grokinterp import arguments
+from grokinterp.arguments import Shown
 from grokinterp.basis import Basis, product_means, task_basis
 from grokinterp.labels import SPLITS, Split
 from grokinterp.losses import accuracy
@@ -20,7 +21,6 @@ from grokinterp.models.architecture import Architecture, Hook, Params, chain
 from grokinterp.models.factored import FactoredActivations, factored_activations, is_factorable
 from grokinterp.models.kinds.transformer import Sequence, TransformerConfig
 from grokinterp.models.weights import addition_of, check_numbers
-from grokinterp.reprs import Shown
 from grokinterp.tasks import Task, all_pairs
 from grokinterp.tasks.operations import as_task
 from grokinterp.tasks.split import AnySplit, as_split

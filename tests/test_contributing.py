@@ -20,7 +20,7 @@ import yaml
 import grokinterp as gi
 from grokinterp import plots
 from grokinterp.cli import app
-from grokinterp.detection import alarms, detectors
+from grokinterp.detection import detectors
 from grokinterp.models import architecture
 from grokinterp.papers import claim as claim_module
 from grokinterp.papers.nanda2023 import circuit
@@ -93,8 +93,7 @@ def claim(monkeypatch: pytest.MonkeyPatch) -> None:
 def detector(monkeypatch: pytest.MonkeyPatch) -> None:
     (made,) = entry("detector", "grokinterp/detection/detectors.py", "()")
     known = MappingProxyType({**detectors.DETECTORS, made.name: made})
-    for module in (detectors, alarms):
-        monkeypatch.setattr(module, "DETECTORS", known)
+    monkeypatch.setattr(detectors, "DETECTORS", known)
 
 
 def command(monkeypatch: pytest.MonkeyPatch) -> None:

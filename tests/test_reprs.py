@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import grokinterp as gi
-from grokinterp.reprs import Shown
+from grokinterp.arguments import Shown
 from grokinterp.runs.lock import only_trainer
 
 

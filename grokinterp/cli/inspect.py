@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from grokinterp.arguments import reason
 from grokinterp.models.architecture import ActFn
 from grokinterp.models.kinds.transformer import Sequence
-from grokinterp.reprs import reason
 from grokinterp.tasks import Operation, operation
 
 

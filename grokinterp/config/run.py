@@ -6,14 +6,13 @@ from typing import Annotated, Any, Literal, cast
 
 import torch
 
-from grokinterp.arguments import shown
+from grokinterp.arguments import call, shown
 from grokinterp.checked import Checked, Count, Seed
 from grokinterp.config.data import Curriculum, SplitConfig, TaskConfig
 from grokinterp.config.optim import LossConfig, OptimConfig, RegularizationConfig
 from grokinterp.models.architecture import Architecture
 from grokinterp.models.factored import is_factorable, is_tabulable
 from grokinterp.models.kinds.transformer import TransformerConfig
-from grokinterp.reprs import call
 
 
 def _read_device(value: object, what: str) -> str:

@@ -8,11 +8,10 @@ a snapshot or in a `trajectory`.
 
 from grokinterp.interventions.components import Component, cluster, directions, head, neurons, readout, skip
 from grokinterp.interventions.controls import control, null_losses
-from grokinterp.interventions.frequencies import frequency
+from grokinterp.interventions.frequencies import frequency, phase_shift, relocate
 from grokinterp.interventions.intervention import Intervention, run_with_hooks
 from grokinterp.interventions.measures import accuracies, effects, losses, under
 from grokinterp.interventions.operations import ablate, keep_only, patch, replace
-from grokinterp.interventions.rotations import phase_shift, relocate
 
 
 __all__ = [

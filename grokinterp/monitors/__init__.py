@@ -11,8 +11,7 @@ from typing import Final
 from grokinterp import attention, progress
 from grokinterp.measures import Measure
 from grokinterp.monitors import activations, gradients
-from grokinterp.monitors.collapse import softmax_collapse, zero_losses
-from grokinterp.monitors.gradients import alignment
+from grokinterp.monitors.gradients import alignment, softmax_collapse, zero_losses
 from grokinterp.monitors.weights import effective_rank, matrix, spectral_entropy, stable_rank, weight_sparsity
 
 

@@ -6,8 +6,19 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from grokinterp.plots import basis_axis, heatmaps, theme
-from grokinterp.plots.data import keys_of, need, over_epochs, positive, present, small
+from grokinterp.plots import heatmaps, theme
+from grokinterp.plots.data import (
+    basis_ticks,
+    distinct,
+    keys_of,
+    need,
+    over_epochs,
+    positive,
+    present,
+    rows_by_block,
+    rows_by_frequency,
+    small,
+)
 
 
 # The color scale of norms spans this many powers of ten below the largest.
@@ -70,9 +81,9 @@ def logit_components(ds: xr.Dataset) -> go.Figure:
     shown = frames[-1][0] if in_bytes else {**frames[-1][0], "customdata": small(data.values[-1])}
     fig = theme.panels(["Components of the logits"], columns=1)
     _add_map(fig, of_b, of_a, **shown, hover="%{y} of a, %{x} of b" + ("" if in_bytes else ": %{customdata:.3g}"))
-    fig.update_xaxes(title_text=_title("b", of_b), constrain="domain", **basis_axis.ticks(of_b))
+    fig.update_xaxes(title_text=_title("b", of_b), constrain="domain", **basis_ticks(of_b))
     square = {"scaleanchor": "x", "constrain": "domain", "constraintoward": "top"}
-    fig.update_yaxes(title_text=_title("a", of_a), **square, **basis_axis.ticks(of_a))
+    fig.update_yaxes(title_text=_title("a", of_a), **square, **basis_ticks(of_a))
     _label_keys(fig, ds, data)
     theme.add_slider(fig, data["epoch"].values.tolist(), frames)
     ticks = {float(n): f"10<sup>{n}</sup>" for n in range(int(np.ceil(low)), int(np.floor(high)) + 1)}
@@ -116,7 +127,7 @@ def readout_components(ds: xr.Dataset) -> go.Figure:
     neurons = [str(neuron) for neuron in data["neuron"].values]
     fig = theme.panels(["Components of W_L by neuron"], columns=1)
     _add_map(fig, names, neurons, **frames[-1][0], hover="neuron %{y}, %{x}" + ("" if in_bytes else ": %{z:.3g}"))
-    fig.update_xaxes(title_text=_title("c", names), **basis_axis.ticks(names))
+    fig.update_xaxes(title_text=_title("c", names), **basis_ticks(names))
     fig.update_yaxes(title_text="neuron, sorted by frequency and phase", type="category", dtick=1)
     if len(neurons) > _MOST_NUMBERS:
         fig.update_yaxes(showticklabels=False, ticks="")
@@ -127,7 +138,7 @@ def readout_components(ds: xr.Dataset) -> go.Figure:
 
 def _add_map(fig: go.Figure, x: list[str], y: list[str], *, hover: str, **values: np.ndarray) -> None:
     """Add a heatmap with its first row at the top."""
-    names = {"x": basis_axis.distinct(x), "y": basis_axis.distinct(y)}
+    names = {"x": distinct(x), "y": distinct(y)}
     fig.add_heatmap(**names, **values, coloraxis="coloraxis", hovertemplate=hover + "<extra></extra>")
     fig.update_xaxes(showgrid=False)
     fig.update_yaxes(showgrid=False, autorange="reversed")
@@ -143,12 +154,12 @@ def _limits(exponents: np.ndarray) -> tuple[float, float]:
 
 
 def _title(of: str, names: list[str]) -> str:
-    return f"component of {of}" + (" (cos and sin of frequency k)" if basis_axis.rows_by_frequency(names) else "")
+    return f"component of {of}" + (" (cos and sin of frequency k)" if rows_by_frequency(names) else "")
 
 
 def _label_keys(fig: go.Figure, ds: xr.Dataset, data: xr.DataArray) -> None:
     """Label each key frequency next to its square on the diagonal, unless the square is white."""
-    rows, columns = (basis_axis.rows_by_frequency(data[dim].values.tolist()) for dim in ("component", "row"))
+    rows, columns = (rows_by_frequency(data[dim].values.tolist()) for dim in ("component", "row"))
     both = sorted(rows.keys() & columns.keys())
     sizes = np.array([np.abs(data.values[-1][np.ix_(rows[k], columns[k])]).max() for k in both])
     visible = {k for k, size in zip(both, sizes, strict=True) if size > data.values.max() / 10**_DECADES}
@@ -166,7 +177,7 @@ def _label_keys(fig: go.Figure, ds: xr.Dataset, data: xr.DataArray) -> None:
 
 def _order(values: np.ndarray, names: list[str]) -> np.ndarray:
     """The order that sorts neurons by their largest block, then by phase."""
-    blocks = list(basis_axis.rows_by_block(names).values())
+    blocks = list(rows_by_block(names).values())
     largest = np.argmax([np.square(values[:, block]).sum(axis=1) for block in blocks], axis=0)
     # A block other than (cos, sin) has no phase; its first and last rows stand in for them.
     rows = np.array([[blocks[block][0], blocks[block][-1]] for block in largest])

@@ -8,9 +8,19 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from grokinterp import arguments
-from grokinterp.plots import basis_axis, theme
+from grokinterp.plots import theme
 from grokinterp.plots.curves import add_curve
-from grokinterp.plots.data import keys_of, named_keys, need, over_epochs, present, small
+from grokinterp.plots.data import (
+    COLORS,
+    bars,
+    keys_of,
+    named_keys,
+    need,
+    over_epochs,
+    present,
+    rows_by_frequency,
+    small,
+)
 
 
 def spectrum(ds: xr.Dataset, *, keys: Iterable[int] | None = None) -> go.Figure:
@@ -84,7 +94,7 @@ def score_components(ds: xr.Dataset) -> go.Figure:
     groups = _add_bars(fig, data, columns=columns)
     low, high = min(float(data.min()), 0.0), max(float(data.max()), 0.0)
     room = 0.1 * (high - low) or 1.0
-    blocks = basis_axis.rows_by_frequency(data["component"].values.tolist())
+    blocks = rows_by_frequency(data["component"].values.tolist())
     for number, values in enumerate(data.values[-1] if blocks else ()):
         largest = max(blocks, key=lambda k: np.square(values[blocks[k]]).sum())
         _mark(fig, largest, high + room, theme.row_col(number, columns))
@@ -217,7 +227,7 @@ def _add_bars(fig: go.Figure, data: xr.DataArray, *, columns: int) -> dict[str, 
         The positions and the rows of the basis of each group of bars.
     """
     names = [str(name) for name in data["component"].values]
-    groups = basis_axis.bars(names)
+    groups = bars(names)
     for number, heights in enumerate(data.values[-1]):
         for group, (x, rows) in groups.items():
             fig.add_bar(
@@ -227,7 +237,7 @@ def _add_bars(fig: go.Figure, data: xr.DataArray, *, columns: int) -> dict[str, 
                 legendgroup=group,
                 offsetgroup="sin" if group == "sin" else "cos",
                 showlegend=number == 0 and len(groups) > 1,
-                marker={"color": basis_axis.COLORS.get(group, theme.QUIET), "line": {"width": 0}},
+                marker={"color": COLORS.get(group, theme.QUIET), "line": {"width": 0}},
                 hovertext=[names[row] for row in rows],
                 hovertemplate="%{hovertext}: %{y:.3g}<extra></extra>",
                 **theme.row_col(number, columns),

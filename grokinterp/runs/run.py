@@ -14,9 +14,9 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from grokinterp import arguments, labels
+from grokinterp.arguments import Shown, reason
 from grokinterp.config import RunConfig
 from grokinterp.models.architecture import Params
-from grokinterp.reprs import Shown, reason
 from grokinterp.runs import metrics, tensors
 from grokinterp.runs.layout import Layout, RunError, is_held, valid_content
 from grokinterp.runs.manifest import Fork, read_fork, read_identity

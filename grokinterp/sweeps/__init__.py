@@ -4,7 +4,7 @@ A sweep is a directory of run directories. A worker receives a config and a path
 is read from the run directory, so a sweep can be stopped, extended and resumed anywhere.
 """
 
-from grokinterp.sweeps.axes import grid as grid
+from grokinterp.sweeps.directories import grid as grid
 from grokinterp.sweeps.executors import dask_executor as dask_executor
 from grokinterp.sweeps.executors import processes as processes
 from grokinterp.sweeps.results import Sweep as Sweep

@@ -13,8 +13,7 @@ from grokinterp import labels, phases
 from grokinterp.config import RunConfig
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import Run
-from grokinterp.sweeps.axes import axes_of, dimension_of, fields_of, is_determined_by, word
-from grokinterp.sweeps.directories import known_configs
+from grokinterp.sweeps.directories import axes_of, dimension_of, fields_of, is_determined_by, known_configs, word
 
 
 SPLITS: Final = ("train", "test")

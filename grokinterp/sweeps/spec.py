@@ -11,7 +11,7 @@ from typing import Any, Final
 from grokinterp import presets
 from grokinterp.config import RunConfig, change
 from grokinterp.runs.manifest import flat
-from grokinterp.sweeps.axes import grid
+from grokinterp.sweeps.directories import grid
 
 
 # A longer range is a typo that would fill the memory.

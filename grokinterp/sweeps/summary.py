@@ -12,8 +12,7 @@ from typing import Any, Final
 import xarray as xr
 
 from grokinterp.runs.layout import RunError, read_json, write_atomically, write_json
-from grokinterp.sweeps.axes import axes_of, fields_of, word
-from grokinterp.sweeps.directories import locked
+from grokinterp.sweeps.directories import axes_of, fields_of, locked, word
 from grokinterp.sweeps.results import SPLITS, entries_of, outcomes
 
 

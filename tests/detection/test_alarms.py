@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import grokinterp as gi
-from grokinterp.detection import alarms, first_alarm, naive_score, trials
+from grokinterp.detection import detectors, first_alarm, naive_score, trials
 from grokinterp.detection.benchmark import Trial, resampled_median, wilson, winner
 from grokinterp.detection.detectors import last_sustained
 
@@ -140,7 +140,7 @@ def test_the_alarm_of_a_run_that_never_memorized_is_nan(tmp_path) -> None:
 
 def test_a_detector_without_a_record_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {name: trial for name, trial in trials().items() if name != "alignment"}
-    monkeypatch.setattr(alarms, "trials", lambda: known)
+    monkeypatch.setattr(detectors, "trials", lambda: known)
     with pytest.raises(ValueError, match=r"^detector must be one of embedding Gini, .*got 'alignment'"):
         gi.early_detection(gi.load_run("nanda2023"), "alignment", progress=False)
 

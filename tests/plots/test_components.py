@@ -5,7 +5,8 @@ import pytest
 import xarray as xr
 
 from grokinterp import plots
-from grokinterp.plots import basis_axis, theme
+from grokinterp.plots import theme
+from grokinterp.plots.data import COLORS
 
 
 LONG = ["const", *(f"{wave} {k}" for k in range(1, 57) for wave in ("cos", "sin"))]
@@ -126,7 +127,7 @@ def test_many_neurons_are_not_numbered():
 def test_score_components_has_a_panel_per_head_on_one_scale(ds):
     fig = plots.score_components(ds)
     assert [trace.name for trace in fig.data] == ["constant", "cos", "sin"] * 2
-    assert [trace.marker.color for trace in fig.data[1:3]] == [basis_axis.COLORS["cos"], basis_axis.COLORS["sin"]]
+    assert [trace.marker.color for trace in fig.data[1:3]] == [COLORS["cos"], COLORS["sin"]]
     last = ds.score_components.isel(epoch=-1).sel(head=1, component=["sin 1", "sin 2", "sin 3"])
     np.testing.assert_allclose(fig.data[5].y, last, rtol=1e-6)
     assert fig.layout.yaxis.range == fig.layout.yaxis2.range

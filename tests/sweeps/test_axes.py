@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import grokinterp as gi
 from grokinterp.config import Schedule
-from grokinterp.sweeps.axes import axes_of, dimension_of, fields_of, grid, is_determined_by, name_of, word
+from grokinterp.sweeps.directories import axes_of, dimension_of, fields_of, grid, is_determined_by, name_of, word
 
 
 QUICK = gi.presets.quick()

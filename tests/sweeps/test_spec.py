@@ -4,7 +4,7 @@ import pytest
 
 import grokinterp as gi
 from grokinterp.sweeps import SweepSpec, read_spec
-from grokinterp.sweeps.axes import fields_of
+from grokinterp.sweeps.directories import fields_of
 from grokinterp.sweeps.spec import values_of
 
 
