@@ -88,7 +88,7 @@ def mlp_onehot() -> RunConfig:
 
     Source:
         A setting that several public projects share: p = 97, half of the pairs, torch's initialisation, AdamW with
-        learning rate 1e-3 and decay 1 at torch's betas, the loss in float32.
+        learning rate 1e-3 and decay 1 at torch's betas, the loss in `torch_float32`.
     """
     return RunConfig(
         task=TaskConfig(operation="addition", p=97),
