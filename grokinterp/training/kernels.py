@@ -48,10 +48,10 @@ def mix(lo, hi, starts, b, scores, table, const, n_rectified, pattern, hidden):
         pairs = range(starts[a], starts[a + 1])
         for i in pairs:
             for h in range(heads):
-                from_a, from_b, from_equals = scores[a, h], scores[n + b[i], h], scores[2 * n, h]
-                largest = max(from_a, from_b, from_equals)
+                from_a, from_b, from_fixed = scores[a, h], scores[n + b[i], h], scores[2 * n, h]
+                largest = max(from_a, from_b, from_fixed)
                 e_a, e_b = math.exp(from_a - largest), math.exp(from_b - largest)
-                total = e_a + e_b + math.exp(from_equals - largest)
+                total = e_a + e_b + math.exp(from_fixed - largest)
                 pattern[i, h, 0], pattern[i, h, 1] = e_a / total, e_b / total
         for i in pairs:
             row = hidden[i]
@@ -79,7 +79,7 @@ def cross_entropy(lo, hi, starts, labels, n_neurons, n_classes, smoothing, scale
     for i in range(starts[lo], starts[hi]):
         z, gradient = hidden[i, n_neurons : n_neurons + n_classes], back[i, n_neurons:]
         z_label = np.float64(z[labels[i]])
-        mean_margin = _mean(z, z_label) if smoothing > 0 else 0.0
+        mean_difference = _mean(z, z_label) if smoothing > 0 else 0.0
         z[labels[i]] = -np.inf
         # Positive if the prediction is wrong: the largest term is then exp(0), so nothing overflows.
         shift = max(np.float64(_largest(z)) - z_label, 0.0)
@@ -88,7 +88,7 @@ def cross_entropy(lo, hi, starts, labels, n_neurons, n_classes, smoothing, scale
             term = _exp(np.float64(z[j]) - z_label - shift)
             total += term
             gradient[j] = term
-        losses[i] = shift + math.log1p(total + math.expm1(-shift)) - smoothing * mean_margin
+        losses[i] = shift + math.log1p(total + math.expm1(-shift)) - smoothing * mean_difference
         factor, spread = scale / (total + math.exp(-shift)), scale * smoothing / n_classes
         factor32, spread32 = np.float32(factor), np.float32(spread)
         for j in range(n_classes):

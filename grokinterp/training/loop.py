@@ -138,12 +138,13 @@ def open_trainer(
 
 
 def _as_monitors(monitors: object) -> list[Measure]:
-    measures = list(as_measures(monitors))
-    for measure in measures:
+    measures: list[Measure] = []
+    for measure in as_measures(monitors):
         if not is_cacheable(measure):
             msg = (
                 f"a monitor must be a measure with a version, got {arguments.shown(measure)}; decorate your function "
                 'with @gi.measure("its_name", version=1).'
             )
             raise ValueError(msg)
+        measures.append(measure)
     return measures

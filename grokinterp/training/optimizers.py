@@ -1,9 +1,10 @@
 """AdamW, SGD and Muon: torch's optimizers, with weight decay and state by parameter name."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,6 @@ class _Part:
 
     Attributes:
         optimizer: The torch optimizer, with one parameter group for `weight_decay` and one per pattern of `decay_of`.
-        lr: Learning rate before any schedule.
         groups: Parameter names of each group.
         tensors: Tensors that torch updates, by parameter name: the parameter itself, or views of its matrices.
         keys: Names of torch's state entries per parameter.
@@ -27,7 +27,6 @@ class _Part:
     """
 
     optimizer: torch.optim.Optimizer
-    lr: float
     groups: list[list[str]]
     tensors: dict[str, list[Tensor]]
     keys: tuple[str, ...]
@@ -113,7 +112,7 @@ class Optimizer:
         """Set the rates of the next updates: multiples of the config's learning rates and weight decays."""
         for part in self._parts:
             for group, decay in zip(part.optimizer.param_groups, self._decays, strict=True):
-                group["lr"], group["weight_decay"] = part.lr * lr_factor, decay * decay_factor
+                group["lr"], group["weight_decay"] = part.optimizer.defaults["lr"] * lr_factor, decay * decay_factor
 
     def zero_grad(self) -> None:
         """Clear all gradients, including the frozen parameters'."""
@@ -229,48 +228,41 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 def _parts(params: Params, config: OptimConfig, patterns: list[str]) -> list[_Part]:
     """The torch optimizers of a config: one, or both AdamW and Muon."""
-    if config.name == "SGD":
-        tensors = {name: [p] for name, p in params.items()}
-        keys = ("momentum_buffer",) if config.momentum else ()
-        groups = _groups(tensors, patterns)
-        sgd = torch.optim.SGD(_param_groups(groups, tensors), lr=config.lr, momentum=config.momentum)
-        return [_Part(optimizer=sgd, lr=config.lr, groups=groups, tensors=tensors, keys=keys)]
     is_muon = config.name == "Muon"
     matrices = {name: _matrices(p) for name, p in params.items() if is_muon and fnmatchcase(name, "blocks.*.W_*")}
     rest = {name: [p] for name, p in params.items() if name not in matrices}
-    groups = _groups(rest, patterns)
-    adamw = torch.optim.AdamW(_param_groups(groups, rest), lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
-    keys = ("step", "exp_avg", "exp_avg_sq")
-    parts = [_Part(optimizer=adamw, lr=config.lr, groups=groups, tensors=rest, keys=keys)]
-    if is_muon:
-        parts.append(_muon(matrices, config, patterns))
-    return parts
-
-
-def _muon(tensors: dict[str, list[Tensor]], config: OptimConfig, patterns: list[str]) -> _Part:
+    if config.name == "SGD":
+        keys = ("momentum_buffer",) if config.momentum else ()
+        return [_part(torch.optim.SGD, rest, patterns, keys, lr=config.lr, momentum=config.momentum)]
+    options = {"lr": config.lr, "betas": config.betas, "eps": config.eps, "fused": True}
+    adamw = _part(torch.optim.AdamW, rest, patterns, ("step", "exp_avg", "exp_avg_sq"), **options)
+    if not is_muon:
+        return [adamw]
     if not hasattr(torch.optim, "Muon"):
         msg = f"name='Muon' needs torch 2.9 or later, which has torch.optim.Muon, got torch {torch.__version__}."
         raise ImportError(msg)
-    if not tensors:
+    if not matrices:
         msg = "name='Muon' updates weight matrices blocks.*.W_*, but there are none to update; use name='AdamW'."
         raise ValueError(msg)
-    groups = _groups(tensors, patterns)
-    muon = torch.optim.Muon(_param_groups(groups, tensors), lr=config.muon_lr, momentum=config.momentum)
-    keys = ("momentum_buffer",)
-    return _Part(optimizer=muon, lr=config.muon_lr, groups=groups, tensors=tensors, keys=keys, is_by_matrix=True)
+    options = {"lr": config.muon_lr, "momentum": config.momentum}
+    muon = _part(torch.optim.Muon, matrices, patterns, ("momentum_buffer",), **options)
+    return [adamw, replace(muon, is_by_matrix=True)]
 
 
-def _groups(names: Iterable[str], patterns: list[str]) -> list[list[str]]:
-    """The names that match no pattern, then those whose first match is each pattern."""
+def _part(
+    kind: Callable[..., torch.optim.Optimizer],
+    tensors: dict[str, list[Tensor]],
+    patterns: list[str],
+    keys: tuple[str, ...],
+    **options: Any,
+) -> _Part:
+    """A torch optimizer with a group for the names that match no pattern, and one for those that match each first."""
     groups: list[list[str]] = [[] for _ in range(1 + len(patterns))]
-    for name in names:
+    for name in tensors:
         group = next((i for i, pattern in enumerate(patterns, start=1) if _matches(name, [pattern])), 0)
         groups[group].append(name)
-    return groups
-
-
-def _param_groups(groups: list[list[str]], tensors: dict[str, list[Tensor]]) -> list[dict[str, list[Tensor]]]:
-    return [{"params": [tensor for name in names for tensor in tensors[name]]} for names in groups]
+    param_groups = [{"params": [tensor for name in names for tensor in tensors[name]]} for names in groups]
+    return _Part(optimizer=kind(param_groups, **options), groups=groups, tensors=tensors, keys=keys)
 
 
 def _matrices(tensor: Tensor) -> list[Tensor]:

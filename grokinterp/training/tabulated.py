@@ -9,7 +9,8 @@ linear. With W_in and W_U concatenated to [W_in | W_U], the preactivations and t
 
 with A[h, a] = (v_a - v_fixed) W_O[h] [W_in | W_U], where v_a is the value vector of token a at the first position; B is
 the same for b. A and B have a row per token and not per pair, so a pair costs two multiply-adds per head and entry.
-The fixed positions count as one position, whose attention score is the logsumexp of their scores.
+The fixed positions count as one position: its attention score is the logsumexp of their scores, and its value v_fixed
+their mean, weighted by the softmax of these scores.
 
 Autograd differentiates the small tables; the gradients from the tables to the loss are written by hand below.
 """

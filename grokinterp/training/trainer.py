@@ -222,7 +222,7 @@ def fit(trainers: list[Trainer], advance: Callable[[list[Trainer]], object], *, 
             last = now
             # Read once: a Ctrl-C after this line takes effect an epoch later, and not between saving and stopping.
             stop = interrupted.is_set()
-            remaining = []
+            remaining: list[Trainer] = []
             for trainer in active:
                 try:
                     entry = trainer.record(save=stop)

@@ -9,7 +9,6 @@ import threading
 import time
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -200,7 +199,7 @@ def test_without_a_writable_cache_the_kernels_are_compiled_anew(
     (tmp_path / "__pycache__").touch()
     for variable in ("HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / "__pycache__"))
-    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr("numba.config.CACHE_DIR", "")
     monkeypatch.syspath_prepend(tmp_path)
     copied = importlib.import_module("copied_kernels")
     assert copied._exp(-1.0) == pytest.approx(np.exp(-1.0), rel=1e-15)
