@@ -371,7 +371,7 @@ def test_a_pattern_that_fits_nothing_is_refused() -> None:
 def test_freezing_everything_is_refused() -> None:
     with pytest.raises(ValueError, match=r"frozen must leave a parameter to update, but \('\*',\) matches all"):
         Optimizer(draw(0), OptimConfig(), initial=draw(1), frozen=("*",))
-    with pytest.raises(ValueError, match=r"name='Muon' is for weight matrices .* use name='AdamW'"):
+    with pytest.raises(ValueError, match=r"name='Muon' updates weight matrices .* use name='AdamW'"):
         Optimizer(draw(0), OptimConfig(name="Muon"), initial=draw(1), frozen=("blocks.*",))
 
 
