@@ -19,9 +19,9 @@ import grokinterp as gi
 from grokinterp.models.architecture import Params
 from grokinterp.runs.layout import Layout, RunBusyError
 from grokinterp.runs.lock import Start
-from grokinterp.training.dataset import training_set_of
+from grokinterp.training.dataset import build_training_set
 from grokinterp.training.learner import Learner
-from grokinterp.training.loop import prepared
+from grokinterp.training.loop import open_trainer
 
 
 def no_perturbation(params: Params) -> Params:
@@ -82,8 +82,8 @@ def train(name: str, path: Path) -> None:
     task, start = config.task.build(), None
     if not Layout(path).config.exists():
         params = rerun.perturb(config.model.initial_params(task, seed=config.seed))
-        start = Start(training_set=training_set_of(config, task), params=params)
-    with prepared(config, path, start=start) as trainer:
+        start = Start(training_set=build_training_set(config, task), params=params)
+    with open_trainer(config, path, start=start) as trainer:
         if trainer is not None:
             rerun.prepare(trainer.learner)
             trainer.fit(progress=True)

@@ -88,7 +88,7 @@ def mlp_onehot() -> RunConfig:
 
     Source:
         A config that several public projects share: p = 97, train fraction 0.5, torch's initialization, AdamW with
-        learning rate 1e-3, weight decay 1 and default betas, float32 loss.
+        learning rate 1e-3, weight decay 1 and default betas, torch's float32 loss.
     """
     return RunConfig(
         task=TaskConfig(operation="addition", p=97),

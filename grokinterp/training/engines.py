@@ -1,4 +1,4 @@
-"""How the loss of a training step and its logits are computed. Every engine is a function of parameters and pairs."""
+"""The engines: ways to compute the logits and the loss of a training step from parameters and pairs."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,11 +19,11 @@ Loss = Callable[[Params, Tensor, Tensor, Tensor], Tensor]
 
 
 class Engine(NamedTuple):
-    """What a training step and its evaluation call.
+    """The functions that training calls.
 
     Attributes:
-        logits: [batch, d_vocab_out], of parameters and tokens of a and b.
-        loss: The mean over pairs, of the same and the right answers; differentiable in the parameters.
+        logits: Maps parameters and tokens of a and b to logits [batch, d_vocab_out].
+        loss: Maps the same and the labels to the mean loss, which is differentiable in the parameters.
     """
 
     logits: Logits
@@ -31,15 +31,10 @@ class Engine(NamedTuple):
 
 
 def build_engine(name: str, config: RunConfig, params: Params) -> Engine:
-    """An engine.
-
-    Args:
-        name: `kernels`, `factored`, `full` or `hooked`.
-        config: The run's.
-        params: Gives the shapes to the engine that builds a model.
+    """Build the engine `kernels`, `factored`, `full` or `hooked`; only the shapes of `params` are used.
 
     Raises:
-        ImportError: If `hooked` is asked for and TransformerLens is not of version 3.
+        ImportError: If `name` is `hooked` and TransformerLens 3 is not installed.
     """
     model = config.model
     if is_tabulable(model) and name == "kernels":
@@ -51,17 +46,17 @@ def build_engine(name: str, config: RunConfig, params: Params) -> Engine:
         logits = lambda params, a, b: factored_logits(params, model, a, b)  # noqa: E731
     else:
         logits = lambda params, a, b: model.logits(params, a, b)  # noqa: E731
-    return Engine(logits, loss_of(config, logits))
+    return Engine(logits, build_loss(config, logits))
 
 
-def loss_of(config: RunConfig, logits: Logits) -> Loss:
-    """The loss of a config, by autograd through logits."""
-    wanted = objective(config.loss)
-    return lambda params, a, b, answers: wanted(logits(params, a, b), answers)
+def build_loss(config: RunConfig, logits: Logits) -> Loss:
+    """The config's loss, to be differentiated by autograd."""
+    loss = objective(config.loss)
+    return lambda params, a, b, labels: loss(logits(params, a, b), labels)
 
 
-def stacked_name(config: RunConfig) -> str:
-    """The engine that takes the gradients of several runs at once: compiled kernels take those of one."""
+def stacked_engine(config: RunConfig) -> str:
+    """The engine for several runs at once, which is never `kernels`: vmap cannot batch compiled kernels."""
     name = config.training_engine
     if name != "kernels":
         return name

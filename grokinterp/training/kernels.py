@@ -1,39 +1,57 @@
-"""The loops over pairs of a training step, compiled by numba: what `training.tabulated` does for each pair.
+"""Compiled loops over the pairs of a batch (numba), for the training step in `training.tabulated`.
 
-Every kernel works on a range of tokens a (or b) and writes only what belongs to these, with sums in a fixed order. So
-ranges can run in any number of threads, and a result has the same bits however many there are. Rows of `hidden` and
-`back` hold the MLP's neurons, then one entry per class, then zeros; `starts` has the first pair of each token.
+Pairs are sorted by a: `starts[a]` is the index of the first pair of token a. Row i of `hidden` is one concatenated
+vector for pair i: neurons, then logits, then zero padding; row i of `back` is the gradient of the loss with respect to
+it. `table[h]` holds A over the n tokens, then B, and `scores` the attention scores (see `training.tabulated`).
 
-Each inner loop runs along one row and does one thing: such loops become SIMD, and several times slower otherwise.
+Each kernel handles the tokens from `lo` to `hi` and writes only entries that belong to them, with sums in a fixed
+order. The ranges can therefore run in any number of threads, and the result has the same bits for every number.
+
+Each inner loop runs along one row and does one operation, because the compiler vectorizes only such loops (SIMD).
 """
 
 import math
-from typing import no_type_check
+from collections.abc import Callable
+from typing import Any, no_type_check
 
 import numpy as np
 from numba import njit
 
 
-# With reassoc and contract sums become SIMD; infinities and NaN stay what they are.
-_kernel = njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-# Flags said outright: a function that says none takes its caller's, and `_exp` is wrong under reassoc.
-_as_written = njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
-_without_nan = njit(cache=True, nogil=True, fastmath={"reassoc", "nnan", "nsz"}, error_model="numpy")
+def _compiled(*fastmath: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that compiles a function with these fastmath flags, cached on disk if possible."""
+
+    def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
+        options: dict[str, Any] = {"nogil": True, "fastmath": set(fastmath), "error_model": "numpy"}
+        try:
+            return njit(function, cache=True, **options)
+        except RuntimeError:
+            # numba found no writable directory for its cache, neither beside this file nor in the user's home.
+            return njit(function, **options)
+
+    return compile_function
+
+
+# reassoc and contract let the compiler vectorize sums; without nnan and ninf, infinities and NaN are preserved.
+_kernel = _compiled("reassoc", "contract", "nsz")
+# Separate flags: a function without its own inherits its caller's, and `_exp` is wrong under reassoc.
+_ordered = _compiled("contract")
+_without_nan = _compiled("reassoc", "nnan", "nsz")
 
 
 @_kernel
 @no_type_check
 def mix(lo, hi, starts, b, scores, table, const, n_rectified, pattern, hidden):
-    """Attention, and with it the MLP's input and the direct path: const + sum over heads of P_a A[a] + P_b B[b]."""
+    """Attention weights P, and `hidden` = const + sum over heads of (P_a A[a] + P_b B[b]), with ReLU on the neurons."""
     heads, n = table.shape[0], table.shape[1] // 2
     for a in range(lo, hi):
         pairs = range(starts[a], starts[a + 1])
         for i in pairs:
             for h in range(heads):
-                from_a, from_b, from_equals = scores[a, h], scores[n + b[i], h], scores[2 * n, h]
-                largest = max(from_a, from_b, from_equals)
+                from_a, from_b, from_fixed = scores[a, h], scores[n + b[i], h], scores[2 * n, h]
+                largest = max(from_a, from_b, from_fixed)
                 e_a, e_b = math.exp(from_a - largest), math.exp(from_b - largest)
-                total = e_a + e_b + math.exp(from_equals - largest)
+                total = e_a + e_b + math.exp(from_fixed - largest)
                 pattern[i, h, 0], pattern[i, h, 1] = e_a / total, e_b / total
         for i in pairs:
             row = hidden[i]
@@ -54,34 +72,37 @@ def mix(lo, hi, starts, b, scores, table, const, n_rectified, pattern, hidden):
 @_kernel
 @no_type_check
 def cross_entropy(lo, hi, starts, labels, n_neurons, n_classes, smoothing, scale, losses, hidden, back):
-    """Loss of each pair in float64, log1p(sum of exp(z_j - z_label)), and `scale` times its gradient into `back`."""
+    """Cross-entropy of each pair in float64, as log(1 + sum of exp(z_j - z_label)) over the other classes j.
+
+    Writes `scale` times the gradient with respect to the logits z into `back`.
+    """
     for i in range(starts[lo], starts[hi]):
         z, gradient = hidden[i, n_neurons : n_neurons + n_classes], back[i, n_neurons:]
-        right = np.float64(z[labels[i]])
-        behind = _mean(z, right) if smoothing > 0 else 0.0
+        z_label = np.float64(z[labels[i]])
+        mean_difference = _mean(z, z_label) if smoothing > 0 else 0.0
         z[labels[i]] = -np.inf
-        # Above 0 if the answer is wrong: then the largest term is 1, and nothing overflows.
-        shift = max(np.float64(_largest(z)) - right, 0.0)
-        others = np.float64(0)
+        # Positive if the prediction is wrong: the largest term is then exp(0), so nothing overflows.
+        shift = max(np.float64(_largest(z)) - z_label, 0.0)
+        total = np.float64(0)
         for j in range(n_classes):
-            term = _exp(np.float64(z[j]) - right - shift)
-            others += term
+            term = _exp(np.float64(z[j]) - z_label - shift)
+            total += term
             gradient[j] = term
-        losses[i] = shift + math.log1p(others + math.expm1(-shift)) - smoothing * behind
-        share, spread = scale / (others + math.exp(-shift)), scale * smoothing / n_classes
-        factor, constant = np.float32(share), np.float32(spread)
+        losses[i] = shift + math.log1p(total + math.expm1(-shift)) - smoothing * mean_difference
+        factor, spread = scale / (total + math.exp(-shift)), scale * smoothing / n_classes
+        factor32, spread32 = np.float32(factor), np.float32(spread)
         for j in range(n_classes):
-            gradient[j] = gradient[j] * factor - constant
-        gradient[labels[i]] = scale * smoothing - share * others - spread
+            gradient[j] = gradient[j] * factor32 - spread32
+        gradient[labels[i]] = scale * smoothing - factor * total - spread
         gradient[n_classes:] = 0
 
 
 @_kernel
 @no_type_check
-def _mean(z, right):
+def _mean(z, z_label):
     total = np.float64(0)
     for j in range(z.size):
-        total += z[j] - right
+        total += z[j] - z_label
     return total / z.size
 
 
@@ -94,12 +115,15 @@ def _largest(z):
     return largest
 
 
-@_as_written
+@_ordered
 @no_type_check
 def _exp(x):
-    """The exponential of a number up to 0, in float64 to its last digits, by operations that SIMD has."""
+    """exp(x) for x <= 0 to float64 precision, using only operations that vectorize.
+
+    With x = k log 2 + r and an integer k, exp(x) = 2^k exp(r).
+    """
     bounded = max(x, -700.0)
-    # Next to 1.5 * 2^52, the last bits of a float64 are the nearest integer.
+    # Adding 1.5 * 2^52 rounds to the nearest integer, which is then in the last bits of the float64.
     shifted = np.float64(bounded * 1.4426950408889634 + 6755399441055744.0)
     k = shifted - 6755399441055744.0
     r = (bounded - k * 0.6931471803691238) - k * 1.9082149292705877e-10
@@ -107,10 +131,10 @@ def _exp(x):
     return np.int64(mantissa.view(np.int64) + (shifted.view(np.int64) << 52)).view(np.float64)
 
 
-@_as_written
+@_ordered
 @no_type_check
 def _taylor(x):
-    """The exponential of a number within log(2) / 2 of 0."""
+    """exp(x) for |x| <= log(2) / 2, by its Taylor polynomial of degree 12."""
     y = x * (1 / 479001600) + 1 / 39916800
     y = ((y * x + 1 / 3628800) * x + 1 / 362880) * x + 1 / 40320
     y = ((y * x + 1 / 5040) * x + 1 / 720) * x + 1 / 120
@@ -120,24 +144,28 @@ def _taylor(x):
 @_kernel
 @no_type_check
 def backward_a(
-    lo, hi, starts, b, table, pattern, n_rectified, adds, hidden, back, d_scores_b, d_scores, d_table, d_const
+    lo, hi, starts, b, table, pattern, n_rectified, accumulate, hidden, back, d_scores_b, d_scores, d_table, d_const
 ):
-    """What belongs to tokens a: gradients of A, of the constant, and of the scores by the pairs."""
+    """Gradients of A, of the constant (one row per token a), and of all attention scores.
+
+    The scores' gradients belong to tokens a, to pairs (`d_scores_b`, which `backward_b` sums over the pairs of each b),
+    and to the fixed positions, in rows 2n + a. If `accumulate` is set, gradients are added to the existing ones.
+    """
     heads, n = table.shape[0], table.shape[1] // 2
     for a in range(lo, hi):
         pairs = range(starts[a], starts[a + 1])
-        if not adds:
+        if not accumulate:
             d_scores[a] = 0
             d_scores[2 * n + a] = 0
             d_const[a] = 0
             d_table[:, a] = 0
-        into = d_const[a]
+        total = d_const[a]
         for i in pairs:
             row, neurons = back[i], hidden[i]
             for j in range(n_rectified):
                 row[j] = row[j] if neurons[j] > 0 else np.float32(0)
             for j in range(row.size):
-                into[j] += row[j]
+                total[j] += row[j]
         for i in pairs:
             for h in range(heads):
                 by_a, by_b = _dots(back[i], table[h, a], table[h, n + b[i]])
@@ -153,15 +181,15 @@ def backward_a(
 
 @_kernel
 @no_type_check
-def backward_b(lo, hi, starts, pairs, pattern, adds, back, d_scores_b, d_scores, d_table):
-    """What belongs to tokens b: gradients of B and of the scores."""
+def backward_b(lo, hi, starts, pairs, pattern, accumulate, back, d_scores_b, d_scores, d_table):
+    """Gradients of B and of the scores of tokens b; `starts` and `pairs` list the pairs of each b."""
     heads, n = d_table.shape[0], d_table.shape[1] // 2
     for b in range(lo, hi):
-        if not adds:
+        if not accumulate:
             d_scores[n + b] = 0
             d_table[:, n + b] = 0
-        for place in range(starts[b], starts[b + 1]):
-            i = pairs[place]
+        for k in range(starts[b], starts[b + 1]):
+            i = pairs[k]
             for h in range(heads):
                 d_scores[n + b, h] += d_scores_b[i, h]
                 _add(d_table[h, n + b], pattern[i, h, 1], back[i])
@@ -170,6 +198,7 @@ def backward_b(lo, hi, starts, pairs, pattern, adds, back, d_scores_b, d_scores,
 @_kernel
 @no_type_check
 def _dots(row, row_a, row_b):
+    """The dot products of a row with two others."""
     by_a, by_b = np.float32(0), np.float32(0)
     for j in range(row.size):
         by_a += row[j] * row_a[j]
@@ -179,6 +208,6 @@ def _dots(row, row_a, row_b):
 
 @_kernel
 @no_type_check
-def _add(into, factor, row):
-    for j in range(into.size):
-        into[j] += factor * row[j]
+def _add(total, factor, row):
+    for j in range(total.size):
+        total[j] += factor * row[j]

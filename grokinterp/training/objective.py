@@ -1,4 +1,4 @@
-"""The loss that training minimizes, and a warning if float32 precision stops it from learning."""
+"""The training loss, and a warning if float32 precision stops a run from learning."""
 
 import warnings
 from collections import deque
@@ -18,10 +18,10 @@ Objective = Callable[[Tensor, Tensor], Tensor]
 
 
 def objective(config: LossConfig) -> Objective:
-    """The mean loss over pairs, as a function of logits [batch, c] and labels [batch].
+    """The mean training loss, as a function of logits [batch, c] and labels [batch].
 
-    In float64 the losses are those of `grokinterp.losses`; in float32 they are the same to 1e-6, by log1p; in
-    torch_float32 they are torch's on float32 logits, with all that these round to 0.
+    With dtype `float64` it is the loss in `grokinterp.losses`; `float32` agrees with it to a relative 1e-6, by log1p;
+    `torch_float32` is torch's loss on float32 logits, in which small losses are rounded to 0.
 
     Examples:
         >>> import torch
@@ -48,8 +48,8 @@ def objective(config: LossConfig) -> Objective:
     return exact if config.dtype == "float64" else single
 
 
-# A test accuracy that has risen by more than this is on no plateau.
-_RISES: Final = 0.02
+# A test accuracy that rises by more than this is not on a plateau.
+_PLATEAU_RISE: Final = 0.02
 
 
 def float32_warning(
@@ -57,33 +57,28 @@ def float32_warning(
     test_accuracy: Sequence[float],
     *,
     dtype: str,
-    share: float = 0.5,
+    fraction: float = 0.5,
     grokked: float = GROKKED,
     sustained: int = SUSTAINED,
 ) -> str | None:
-    """A line of warning where float32 is likely what holds a run on its plateau; else None.
+    """A warning if float32 precision probably keeps a run from grokking, else None.
 
-    It is if the loss is computed in float32 and, in each of the last entries, at least `share` of the training pairs
-    have a loss of exactly 0, so that nothing is learned from them, while test accuracy is below `grokked` and has not
-    risen by more than 0.02 over these entries.
+    The condition: the loss is torch's in float32 and, in each of the last `sustained` entries, at least `fraction` of
+    the training pairs have a loss of exactly 0 and test accuracy is below `grokked` and rises by at most 0.02.
 
     Args:
-        zero_losses: Share of float32 losses of training pairs that are exactly 0, 0 to 1, by entry.
-        test_accuracy: 0 to 1, by entry.
-        dtype: In which the run computes its loss.
-        share: Of zero losses.
-        grokked: Test accuracy from which on there is no plateau.
-        sustained: Entries in a row for which this has to hold.
-
-    Returns:
-        The warning, or None.
+        zero_losses: Fraction of training pairs with a float32 loss of exactly 0, 0 to 1, per logged entry.
+        test_accuracy: Test accuracy, 0 to 1, per logged entry.
+        dtype: The run's `LossConfig.dtype`.
+        fraction: Minimum fraction of zero losses.
+        grokked: Test accuracy at which a run has grokked.
+        sustained: Number of consecutive entries that must meet the condition.
 
     Raises:
-        ValueError: If the two are not of one length.
+        ValueError: If the two sequences differ in length.
 
     Source:
-        Prieto et al. 2025, arXiv:2501.04697: softmax collapse in float32 keeps models from grokking. The thresholds
-        are ours.
+        Prieto et al. 2025, arXiv:2501.04697: softmax collapse in float32 prevents grokking. The thresholds are our own.
 
     Examples:
         >>> float32_warning([0.9] * 5, [0.2] * 5, dtype="float64") is None
@@ -92,35 +87,32 @@ def float32_warning(
         "90 % of the training losses are exactly 0 in float32 while test accuracy stays at 0.20: nothing is learned ..."
     """
     if len(zero_losses) != len(test_accuracy):
-        msg = f"zero_losses and test_accuracy must be of one length, got {len(zero_losses)} and {len(test_accuracy)}."
+        msg = f"zero_losses and test_accuracy must have equal lengths, got {len(zero_losses)} and {len(test_accuracy)}."
         raise ValueError(msg)
     zeros, accuracies = zero_losses[-sustained:], test_accuracy[-sustained:]
     if dtype != "torch_float32" or len(zeros) < sustained:
         return None
-    if min(zeros) < share or max(accuracies) >= grokked or accuracies[-1] - min(accuracies) > _RISES:
+    if min(zeros) < fraction or max(accuracies) >= grokked or accuracies[-1] - min(accuracies) > _PLATEAU_RISE:
         return None
     return (
-        f"{zeros[-1]:.0%} of the training losses are exactly 0 in float32 while test accuracy stays at "
+        f"{100 * zeros[-1]:.0f} % of the training losses are exactly 0 in float32 while test accuracy stays at "
         f"{accuracies[-1]:.2f}: nothing is learned from these pairs; use LossConfig(dtype='float64')."
-    ).replace("%", " %", 1)
+    )
 
 
 class Float32Monitor:
-    """Warns, once, if a run that computes its loss in float32 has come to a plateau for that reason."""
+    """Issues the `float32_warning` of a run, at most once."""
 
     def __init__(self, dtype: str) -> None:
         self._dtype, self._has_warned = dtype, False
-        self._entries: deque[dict[str, Any]] = deque(maxlen=5)
+        self._history: deque[tuple[float, float]] = deque(maxlen=SUSTAINED)
 
-    def look(self, entry: dict[str, Any]) -> None:
-        """Take note of an entry of the metrics."""
+    def update(self, entry: dict[str, Any]) -> None:
+        """Check a new entry of the metrics."""
         if self._dtype != "torch_float32" or self._has_warned:
             return
-        self._entries.append(entry)
-        zeros, accuracies = [], []
-        for known in self._entries:
-            zeros.append(known["zero_losses"])
-            accuracies.append(known["accuracy"]["test"])
+        self._history.append((entry["zero_losses"], entry["accuracy"]["test"]))
+        zeros, accuracies = zip(*self._history, strict=True)
         warning = float32_warning(zeros, accuracies, dtype=self._dtype)
         if warning is not None:
             self._has_warned = True

@@ -1,7 +1,4 @@
-"""Regularization: what is done to gradients and weights at an update, and dropout of activations.
-
-Gradients and weights are dictionaries of plain tensors by parameter name.
-"""
+"""Regularization of gradients (⊥Grad, Grokfast, clipping), of the weight norm, and of activations (dropout)."""
 
 from typing import Final
 
@@ -13,14 +10,16 @@ from grokinterp.models.architecture import Hook, Params
 from grokinterp.runs.resume import OptimizerState
 
 
-def filtered(grads: Params, params: Params, config: RegularizationConfig, grokfast: "Grokfast | None") -> Params:
-    """The gradients made orthogonal, amplified and clipped, in this order, as far as a config asks for it.
+def process_gradients(
+    grads: Params, params: Params, config: RegularizationConfig, grokfast: "Grokfast | None"
+) -> Params:
+    """The gradients after ⊥Grad, Grokfast and clipping, in this order, as the config enables them.
 
     Args:
-        grads: Of the parameters that are updated.
-        params: Those parameters, and perhaps others.
-        config: The regularization.
-        grokfast: What remembers earlier gradients; none where `config.grokfast` is.
+        grads: Gradients by parameter name.
+        params: Parameters by name, at least those with a gradient.
+        config: Regularization settings.
+        grokfast: The gradient filter, or None if `config.grokfast` is "none".
     """
     if config.orthogonal_gradient:
         grads = orthogonal(grads, params)
@@ -30,10 +29,10 @@ def filtered(grads: Params, params: Params, config: RegularizationConfig, grokfa
 
 
 def orthogonal(grads: Params, params: Params) -> Params:
-    """⊥Grad: each gradient without its part along its parameter, at the gradient's own length.
+    """⊥Grad: each gradient projected orthogonally to its parameter and rescaled to its original norm.
 
     Source:
-        Prieto et al. 2025, arXiv:2501.04697, the code's `_orthogonalize_gradients`, with its epsilons of 1e-30.
+        Prieto et al. 2025, arXiv:2501.04697: `_orthogonalize_gradients` in their code, including epsilon = 1e-30.
 
     Examples:
         >>> orthogonal({"w": torch.tensor([3.0, 4.0])}, {"w": torch.tensor([0.0, 2.0])})["w"].tolist()
@@ -43,13 +42,13 @@ def orthogonal(grads: Params, params: Params) -> Params:
 
 
 def _orthogonal(grad: Tensor, weight: Tensor) -> Tensor:
-    along = (weight * grad).sum() / ((weight * weight).sum() + 1e-30)
-    across = grad - along * weight
-    return across * (torch.linalg.vector_norm(grad) / (torch.linalg.vector_norm(across) + 1e-30))
+    coefficient = (weight * grad).sum() / ((weight * weight).sum() + 1e-30)
+    projected = grad - coefficient * weight
+    return projected * (torch.linalg.vector_norm(grad) / (torch.linalg.vector_norm(projected) + 1e-30))
 
 
 def clip(grads: Params, max_norm: float) -> Params:
-    """All gradients scaled down so that their joint norm is at most `max_norm`, as torch's `clip_grad_norm_` does it.
+    """The gradients scaled so that their global norm is at most `max_norm`, as by torch's `clip_grad_norm_`.
 
     Examples:
         >>> clip({"w": torch.tensor([3.0, 4.0])}, 1.0)["w"]
@@ -60,7 +59,7 @@ def clip(grads: Params, max_norm: float) -> Params:
 
 
 def norm(tensors: Params) -> Tensor:
-    """The root of the sum of all squares, in the dtype of the tensors.
+    """The global L2 norm, in the dtype of the tensors.
 
     Examples:
         >>> norm({"w": torch.tensor([2.0, 3.0]), "b": torch.tensor([6.0])}).item()
@@ -70,11 +69,11 @@ def norm(tensors: Params) -> Tensor:
 
 
 def hold_norm(params: Params, length: float | Tensor) -> Params:
-    """The parameters scaled, all by one factor, so that their joint norm is `length`.
+    """The parameters multiplied by one factor so that their global norm is `length`.
 
     Source:
-        Liu et al. 2023, arXiv:2210.01117 (Omnigrok): training at a constant weight norm. Their code scales the layers
-        after the embedding alone.
+        Liu et al. 2023, arXiv:2210.01117 (Omnigrok): training at a constant weight norm. Their code scales only the
+        layers after the embedding.
 
     Examples:
         >>> hold_norm({"w": torch.tensor([3.0, 4.0])}, 10.0)["w"].tolist()
@@ -86,14 +85,14 @@ def hold_norm(params: Params, length: float | Tensor) -> Params:
 
 
 class Grokfast:
-    """Adds to each gradient `grokfast_gain` times a mean over updates, which it remembers.
+    """Grokfast: adds to each gradient `grokfast_gain` times a running mean of past gradients.
 
-    `ema` is an exponential mean that begins at the first gradient; `ma` is that of the last `grokfast_window`
-    gradients, this one among them, and adds nothing before there are as many.
+    `ema` is an exponential moving average that starts at the first gradient. `ma` is the mean of the last
+    `grokfast_window` gradients, including the current one; it adds nothing until the window is full.
 
     Source:
-        Lee et al. 2024, arXiv:2405.20233, algorithms 1 and 2; the code's `gradfilter_ema`, and its `gradfilter_ma` with
-        `warmup`.
+        Lee et al. 2024, arXiv:2405.20233, algorithms 1 and 2: `gradfilter_ema` and, with `warmup`, `gradfilter_ma` in
+        their code.
 
     Examples:
         >>> grokfast = Grokfast(RegularizationConfig(grokfast="ema", grokfast_decay=0.5, grokfast_gain=2.0))
@@ -104,26 +103,26 @@ class Grokfast:
     def __init__(self, config: RegularizationConfig) -> None:
         self._config = config
         self._means: Params = {}
-        # The gradient of update i is in place i modulo the window's length.
+        # The gradient of update i is at index i modulo the window's length.
         self._windows: Params = {}
         self._updates = 0
 
     @torch.no_grad()
     def __call__(self, grads: Params) -> Params:
-        """The amplified gradients of the next update."""
-        add = {"ema": self._exponential, "ma": self._moving, "none": lambda _, grad: grad}[self._config.grokfast]
-        amplified = {name: add(name, grad) for name, grad in grads.items()}
+        """The filtered gradients of the next update."""
+        add = {"ema": self._ema, "ma": self._ma, "none": lambda _, grad: grad}[self._config.grokfast]
+        filtered = {name: add(name, grad) for name, grad in grads.items()}
         self._updates += 1
-        return amplified
+        return filtered
 
-    def _exponential(self, name: str, grad: Tensor) -> Tensor:
+    def _ema(self, name: str, grad: Tensor) -> Tensor:
         decay = self._config.grokfast_decay
         # A state that was read from a file is on the CPU.
-        before = self._means.get(name, grad).to(grad.device)
-        self._means[name] = before * decay + grad * (1 - decay)
+        previous = self._means.get(name, grad).to(grad.device)
+        self._means[name] = previous * decay + grad * (1 - decay)
         return grad + self._means[name] * self._config.grokfast_gain
 
-    def _moving(self, name: str, grad: Tensor) -> Tensor:
+    def _ma(self, name: str, grad: Tensor) -> Tensor:
         length = self._config.grokfast_window
         if name not in self._windows:
             self._windows[name] = grad.new_zeros(length, *grad.shape)
@@ -134,7 +133,7 @@ class Grokfast:
         return grad + window.mean(dim=0) * self._config.grokfast_gain
 
     def state(self) -> OptimizerState:
-        """What is remembered, by parameter name: a copy, beside which an optimizer's state has room."""
+        """A copy of the state by parameter name; its keys differ from the optimizers' keys."""
         if self._config.grokfast == "ema":
             return {name: {"grokfast_mean": mean.clone()} for name, mean in self._means.items()}
         updates = torch.tensor(self._updates)
@@ -144,10 +143,10 @@ class Grokfast:
         }
 
     def load(self, state: OptimizerState) -> None:
-        """Go on from a `state`; from one without a filter's, or with that of the other kind, begin anew.
+        """Restore a `state`; the filter starts empty if the state has no entries of this kind of filter.
 
         Raises:
-            ValueError: If its window is of another length.
+            ValueError: If the saved window has a different length.
         """
         is_ema, length = self._config.grokfast == "ema", self._config.grokfast_window
         self._means, self._windows, self._updates = {}, {}, 0
@@ -157,26 +156,26 @@ class Grokfast:
             if not is_ema and "grokfast_window" in entry:
                 window = entry["grokfast_window"].clone()
                 if len(window) != length:
-                    msg = f"grokfast_window must be that of the state, {len(window)}, got {length}."
+                    msg = f"grokfast_window must match the saved optimizer state, {len(window)}, got {length}."
                     raise ValueError(msg)
                 self._windows[name], self._updates = window, int(entry["grokfast_updates"])
 
 
-# The ends of the names of hooks at which activations are dropped.
-DROPPED: Final = ("attn.hook_pattern", "hook_attn_out", "mlp.hook_post", "hook_mlp_out")
+# Suffixes of the hook names at which dropout is applied.
+DROPOUT_HOOKS: Final = ("attn.hook_pattern", "hook_attn_out", "mlp.hook_post", "hook_mlp_out")
 
 
 def dropout_hook(rate: float, generator: torch.Generator) -> Hook:
-    """A hook that drops entries of attention patterns, of what attention and MLP write, and neurons.
+    """A hook that applies dropout to attention patterns, neurons, and the outputs of attention and MLP.
 
-    Every entry is zero with probability `rate`, else divided by 1 - rate, so that its expected value stays.
+    Each entry is set to zero with probability `rate` and is otherwise divided by 1 - rate.
 
     Args:
-        rate: From 0 up to, not including, 1.
-        generator: Draws what is dropped, on its own device.
+        rate: Dropout probability, at least 0 and below 1.
+        generator: Random generator, whose device need not be the activations' device.
 
     Source:
-        Srivastava et al. 2014, in the places where torch's TransformerEncoderLayer has it.
+        Srivastava et al. 2014, applied at the same activations as in torch's TransformerEncoderLayer.
 
     Examples:
         >>> hook = dropout_hook(0.5, torch.Generator().manual_seed(0))
@@ -185,9 +184,9 @@ def dropout_hook(rate: float, generator: torch.Generator) -> Hook:
     """
 
     def drop(name: str, activation: Tensor) -> Tensor:
-        if not name.endswith(DROPPED):
+        if not name.endswith(DROPOUT_HOOKS):
             return activation
-        kept = torch.empty(activation.shape, device=generator.device).bernoulli_(1 - rate, generator=generator)
-        return activation * kept.to(activation) / (1 - rate)
+        mask = torch.empty(activation.shape, device=generator.device).bernoulli_(1 - rate, generator=generator)
+        return activation * mask.to(activation) / (1 - rate)
 
     return drop

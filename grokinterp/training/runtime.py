@@ -1,4 +1,4 @@
-"""The process that trains: Ctrl-C, the progress bar, memory and deterministic algorithms."""
+"""Settings of the training process: Ctrl-C, progress bar, memory and deterministic algorithms."""
 
 import ctypes
 import os
@@ -16,91 +16,87 @@ from tqdm.auto import tqdm
 from tqdm.notebook import tqdm_notebook
 
 
-_IS_ASKED: ContextVar[Callable[[], bool]] = ContextVar("_IS_ASKED", default=lambda: False)
+_STOP_REQUESTED: ContextVar[Callable[[], bool]] = ContextVar("_STOP_REQUESTED", default=lambda: False)
 
 
 class _Interruption(threading.Event):
-    """Set by Ctrl-C, or by the question of `stopping_when`."""
+    """Set by Ctrl-C or by the function passed to `stopping_when`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._is_asked = _IS_ASKED.get()
+        self._stop_requested = _STOP_REQUESTED.get()
 
     def is_set(self) -> bool:
-        """Whether to stop."""
-        return super().is_set() or self._is_asked()
+        return super().is_set() or self._stop_requested()
 
 
 @contextmanager
-def stopping_when(is_asked: Callable[[], bool]) -> Iterator[None]:
-    """Within, and in this thread, training stops as at Ctrl-C once this is true: for whoever is out of its reach.
+def stopping_when(stop_requested: Callable[[], bool]) -> Iterator[None]:
+    """Stop training in this thread as on Ctrl-C once `stop_requested` returns True; it is called at every epoch.
 
-    Args:
-        is_asked: Asked at every epoch, so it must be quick.
+    For workers, which Ctrl-C does not reach.
     """
-    token = _IS_ASKED.set(is_asked)
+    token = _STOP_REQUESTED.set(stop_requested)
     try:
         yield
     finally:
-        _IS_ASKED.reset(token)
+        _STOP_REQUESTED.reset(token)
 
 
 @contextmanager
 def interruption() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets; a second Ctrl-C stops at once.
+    """An event that the first Ctrl-C sets; a second Ctrl-C raises KeyboardInterrupt at once.
 
-    Ctrl-C does not set it outside the main thread, where Python lets nobody handle signals, nor in a process that
-    ignores Ctrl-C, as one that a script started in the background does. `stopping_when` does so anywhere.
+    Ctrl-C has no effect here outside the main thread, where Python does not allow signal handlers, and in a process
+    that ignores Ctrl-C, such as a script's background job. `stopping_when` works in either case.
     """
     event = _Interruption()
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before in (None, signal.SIG_IGN):
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or previous in (None, signal.SIG_IGN):
         yield event
         return
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
         event.set()
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
     signal.signal(signal.SIGINT, handle)
     try:
         yield event
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
 
-def bar(label: str, total: int, done: int, *, show: bool) -> Any:
-    """A line for people: at once in a terminal or a notebook, else once a minute."""
-    is_watched = sys.stderr.isatty() or issubclass(tqdm, tqdm_notebook)
-    interval = 0.1 if is_watched else 60.0
+def progress_bar(label: str, total: int, done: int, *, show: bool) -> Any:
+    """A progress bar, which is updated only once a minute outside terminals and notebooks."""
+    is_interactive = sys.stderr.isatty() or issubclass(tqdm, tqdm_notebook)
+    interval = 0.1 if is_interactive else 60.0
     return tqdm(
         total=total,
         initial=done,
         desc=label,
         unit="epoch",
         disable=not show,
-        dynamic_ncols=is_watched,
+        dynamic_ncols=is_interactive,
         mininterval=interval,
         maxinterval=max(interval, 10.0),
     )
 
 
-# glibc's names for what mallopt sets.
+# mallopt's parameter numbers in glibc.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed_memory() -> bool:
-    """Ask the C library to keep what is freed in place of handing it back to the kernel; up to 1 GB.
+    """Make glibc keep up to 1 GB of freed memory instead of returning it to the kernel.
 
-    A full-batch step frees some 50 MB and asks for them again at once. Where each round goes through the kernel,
-    page faults take a tenth of the step or more.
+    A full-batch step frees about 50 MB and allocates it again; returning it would cost 10 % of the step or more in page
+    faults.
 
     Returns:
-        Whether it was done: under Linux with glibc, and nowhere else.
+        Whether the setting was made, which requires Linux with glibc.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
     if mallopt is None:
         return False
     return bool(mallopt(_MMAP_THRESHOLD, 32 << 20) and mallopt(_TRIM_THRESHOLD, 1 << 30))
@@ -108,14 +104,14 @@ def keep_freed_memory() -> bool:
 
 @contextmanager
 def deterministic(device: torch.device) -> Iterator[None]:
-    """Let torch use deterministic algorithms alone for the time of a block."""
-    before = torch.are_deterministic_algorithms_enabled()
-    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    """Restrict torch to deterministic algorithms within a block."""
+    previous = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     if device.type == "cuda":
-        # Without it cuBLAS refuses to work in a fixed order.
+        # cuBLAS requires this variable to be deterministic.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(mode=True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(mode=before, warn_only=only_warns)
+        torch.use_deterministic_algorithms(mode=previous, warn_only=warn_only)

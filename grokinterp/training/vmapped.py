@@ -1,7 +1,6 @@
-"""Many runs of one shape, trained side by side: their parameters stacked, one forward and backward pass for all."""
+"""Training several runs at once: their stacked parameters share one forward and backward pass under vmap."""
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import zip_longest
 from pathlib import Path
@@ -10,38 +9,36 @@ import torch
 
 from grokinterp import arguments
 from grokinterp.config import RunConfig, as_run_configs
-from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import Run, load_run
-from grokinterp.training.engines import build_engine, stacked_name
-from grokinterp.training.learner import Batch
-from grokinterp.training.loop import prepared
-from grokinterp.training.runtime import bar, interruption
-from grokinterp.training.trainer import Trainer
+from grokinterp.training.engines import build_engine, stacked_engine
+from grokinterp.training.learner import Batch, Learner
+from grokinterp.training.loop import open_trainer
+from grokinterp.training.trainer import Trainer, fit
 
 
 def train_many(configs: Sequence[RunConfig], paths: Sequence[str | Path], *, progress: bool = True) -> list[Run]:
-    """Train runs of one shape side by side, each as `train` does alone, in one process.
+    """Train several runs of one architecture at once in one process.
 
-    The gradients of all runs are taken at once, under `torch.func.vmap`, by the engine `factored` in place of
-    `kernels`; everything else, optimizer, schedules and directory, is each run's own. An update is within rounding of
-    what it is alone, and does not have its bits; over many updates training makes more of the difference, Muon soonest,
-    whose matrices are orthogonalized in bfloat16. This pays where one run does not fill the device: many small models,
-    or a GPU. A run that was stopped goes on, here or alone.
+    Gradients of all runs are computed together under `torch.func.vmap`, with the engine `factored` in place of
+    `kernels`; each run keeps its own optimizer, schedules and directory. An update equals that of `train` up to
+    floating-point rounding, not to the bit, and the difference grows over updates, fastest with Muon, which
+    orthogonalizes matrices in bfloat16. It is faster than `train` if one run does not use the whole device: for many
+    small models, or on a GPU. A stopped run can be resumed by either function.
 
     Args:
-        configs: Of the runs. Seeds, rates, schedules, splits and regularization may differ; model, loss, engine
-            and device may not.
-        paths: A directory for each.
-        progress: Whether to show one progress bar for all.
+        configs: Configs of the runs. Seeds, rates, schedules, splits and regularization may differ; model, loss, engine
+            and device must be equal.
+        paths: One run directory per config.
+        progress: Whether to show one progress bar for all runs.
 
     Returns:
         The runs, in the order of the configs.
 
     Raises:
-        ValueError: If there are not as many paths as configs, or two runs differ in what they may not; or the engine
-            is `hooked`, or a run has `compile` or dropout, which draws each run's own masks.
-        RunError: As `train`, for every run that failed, after the others have come to their end.
-        KeyboardInterrupt: After the checkpoints that Ctrl-C asks for.
+        ValueError: If the numbers of configs and paths differ, configs differ in a setting that must be equal, the
+            engine is `hooked`, or a config has `compile` or dropout.
+        RunError: As `train`. If runs fail in training, the others are trained to their last epochs first.
+        KeyboardInterrupt: On Ctrl-C, after checkpoints are written.
 
     Examples:
         >>> import tempfile, grokinterp as gi
@@ -57,8 +54,8 @@ def train_many(configs: Sequence[RunConfig], paths: Sequence[str | Path], *, pro
     _check(configs, paths)
     paths = [Path(path).absolute() for path in paths]
     with ExitStack() as stack:
-        opened = [stack.enter_context(prepared(config, path)) for config, path in zip(configs, paths, strict=True)]
-        _fit([trainer for trainer in opened if trainer is not None], progress=progress)
+        opened = [stack.enter_context(open_trainer(config, path)) for config, path in zip(configs, paths, strict=True)]
+        fit([trainer for trainer in opened if trainer is not None], _advance, progress=progress)
     return [load_run(path) for path in paths]
 
 
@@ -73,93 +70,50 @@ def _check(configs: Sequence[RunConfig], paths: Sequence[str | Path]) -> None:
     for config in configs:
         if config.compile or config.regularization.dropout or config.engine == "hooked":
             msg = (
-                "train_many stacks runs without compile, dropout and the engine 'hooked', got "
+                "train_many does not support compile, dropout or engine='hooked', got "
                 f"compile={config.compile}, dropout={config.regularization.dropout}, engine={config.engine!r}; "
-                "train them alone."
+                "use gi.train for this run."
             )
             raise ValueError(msg)
-        first = configs[0]
         for name in ("model", "loss", "device"):
-            if getattr(config, name) != getattr(first, name):
-                msg = f"train_many stacks runs of one {name}, got {getattr(first, name)} and {getattr(config, name)}."
-                raise ValueError(msg)
-        if stacked_name(config) != stacked_name(first):
-            msg = f"train_many stacks runs of one engine, got {stacked_name(first)!r} and {stacked_name(config)!r}."
-            raise ValueError(msg)
+            _check_equal(name, getattr(configs[0], name), getattr(config, name))
+        _check_equal("engine", stacked_engine(configs[0]), stacked_engine(config))
 
 
-def _fit(trainers: list[Trainer], *, progress: bool) -> None:
-    """All of `Trainer.fit`, for all of them at once."""
-    total, done = sum(trainer.config.epochs for trainer in trainers), sum(trainer.epoch for trainer in trainers)
-    before = [trainer.seconds for trainer in trainers]
-    failed: list[str] = []
-    started = time.perf_counter()
-    with bar(f"{len(trainers)} runs", total, done, show=progress) as line, interruption() as interrupted:
-        active = trainers
-        while active:
-            stop = interrupted.is_set()
-            # Of the time that all take, each run has its part.
-            part = (time.perf_counter() - started) / len(trainers)
-            for trainer, seconds in zip(trainers, before, strict=True):
-                if trainer in active:
-                    trainer.seconds = seconds + part
-            active = [trainer for trainer in active if _record(trainer, failed, save=stop)]
-            if stop and active:
-                msg = f"stopped {len(active)} runs; train them into the same directories to go on."
-                raise KeyboardInterrupt(msg)
-            _advance(active)
-            line.update(len(active))
-    if failed:
-        raise RunError("; ".join(failed))
-
-
-def _record(trainer: Trainer, failed: list[str], *, save: bool) -> bool:
-    """Log and save what is due, and say whether the run goes on; one that fails is left behind by the others."""
-    try:
-        trainer.record(save=save)
-    except RunError as error:
-        failed.append(str(error))
-        return False
-    if trainer.is_done:
-        trainer.finish()
-    return not trainer.is_done
+def _check_equal(name: str, first: object, value: object) -> None:
+    if value != first:
+        msg = f"train_many requires all configs to have the same {name}, got {first!r} and {value!r}."
+        raise ValueError(msg)
 
 
 def _advance(trainers: list[Trainer]) -> None:
-    """One epoch of updates of every run."""
+    """Make one epoch of updates of every run."""
     for batches in zip_longest(*(trainer.learner.batches(trainer.epoch) for trainer in trainers)):
-        for group in _of_one_shape(zip(trainers, batches, strict=True)):
-            _update(*group)
+        groups: dict[object, tuple[list[Learner], list[Batch]]] = {}
+        for trainer, batch in zip(trainers, batches, strict=True):
+            if batch is not None:
+                # Only batches and parameters of equal shapes can be stacked.
+                shapes = (len(batch[0]), *(p.shape for p in trainer.learner.params.values()))
+                learners, group = groups.setdefault(shapes, ([], []))
+                learners.append(trainer.learner)
+                group.append(batch)
+        for learners, group in groups.values():
+            _update(learners, group)
     for trainer in trainers:
         trainer.epoch += 1
 
 
-def _of_one_shape(
-    pairs: Iterable[tuple[Trainer, Batch | None]],
-) -> Iterator[tuple[list[Trainer], list[Batch]]]:
-    """Runs with batches of one size and parameters of one shape; those that have no batch left are left out."""
-    groups: dict[object, tuple[list[Trainer], list[Batch]]] = {}
-    for trainer, batch in pairs:
-        if batch is not None:
-            shape = (len(batch[0]), *(p.shape for p in trainer.learner.params.values()))
-            trainers, batches = groups.setdefault(shape, ([], []))
-            trainers.append(trainer)
-            batches.append(batch)
-    yield from groups.values()
-
-
-def _update(trainers: list[Trainer], batches: list[Batch]) -> None:
-    """One update of each run, from gradients that are taken at once."""
-    learners = [trainer.learner for trainer in trainers]
+def _update(learners: list[Learner], batches: list[Batch]) -> None:
+    """Make one update of each run, with gradients that are computed together."""
     stacked = {
         name: torch.stack([learner.params[name].detach() for learner in learners]) for name in learners[0].params
     }
-    a, b, answers = (torch.stack(parts) for parts in zip(*batches, strict=True))
+    a, b, labels = (torch.stack(tensors) for tensors in zip(*batches, strict=True))
     config = learners[0].config
-    loss = build_engine(stacked_name(config), config, learners[0].params).loss
-    grads, losses = torch.func.vmap(torch.func.grad_and_value(loss))(stacked, a, b, answers)
+    loss = build_engine(stacked_engine(config), config, learners[0].params).loss
+    grads, losses = torch.func.vmap(torch.func.grad_and_value(loss))(stacked, a, b, labels)
     for i, learner in enumerate(learners):
         for name, p in learner.params.items():
-            # In the layout of the parameter: fused AdamW reads memory in order, whatever the strides say.
+            # Contiguous like the parameter, because fused AdamW ignores strides.
             p.grad = grads[name][i].contiguous()
         learner.apply(losses[i])

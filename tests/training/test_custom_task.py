@@ -68,6 +68,6 @@ def test_a_custom_config_needs_a_task(custom: RunConfig, tmp_path: Path) -> None
 
 
 def test_a_task_beside_a_config_that_has_one_is_refused(tiny: RunConfig, table: Task, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"needs TaskConfig\(operation='custom'\), got operation='addition'"):
+    with pytest.raises(ValueError, match=r"requires TaskConfig\(operation='custom'\), got operation='addition'"):
         train(tiny, tmp_path / "run", task=table, progress=False)
     assert not (tmp_path / "run").exists()

@@ -249,24 +249,24 @@ REFUSALS = {
     "moment missing": (
         lambda layout: change_state(layout, lambda state, _: state.pop("unembed.W_U/exp_avg")),
         {},
-        "does not fit the run's config: the state of 'unembed.W_U' must be step, exp_avg, .* got exp_avg_sq, step",
+        "does not fit the run's config: the state of 'unembed.W_U' must hold step, exp_avg, .* got exp_avg_sq, step",
     ),
     "optimizer's state missing": (
         lambda layout: change_state(layout, lambda state, _: state.clear()),
         {},
-        "the state of 'embed.W_E' must be step, exp_avg, exp_avg_sq of AdamW, got nothing",
+        "the state of 'embed.W_E' must hold step, exp_avg, exp_avg_sq, as AdamW does, got nothing",
     ),
     "one parameter's state missing": (
         lambda layout: change_state(layout, lambda state, _: [state.pop(k) for k in [*state] if "W_U" in k]),
         {},
-        "the state of 'unembed.W_U' must be step, exp_avg, exp_avg_sq of AdamW, got nothing",
+        "the state of 'unembed.W_U' must hold step, exp_avg, exp_avg_sq, as AdamW does, got nothing",
     ),
     "another optimizer's state": (
         lambda layout: change_state(
             layout, lambda state, _: state.update({"unembed.W_U/momentum_buffer": state["unembed.W_U/exp_avg"]})
         ),
         {},
-        "the state of 'unembed.W_U' must be step, exp_avg, exp_avg_sq of AdamW, got exp_avg, exp_avg_sq, momentum",
+        "the state of 'unembed.W_U' must hold step, exp_avg, exp_avg_sq, as AdamW does, got exp_avg, exp_avg_sq, mom",
     ),
     "metrics missing": (lambda layout: layout.metrics.unlink(), {}, r"metrics\.jsonl lacks the epochs before 24"),
     "fewer epochs, and the last checkpoint missing": (
@@ -297,7 +297,7 @@ def test_what_is_refused_is_left_as_it_was(tiny: RunConfig, damage: str, tmp_pat
 
 def test_a_config_that_fails_late_leaves_no_run(tiny: RunConfig, tmp_path: Path) -> None:
     optim = dataclasses.replace(tiny.optim, decay_of=(("no.such.*", 0.0),))
-    with pytest.raises(ValueError, match=r"decay_of has the pattern 'no\.such\.\*', which fits none"):
+    with pytest.raises(ValueError, match=r"decay_of has the pattern 'no\.such\.\*', which matches none"):
         train(dataclasses.replace(tiny, optim=optim), tmp_path / "run", progress=False)
     assert everything(tmp_path / "run") == {}
     assert train(tiny, tmp_path / "run", progress=False).is_finished

@@ -144,7 +144,7 @@ def test_a_parent_with_other_bits_warns_and_keeps_the_checkpoint(parent: Run, tm
     path = parent.layout.checkpoint(16)
     params = {name: p * (1 + 1e-4) for name, p in parent.params(16).items()}
     gi.runs.tensors.write_tensors(path, params)
-    with pytest.warns(RuntimeWarning, match=r"trained anew has other weights at epoch 16, by up to .*: it was"):
+    with pytest.warns(RuntimeWarning, match=r"gives different weights at epoch 16, by up to .*: it was"):
         fork = gi.fork(parent, 16, tmp_path / "fork", progress=False)
     assert torch.equal(fork.params(16)["embed.W_E"], params["embed.W_E"])
 
@@ -152,9 +152,9 @@ def test_a_parent_with_other_bits_warns_and_keeps_the_checkpoint(parent: Run, tm
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.d_mlp": 64}, "a fork keeps the model of its parent"),
-        ({"epochs": 16}, "a fork of epoch 16 needs a last epoch after it, got epochs=16"),
-        ({"task.p": 11}, "a fork's task must have as many tokens and answers as addition mod 7, got addition mod 11"),
+        ({"model.d_mlp": 64}, "a fork starts from its parent's weights, so the model cannot change"),
+        ({"epochs": 16}, "cannot fork at epoch 16: config.epochs must be greater, got 16"),
+        ({"task.p": 11}, "a fork's task must have as many tokens and outputs as addition mod 7, got addition mod 11"),
         ({"optim.weight_decy": 1}, "config.optim has an unknown key 'weight_decy'"),
     ],
 )
@@ -232,12 +232,12 @@ def test_a_directory_with_another_fork_is_refused(parent: Run, tmp_path: Path) -
     other = train(dataclasses.replace(parent.config, seed=5), tmp_path / "other", progress=False)
     gi.fork(parent, 8, tmp_path / "fork", progress=False)
     assert gi.fork(parent, 8, tmp_path / "fork", progress=False).forked_from.epoch == 8
-    with pytest.raises(RunError, match=r"holds a fork of .*parent at epoch 8, and not one of .*other at epoch 8"):
+    with pytest.raises(RunError, match=r"holds a fork of .*parent at epoch 8, not a fork of .*other at epoch 8"):
         gi.fork(other, 8, tmp_path / "fork", {"seed": 0}, progress=False)
-    with pytest.raises(RunError, match=r"holds a fork of .*parent at epoch 8, and not one of .*parent at epoch 16"):
+    with pytest.raises(RunError, match=r"holds a fork of .*parent at epoch 8, not a fork of .*parent at epoch 16"):
         gi.fork(parent, 16, tmp_path / "fork", progress=False)
-    with pytest.raises(RunError, match="holds a run that is no fork, and not one of"):
+    with pytest.raises(RunError, match="holds a run that is not a fork, not a fork of"):
         gi.fork(parent, 8, parent.path, progress=False)
     masked = gi.fork(parent, 8, tmp_path / "masked", is_train=torch.eye(7, dtype=torch.bool), progress=False)
-    with pytest.raises(RunError, match="holds this fork with other training pairs"):
+    with pytest.raises(RunError, match="holds this fork with different training pairs"):
         gi.fork(parent, 8, masked.path, is_train=torch.eye(7, dtype=torch.bool).flip(0), progress=False)

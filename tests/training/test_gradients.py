@@ -16,7 +16,7 @@ from grokinterp.config import RegularizationConfig
 from grokinterp.models.architecture import Params
 from grokinterp.runs.layout import Layout
 from grokinterp.runs.resume import ResumePoint, read_resume, write_resume
-from grokinterp.training.regularization import Grokfast, clip, filtered, hold_norm, norm, orthogonal
+from grokinterp.training.regularization import Grokfast, clip, hold_norm, norm, orthogonal, process_gradients
 
 
 SHAPES = {"embed.W_E": (5, 4), "blocks.0.attn.W_Q": (2, 4, 3), "blocks.0.mlp.b_in": (6,)}
@@ -226,7 +226,7 @@ def test_without_a_state_of_its_own_grokfast_begins_anew(kind: str) -> None:
 def test_a_window_of_another_length_is_refused() -> None:
     used = Grokfast(RegularizationConfig(grokfast="ma", grokfast_window=3))
     used(draw(0))
-    with pytest.raises(ValueError, match=r"grokfast_window must be that of the state, 3, got 5"):
+    with pytest.raises(ValueError, match=r"grokfast_window must match the saved optimizer state, 3, got 5"):
         Grokfast(RegularizationConfig(grokfast="ma", grokfast_window=5)).load(used.state())
 
 
@@ -234,7 +234,7 @@ def test_filters_come_in_the_order_of_the_config() -> None:
     config = RegularizationConfig(orthogonal_gradient=True, grokfast="ema", grokfast_gain=5.0, clip_norm=0.5)
     grokfast, alone, params = Grokfast(config), Grokfast(config), draw(9)
     for seed in range(3):
-        found = filtered(draw(seed), params, config, grokfast)
+        found = process_gradients(draw(seed), params, config, grokfast)
         wanted = clip(alone(orthogonal(draw(seed), params)), 0.5)
         assert_same(found, wanted, rtol=0.0, atol=0.0)
     # Another order is another gradient: this one would be longer than the clip.
@@ -257,7 +257,7 @@ def test_each_option_changes_the_gradient_in_its_own_way(changes: dict[str, obje
     def gradient(**options: object) -> Tensor:
         config = RegularizationConfig(**options)
         grokfast = Grokfast(config) if config.grokfast != "none" else None
-        return [flat(filtered(draw(seed), draw(9), config, grokfast)) for seed in range(3)][-1]
+        return [flat(process_gradients(draw(seed), draw(9), config, grokfast)) for seed in range(3)][-1]
 
     others = [gradient(), gradient(grokfast="ema"), gradient(grokfast="ma", grokfast_window=2)]
     same = [other for other in others if torch.equal(gradient(**changes), other)]
@@ -266,7 +266,7 @@ def test_each_option_changes_the_gradient_in_its_own_way(changes: dict[str, obje
 
 def test_without_options_gradients_are_the_very_same() -> None:
     grads = draw(0)
-    assert filtered(grads, draw(1), RegularizationConfig(), None) is grads
+    assert process_gradients(grads, draw(1), RegularizationConfig(), None) is grads
 
 
 def test_filters_run_under_vmap_over_runs() -> None:
@@ -274,12 +274,12 @@ def test_filters_run_under_vmap_over_runs() -> None:
     stacked = [{name: torch.stack([draw(i)[name], draw(j)[name]]) for name in SHAPES} for i, j in ((0, 1), (2, 3))]
 
     def both(grads: Params, params: Params) -> tuple[Params, Params]:
-        return filtered(grads, params, config, None), hold_norm(params, 3.0)
+        return process_gradients(grads, params, config, None), hold_norm(params, 3.0)
 
     grads, held = torch.func.vmap(both)(*stacked)
     for run in range(2):
         of_run = {name: grad[run] for name, grad in grads.items()}
-        assert_same(of_run, filtered(draw(run), draw(run + 2), config, None))
+        assert_same(of_run, process_gradients(draw(run), draw(run + 2), config, None))
         assert_same({name: p[run] for name, p in held.items()}, hold_norm(draw(run + 2), 3.0))
 
 

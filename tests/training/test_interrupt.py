@@ -167,6 +167,6 @@ def test_sigint_to_a_real_process(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=300)
 
     last = max(layout.checkpoint_epochs())
-    assert f"KeyboardInterrupt: stopped at epoch {last}; train the same config into {layout.root} to go on." in said
+    assert f"KeyboardInterrupt: stopped at epoch {last}; train the same config into {layout.root} to resume." in said
     assert process.returncode != 0
     assert not layout.finished.exists()

@@ -1,9 +1,13 @@
 """The compiled kernels: the loss and every gradient of the plain forward pass, with the same bits however they run."""
 
+import importlib
 import os
+import shutil
 import signal
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,7 +148,7 @@ def test_the_kernels_own_bits_do_not_depend_on_the_threads():
         torch.set_num_threads(threads)
         hidden, pattern = np.empty((44, 16), np.float32), np.empty((44, 2, 2), np.float32)
         arguments = (starts, b, scores.astype(np.float32), table, table[0, 0], 8, pattern, hidden)
-        tabulated._share(kernels.mix, starts, *arguments)
+        tabulated._run_parallel(kernels.mix, starts, *arguments)
         results.append(hidden)
     assert all(np.array_equal(found, results[0]) for found in results)
 
@@ -154,10 +158,10 @@ def test_the_kernels_own_bits_do_not_depend_on_the_threads():
 def test_a_forked_process_has_threads_of_its_own():
     starts, used = np.array([0, 1, 2]), torch.get_num_threads()
     torch.set_num_threads(2)
-    tabulated._share(lambda lo, hi: None, starts)
+    tabulated._run_parallel(lambda lo, hi: None, starts)
     child = os.fork()
     if child == 0:
-        tabulated._share(lambda lo, hi: None, starts)
+        tabulated._run_parallel(lambda lo, hi: None, starts)
         os._exit(0)
     deadline = time.monotonic() + 60
     while os.waitpid(child, os.WNOHANG)[0] == 0:
@@ -185,3 +189,19 @@ def test_the_compiled_loss_is_the_float64_one(logits, label):
     assert_close(torch.from_numpy(back)[:, others], gradient[:, others], atol=0, rtol=1e-6)
     # Torch's own is 1 less a probability near 1; ours is the sum of the others.
     assert_close(torch.from_numpy(back)[0, label], -gradient[0, others].sum(), atol=0, rtol=1e-6)
+
+
+def test_without_a_writable_cache_the_kernels_are_compiled_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Files in place of the cache directories: permissions would not stop a superuser.
+    shutil.copy(kernels.__file__, tmp_path / "copied_kernels.py")
+    (tmp_path / "__pycache__").touch()
+    for variable in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "__pycache__"))
+    monkeypatch.setattr("numba.config.CACHE_DIR", "")
+    monkeypatch.syspath_prepend(tmp_path)
+    copied = importlib.import_module("copied_kernels")
+    assert copied._exp(-1.0) == pytest.approx(np.exp(-1.0), rel=1e-15)
+    assert (tmp_path / "__pycache__").read_bytes() == b""
+    del sys.modules["copied_kernels"]

@@ -39,13 +39,13 @@ def test_only_the_last_entries_count() -> None:
 
 
 def test_thresholds_of_the_warning_are_arguments() -> None:
-    assert float32_warning(ZEROS, PLATEAU, dtype="torch_float32", share=0.65) is None
-    assert float32_warning(ZEROS, PLATEAU, dtype="torch_float32", share=0.65, sustained=4) is not None
+    assert float32_warning(ZEROS, PLATEAU, dtype="torch_float32", fraction=0.65) is None
+    assert float32_warning(ZEROS, PLATEAU, dtype="torch_float32", fraction=0.65, sustained=4) is not None
     assert float32_warning(ZEROS, PLATEAU, dtype="torch_float32", grokked=0.3) is None
 
 
 def test_entries_of_two_lengths_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"zero_losses and test_accuracy must be of one length, got 5 and 4\."):
+    with pytest.raises(ValueError, match=r"zero_losses and test_accuracy must have equal lengths, got 5 and 4\."):
         float32_warning(ZEROS, PLATEAU[1:], dtype="torch_float32")
 
 

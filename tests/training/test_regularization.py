@@ -119,5 +119,5 @@ def test_label_noise_is_no_function_of_a_split_from_the_same_seed() -> None:
 
 
 def test_label_noise_without_a_wrong_class_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"label noise needs a wrong class to draw, got n_outputs=1"):
+    with pytest.raises(ValueError, match=r"label noise requires at least 2 classes, got n_outputs=1"):
         noisy_labels(torch.zeros(3, dtype=torch.long), 0.5, n_outputs=1, seed=0)

@@ -169,5 +169,5 @@ def test_only_a_plateau_looks_at_the_losses() -> None:
     low.load({"factor": 0.25, "lowest": 1.0, "waited": 0})
     assert factor(Schedule(kind="plateau"), 7, low) == 0.25
     assert factor(Schedule(kind="linear", steps=10, factor=0.0), 5, low) == 0.5
-    with pytest.raises(ValueError, match=r"of kind 'plateau' follows from the losses so far; pass its Plateau"):
+    with pytest.raises(ValueError, match=r"with kind='plateau' depends on the loss history; pass a Plateau tracker"):
         factor(Schedule(kind="plateau"), 7, None)

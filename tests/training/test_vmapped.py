@@ -1,5 +1,6 @@
 """Runs trained side by side: each as it is alone, within float tolerance."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from grokinterp.models.kinds.mlp import MLPConfig
 from grokinterp.models.kinds.transformer import TransformerConfig
 from grokinterp.runs.layout import RunError
 from grokinterp.runs.run import Run
-from grokinterp.training import trainer
+from grokinterp.training import trainer, vmapped
 from grokinterp.training.loop import train
 from grokinterp.training.vmapped import train_many
 
@@ -108,13 +109,13 @@ def test_finished_runs_are_left_as_they_are(tiny: RunConfig, tmp_path: Path) -> 
     [
         (
             {"compile": True},
-            "stacks runs without compile, dropout and the engine 'hooked', got compile=True",
+            "does not support compile, dropout or engine='hooked', got compile=True",
         ),
         ({"regularization.dropout": 0.1}, r"got compile=False, dropout=0\.1"),
-        ({"engine": "hooked"}, "engine='hooked'; train them alone"),
-        ({"model.d_mlp": 8}, "train_many stacks runs of one model, got "),
-        ({"loss.dtype": "float32"}, "train_many stacks runs of one loss, got "),
-        ({"engine": "full"}, "train_many stacks runs of one engine, got 'factored' and 'full'"),
+        ({"engine": "hooked"}, r"engine='hooked'; use gi\.train for this run"),
+        ({"model.d_mlp": 8}, "train_many requires all configs to have the same model, got "),
+        ({"loss.dtype": "float32"}, "all configs to have the same loss, got "),
+        ({"engine": "full"}, "to have the same engine, got 'factored' and 'full'"),
     ],
 )
 def test_runs_that_cannot_be_stacked_are_refused(tiny: RunConfig, tmp_path: Path, changes: dict, message: str) -> None:
@@ -126,3 +127,26 @@ def test_runs_that_cannot_be_stacked_are_refused(tiny: RunConfig, tmp_path: Path
 def test_each_run_needs_a_directory_of_its_own(tiny: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a separate directory for each run, got"):
         train_many([tiny, tiny], [tmp_path, tmp_path], progress=False)
+
+
+@pytest.mark.parametrize(("epoch", "message"), [(4, r"stopped 2 of 2 runs; train the same"), (11, "every run is fini")])
+def test_ctrl_c_saves_every_run(
+    tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, message: str
+) -> None:
+    configs = [change(tiny, {**CALM, "seed": seed}) for seed in (0, 1)]
+    paths = [tmp_path / "0", tmp_path / "1"]
+    advance = vmapped._advance
+
+    def interrupted(trainers: list[trainer.Trainer]) -> None:
+        if trainers and trainers[0].epoch == epoch:
+            signal.raise_signal(signal.SIGINT)
+        advance(trainers)
+
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(vmapped, "_advance", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=message):
+        train_many(configs, paths, progress=False)
+    signal.signal(signal.SIGINT, previous)
+    assert all(max(Run(path).layout.epochs()) == epoch + 1 for path in paths)
+    monkeypatch.setattr(vmapped, "_advance", advance)
+    assert all(run.is_finished for run in train_many(configs, paths, progress=False))
