@@ -15,7 +15,7 @@ REPROS = [
     ("optim.decay_toward", "init", "zero, initial, got 'init'; did you mean 'initial'?"),
     ("optim.lr_schedule.kind", "cos", "constant, linear, cosine, cyclic, plateau, got 'cos'; did you mean 'cosine'?"),
     ("loss.name", "mse", "cross_entropy, stablemax, got 'mse'."),
-    ("loss.dtype", "float16", "float64, float32, got 'float16'; did you mean 'float64'?"),
+    ("loss.dtype", "float16", "float64, float32, torch_float32, got 'float16'; did you mean 'float64'?"),
     ("model.normalization", "LNPre", "none, LN, got 'LNPre'; did you mean 'LN'?"),
     ("model.act_fn", "ReLU", "relu, gelu, quadratic, got 'ReLU'; did you mean 'relu'?"),
     ("model.init", "xavier", "hooked_transformer, paper, got 'xavier'"),

@@ -143,7 +143,7 @@ def test_a_full_disk_in_one_run_fails_that_one_and_can_be_gone_on_with(
         done = swept(configs, tmp_path)
     assert [run.config.seed for run in done.runs] == [0, 2]
     (error,) = done.failed.values()
-    assert "seed=1 could not be written: [Errno 28] No space left on device; its last checkpoint is that" in error
+    assert "seed=1 could not be written: [Errno 28] No space left on device; its last checkpoint is from" in error
     assert "\n" not in error
 
     before = saved(tmp_path)
@@ -258,7 +258,7 @@ def test_a_run_that_another_trainer_is_at_work_in_is_waited_for(
     (tmp_path / "seed=0").mkdir()
     lock = FileLock(tmp_path / "seed=0" / ".lock")
     lock.acquire()
-    with pytest.raises(RunBusyError, match="another trainer is at work"):
+    with pytest.raises(RunBusyError, match="another process is training in"):
         train(configs[0], tmp_path / "seed=0", progress=False)
     with ThreadPoolExecutor(1) as other:
         result = other.submit(swept, configs, tmp_path)

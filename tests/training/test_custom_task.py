@@ -57,7 +57,7 @@ def test_another_custom_task_is_refused(custom: RunConfig, table: Task, tmp_path
         dataclasses.replace(table, a_tokens=table.a_tokens.flip(0)),
         dataclasses.replace(table, n_outputs=9),
     ):
-        with pytest.raises(RunError, match="another config: the task's table or tokens"):
+        with pytest.raises(RunError, match="a different config: the task's table or tokens"):
             train(custom, tmp_path, task=other, progress=False)
 
 

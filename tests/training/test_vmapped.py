@@ -78,7 +78,7 @@ def test_a_stopped_batch_of_runs_goes_on(tiny: RunConfig, tmp_path: Path, monkey
 
     with monkeypatch.context() as patched:
         patched.setattr(trainer, "write_resume", full)
-        with pytest.raises(RunError, match="No space left on device; its last checkpoint is that of epoch 8"):
+        with pytest.raises(RunError, match="No space left on device; its last checkpoint is from epoch 8"):
             train_many(configs, paths, progress=False)
     runs = train_many(configs, paths, progress=False)
     assert all(run.is_finished for run in runs)
@@ -147,6 +147,6 @@ def test_ctrl_c_saves_every_run(
     with pytest.raises(KeyboardInterrupt, match=message):
         train_many(configs, paths, progress=False)
     signal.signal(signal.SIGINT, previous)
-    assert all(max(Run(path).layout.epochs()) == epoch + 1 for path in paths)
+    assert all(max(Run(path).layout.checkpoint_epochs()) == epoch + 1 for path in paths)
     monkeypatch.setattr(vmapped, "_advance", advance)
     assert all(run.is_finished for run in train_many(configs, paths, progress=False))
