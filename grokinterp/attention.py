@@ -15,7 +15,7 @@ from grokinterp.basis import coefficients
 from grokinterp.basis import fve as basis_fve
 from grokinterp.measures import measure
 from grokinterp.models.factored import is_factorable
-from grokinterp.snapshots import Snapshot, as_snapshot, kept
+from grokinterp.snapshots import Snapshot, as_snapshot, cached
 
 
 # Attention below this is rounding error, and so is its logarithm.
@@ -191,7 +191,7 @@ def linear_pattern(pattern: Float[Tensor, "*rest pos"]) -> Float[Tensor, "*rest 
     return torch.stack([half + difference / 4, half - difference / 4, to_equals], dim=-1).to(pattern.dtype)
 
 
-@kept
+@cached
 def _fit(snapshot: Snapshot) -> AttentionFit:
     cos_sin = _cos_sin(snapshot)
     x = _attention_to(snapshot, "a").double() - 0.5

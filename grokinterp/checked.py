@@ -195,7 +195,11 @@ def _read_part(choices: tuple[Any, ...], value: Any, where: str, *, is_older: bo
     chosen = choices[0]
     if len(choices) > 1:
         kinds = {choice().kind: choice for choice in choices}
-        chosen = kinds[one_of(value.get("kind"), kinds, f"{where}.kind")]
+        try:
+            chosen = kinds[one_of(value.get("kind"), kinds, f"{where}.kind")]
+        except ValueError as error:
+            msg = f"{str(error).rstrip('.')}; if it is a custom kind, import the module that defines it first."
+            raise ValueError(msg) from None
     return from_dict(chosen, value, where=where, is_older=is_older)
 
 

@@ -17,7 +17,7 @@ from grokinterp import arguments, labels
 from grokinterp.basis import coefficients as coefficients_in
 from grokinterp.basis import pair_coefficients, project, task_basis
 from grokinterp.measures import Measure, measure
-from grokinterp.snapshots import Snapshot, as_snapshot, kept
+from grokinterp.snapshots import Snapshot, as_snapshot, cached
 
 
 Centering = Literal["class", "mean", "none"]
@@ -31,7 +31,7 @@ def project_products(snapshot: Snapshot, blocks: Iterable[int]) -> Float64[Tenso
     return project(snapshot.product_means.T, snapshot.basis, blocks).T
 
 
-@kept
+@cached
 def cosine_coefficients(snapshot: Snapshot) -> Float64[Tensor, " block"]:
     """<C_k, L> for the unit vectors C_k proportional to cos(w_k(a+b-c)) over all (a, b, c).
 
@@ -83,7 +83,7 @@ def fve(*, centering: Centering = "class") -> Measure:
 
     Source:
         Nanda et al. 2023, arXiv:2301.05217, section 4.2: "95% of the variance", by least squares, which is projection
-        for orthogonal components. The paper does not say which mean it subtracts, hence the argument.
+        for orthogonal components. The paper does not say which mean it subtracts, so it is an argument.
 
     Examples:
         >>> import grokinterp as gi
@@ -108,7 +108,7 @@ def product_fve(snapshot: Snapshot) -> xr.DataArray:
     return _by_frequency(snapshot, product_fractions(snapshot), "", "FVE of the logits by cos and sin(w_k(a+b))")
 
 
-@kept
+@cached
 def product_fractions(snapshot: Snapshot) -> Float64[Tensor, " block"]:
     """The values of `product_fve`."""
     basis = snapshot.basis
@@ -257,7 +257,7 @@ def _pairs_per_product(snapshot: Snapshot) -> Tensor:
     return counts[0].double()
 
 
-@kept
+@cached
 def _variances(snapshot: Snapshot) -> dict[Centering, float]:
     logits = snapshot.logits.flatten(0, 1)
     squares = logits.square().sum().item()

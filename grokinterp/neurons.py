@@ -12,7 +12,7 @@ from torch import Tensor
 from grokinterp import arguments, labels
 from grokinterp.basis import Basis, pair_coefficients, product_means, project, project_pairs, task_basis
 from grokinterp.measures import Measure, measure
-from grokinterp.snapshots import Snapshot, as_snapshot, kept
+from grokinterp.snapshots import Snapshot, as_snapshot, cached
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,13 +56,13 @@ def frequency_fve(x: Float[Tensor, "a b neuron"], basis_a: Basis, basis_b: Basis
     return torch.where(total > floor, explained / total.clamp(min=torch.finfo(torch.float64).tiny), 0.0).T
 
 
-@kept
+@cached
 def _fve(snapshot: Snapshot) -> Float64[Tensor, "neuron block"]:
     task = snapshot.task
     return frequency_fve(snapshot.neurons, task_basis(task, task.a_tokens), task_basis(task, task.b_tokens))
 
 
-@kept
+@cached
 def _fit(snapshot: Snapshot) -> NeuronFit:
     best_fve, best = _fve(snapshot).max(dim=1)
     return NeuronFit(frequency=torch.tensor(snapshot.basis.blocks)[best], fve=best_fve, phase=_phase(snapshot, best))

@@ -249,7 +249,7 @@ def slingshots(
 
     Source:
         Thilak et al. 2022, arXiv:2206.04817: with Adam and no weight decay, late in training, the norm of the last
-        layer grows in cycles, each with a spike of the train loss. The rule is ours; the paper gives none.
+        layer grows in cycles, each with a spike of the train loss. This is our own rule; the paper gives none.
 
     Examples:
         >>> import numpy as np

@@ -17,7 +17,7 @@ from grokinterp.labels import SPLITS, Split
 from grokinterp.logits import cosine_fit, project_products
 from grokinterp.losses import accuracy, cross_entropy_per_pair
 from grokinterp.measures import Measure, measure
-from grokinterp.snapshots import Snapshot, kept
+from grokinterp.snapshots import Snapshot, cached
 
 
 Form = Literal["2D", "3D"]
@@ -333,7 +333,7 @@ def _losses_without(snapshot: Snapshot, removed: Float64[Tensor, "frequency s c"
     return per_pair.reshape(len(removed), *table.shape)
 
 
-@kept
+@cached
 def _exponentials_by_product(snapshot: Snapshot) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """exp(logits - maximum) as [product, rank, c], where rank numbers the pairs of a product, padded with zeros.
 

@@ -302,7 +302,7 @@ def warn_of_chance(snapshot: Snapshot, remedy: str) -> None:
         warnings.warn(msg, stacklevel=3)
 
 
-def kept(function: Callable[[Snapshot], R]) -> Callable[[Snapshot], R]:
+def cached(function: Callable[[Snapshot], R]) -> Callable[[Snapshot], R]:
     """Cache a function's result for the lifetime of its snapshot."""
     results: WeakKeyDictionary[Snapshot, R] = WeakKeyDictionary()
 

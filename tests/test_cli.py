@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 import grokinterp as gi
-from grokinterp.cli import main
+from grokinterp.cli import app, main
+from grokinterp.config import to_dict
 
 
 SMALL = ["--task.p", "7", "--model.d-model", "8", "--model.d-mlp", "16", "--epochs", "12", "--quiet"]
@@ -422,3 +424,11 @@ def test_a_smoke_run_of_two_hundred_epochs_modulo_11(tmp_path: Path) -> None:
 
 def test_no_command_deletes_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "clean" in _refused(["clean"], capsys)
+
+
+def test_a_config_file_from_before_aids_was_renamed_keeps_its_meaning(tmp_path: Path) -> None:
+    data = to_dict(replace(gi.presets.quick(), loss=gi.LossConfig(dtype="torch_float32")))
+    data["aids"], data["loss"]["dtype"] = data.pop("regularization"), "float32"
+    file = tmp_path / "old.json"
+    file.write_text(json.dumps(data))
+    assert app._read_config(file).loss.dtype == "torch_float32"

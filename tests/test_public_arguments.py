@@ -52,7 +52,7 @@ MODULES = (
 )
 CLASSES = (Basis, gi.Snapshot, gi.Measure, gi.Run, gi.sweeps.SweepSpec)
 # Functions for the inside of the library, or whose arguments are all data.
-INTERNAL = {"interventions.Component", "interventions.Intervention", "snapshots.kept"}
+INTERNAL = {"interventions.Component", "interventions.Intervention", "snapshots.cached"}
 
 # Where a parameter's annotation has one of these words, it needs a kind; what is data, a model or a path does not.
 READ = re.compile(r"\b(int|float|bool|Literal)\b")

@@ -278,4 +278,7 @@ def _read_config(path: Path) -> RunConfig:
         msg = f"could not parse {path} as JSON: {error}."
         raise ValueError(msg) from None
     # A run's config.json contains the config along with the environment.
-    return from_dict(RunConfig, data["config"] if isinstance(data, dict) and "made_by" in data else data)
+    config = data["config"] if isinstance(data, dict) and "made_by" in data else data
+    # A file from before the field `aids` was renamed also has another meaning of `loss.dtype`.
+    is_older = isinstance(config, dict) and "aids" in config
+    return from_dict(RunConfig, RunConfig.upgraded(config) if is_older else config)

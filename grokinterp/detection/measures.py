@@ -19,7 +19,7 @@ from grokinterp.fourier import frequency_norms, gini_coefficient
 from grokinterp.logits import product_fractions, project_products
 from grokinterp.losses import cross_entropy
 from grokinterp.measures import measure
-from grokinterp.snapshots import Snapshot, kept
+from grokinterp.snapshots import Snapshot, cached
 from grokinterp.tasks import operation
 
 
@@ -99,7 +99,7 @@ def _as_structured(snapshot: Snapshot) -> Snapshot:
     return snapshot if snapshot.task.group is not None else _as_addition(snapshot)
 
 
-@kept
+@cached
 def _as_addition(snapshot: Snapshot) -> Snapshot:
     task = snapshot.task
     if task.shape != (task.n_tokens, task.n_tokens) or task.n_tokens != task.n_outputs:

@@ -12,7 +12,7 @@ from torch import Tensor
 from grokinterp import labels
 from grokinterp.measures import measure
 from grokinterp.models.architecture import chain
-from grokinterp.snapshots import Snapshot, kept
+from grokinterp.snapshots import Snapshot, cached
 from grokinterp.tasks import all_pairs
 
 
@@ -52,7 +52,7 @@ def _by_hook(snapshot: Snapshot, statistic: int, long_name: str) -> xr.DataArray
     return labels.array(values, ("hook",), long_name=long_name, coords={"hook": snapshot.config.hook_names()})
 
 
-@kept
+@cached
 def _statistics(snapshot: Snapshot) -> Float64[Tensor, "hook statistic"]:
     """All four statistics at every hook point, from one forward pass that stores no activation."""
     statistics: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""Training pairs: the gradient of the train loss, and how many pairs have none left because a softmax collapsed."""
+"""The gradient of the train loss, and the fraction of training pairs with zero gradient due to softmax collapse."""
 
 import torch
 import xarray as xr
@@ -10,7 +10,7 @@ from grokinterp.losses import cross_entropy
 from grokinterp.measures import measure
 from grokinterp.models.architecture import Params
 from grokinterp.models.factored import factored_logits, is_factorable
-from grokinterp.snapshots import Snapshot, kept
+from grokinterp.snapshots import Snapshot, cached
 from grokinterp.tasks import all_pairs
 
 
@@ -53,7 +53,7 @@ def alignment(snapshot: Snapshot) -> xr.DataArray:
     return labels.array(_cosine(weights, downhill), long_name="cosine of negative gradient and weights")
 
 
-@kept
+@cached
 def gradients(snapshot: Snapshot) -> Params:
     """The gradient of the mean float64 cross-entropy over the training pairs, by parameter.
 
@@ -131,7 +131,7 @@ def zero_losses(snapshot: Snapshot) -> xr.DataArray:
     return _fraction(_logits(snapshot), losses.zero_losses(_logits(snapshot), answers), "fraction of zero losses")
 
 
-@kept
+@cached
 def _logits(snapshot: Snapshot) -> Float[Tensor, "batch c"]:
     with torch.no_grad():
         return train_logits(snapshot, snapshot.params)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from grokinterp import arguments, labels
 from grokinterp.measures import Measure, measure
-from grokinterp.snapshots import Snapshot, kept
+from grokinterp.snapshots import Snapshot, cached
 
 
 # Axes of a weight, by the last part of its name.
@@ -123,7 +123,7 @@ def matrix(parameter: str) -> Measure:
     return Measure(name="weight", compute=compute, version=1, arguments={"parameter": parameter})
 
 
-@kept
+@cached
 def _singular_values(snapshot: Snapshot) -> dict[str, Float64[Tensor, "*rest rank"]]:
     """The singular values of every weight matrix, per head if it has heads."""
     matrices = {name: x for name, x in snapshot.params.items() if "W_" in name}

@@ -14,7 +14,7 @@ from grokinterp.models import lens
 from grokinterp.models.kinds.transformer import Sequence, TransformerConfig
 from grokinterp.papers.paper import AnyPaper, Paper, find_paper
 from grokinterp.runs.run import Run, load_run
-from grokinterp.snapshots import Snapshot, as_snapshot, kept
+from grokinterp.snapshots import Snapshot, as_snapshot, cached
 from grokinterp.trajectories import known_epochs, trajectory
 
 
@@ -168,7 +168,7 @@ def curves_of(keys: tuple[int, ...], paper: AnyPaper | None = None) -> list[Meas
     return list(find_paper(paper).curves(arguments.keys(keys)))
 
 
-@kept
+@cached
 def transformer_lens_model(snapshot: Snapshot) -> Any:
     """The TransformerLens model of a snapshot, built once.
 

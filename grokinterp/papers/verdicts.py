@@ -17,7 +17,7 @@ Verdict = Literal["holds", "fails", "differs", "undecided", "not established", "
 MEANINGS: Final[Mapping[Verdict, str]] = {
     "holds": "firm: differs from ours by no more than the reruns' spread, or agrees within its digits or bounds; "
     "statistical: within the reruns' range, and differs from ours by no more than their spread",
-    "fails": "firm, and does not agree with ours, or ours cannot be computed",
+    "fails": "firm, and does not agree with our value, or our value cannot be computed",
     "differs": "statistical, and outside the reruns' range, or differs from ours by more than their spread",
     "undecided": "within the reruns' range, but they differ by more than a factor of 2 (by more than 0.1 for a "
     "fraction) or name different frequencies, so this is weak evidence",

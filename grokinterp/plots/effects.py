@@ -1,4 +1,4 @@
-"""Effects of single frequencies on the loss: each one ablated, and each one kept alone."""
+"""Effects of single frequencies on the loss: each one ablated, and each frequency on its own."""
 
 from typing import Final
 

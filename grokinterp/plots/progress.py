@@ -1,4 +1,4 @@
-"""The course of one run in four panels: its metrics, and its progress measures."""
+"""Metrics and progress measures of one run, in four panels: its metrics, and its progress measures."""
 
 from typing import Any, Final
 

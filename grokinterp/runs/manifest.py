@@ -68,7 +68,7 @@ def check_monitors(path: Path, monitors: Sequence[dict[str, Any]]) -> None:
     """
     known = _read(path).get("monitors", [])
     if not isinstance(known, list):
-        msg = f"{path} must list the run's monitors, got {known!r}; restore it from a backup."
+        msg = f"{path} must contain a list of the run's monitors, got {known!r}; restore it from a backup."
         raise RunError(msg)
     for recorded in known:
         if recorded not in monitors:

@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,7 +55,7 @@ class Processes(Executor):
         return ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), initializer=_initialize_worker)
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future:
-        """The future of a call in one of the processes."""
+        """Submit a call to a worker process and return its future."""
         try:
             return self._pool.submit(fn, *args, **kwargs)
         except BrokenExecutor:
@@ -116,7 +118,7 @@ class DaskExecutor(Executor):
         self._executor = client.get_executor(pure=False)
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future:
-        """The future of a call on one of the workers.
+        """Submit a call to a worker and return its future.
 
         Raises:
             BrokenExecutor: If the scheduler is gone.
@@ -167,13 +169,14 @@ class StoppedError(RunError):
     """The run wrote a checkpoint and stopped because its sweep was stopped."""
 
 
-def train_one(config: dict[str, Any], path: str, stop: str) -> str:
+def train_one(config: dict[str, Any], path: str, stop: str, module: str) -> str:
     """Train one run of a sweep, or resume it from its last checkpoint. Executors receive this function by name.
 
     Args:
         config: The config as made by `to_dict`.
         path: The run directory.
         stop: A file; once it exists, the run writes a checkpoint and stops.
+        module: Module that defines the kind of model, which is imported first.
 
     Returns:
         The path.
@@ -182,6 +185,8 @@ def train_one(config: dict[str, Any], path: str, stop: str) -> str:
         StoppedError: If the run was stopped.
         RunError: As in `train`; likewise ValueError.
     """
+    with suppress(ImportError):  # an unknown kind is then an error of the config
+        import_module(module)
     is_asked = _exists(Path(stop))
     if not is_asked():
         with stopping_when(is_asked):

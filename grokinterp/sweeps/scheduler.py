@@ -181,7 +181,9 @@ class _Scheduler:
         while self.waiting and len(self.running) < room:
             path = self.waiting[0]
             if not self._is_finished(path):
-                args = (to_dict(self.configs[path]), str(path), str(self.stop))
+                config = self.configs[path]
+                # Importing the module of a custom kind of model registers the kind in the worker.
+                args = (to_dict(config), str(path), str(self.stop), type(config.model).__module__)
                 self.running[self.executor.submit(train_one, *args)] = path
             del self.waiting[0]
 

@@ -109,7 +109,7 @@ def difficulty(task: Task) -> Float64[Tensor, "a b"]:
     Operands count as their tokens; for modular arithmetic these are the residues mod p.
 
     Source:
-        An earlier grokking framework's curriculum for addition, mean(a, b) / (p - 1). It is kept for comparison:
+        An earlier grokking framework's curriculum for addition, mean(a, b) / (p - 1). It is included for comparison:
         modular arithmetic does not distinguish small residues from large ones.
 
     Examples:

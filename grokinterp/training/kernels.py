@@ -26,7 +26,7 @@ def _compiled(*fastmath: str) -> Callable[[Callable[..., Any]], Callable[..., An
         try:
             return njit(function, cache=True, **options)
         except RuntimeError:
-            # numba found no writable directory for its cache, neither beside this file nor in the user's home.
+            # numba found no writable directory for its cache, neither next to this file nor in the user's home.
             return njit(function, **options)
 
     return compile_function

@@ -250,7 +250,7 @@ def fit(trainers: list[Trainer], advance: Callable[[list[Trainer]], object], *, 
 
 
 def _summary(entry: dict[str, Any]) -> str:
-    """The text beside the progress bar."""
+    """The text next to the progress bar."""
     loss, acc = entry["loss"], entry["accuracy"]
     return f"loss {loss['train']:.2e} train {loss['test']:.2e} test, accuracy {acc['train']:.2f} {acc['test']:.2f}"
 

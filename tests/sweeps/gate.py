@@ -13,7 +13,7 @@ from sweeps.disk import wait_for
 HELD_AT = 120
 
 
-def gated_train_one(config: dict[str, Any], path: str, stop: str) -> str:
+def gated_train_one(config: dict[str, Any], path: str, stop: str, module: str) -> str:
     """`train_one` with a run that waits at epoch 120 until the gate is open; runs with seed 0 pass.
 
     In place of `train_one` in `sweeps.scheduler`, from where it goes to the workers by name.
@@ -31,7 +31,7 @@ def gated_train_one(config: dict[str, Any], path: str, stop: str) -> str:
 
     # Checks for the stop file at every epoch, so that the run cannot end between two checks.
     with mock.patch.object(Trainer, "advance", held), mock.patch.object(executors, "_CHECK_EVERY", -1.0):
-        return executors.train_one(config, path, stop)
+        return executors.train_one(config, path, stop, module)
 
 
 def wait_for_held(root: Path, count: int) -> None:

@@ -1,5 +1,6 @@
 """Processes on this machine: killed, interrupted, and orphaned."""
 
+import importlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import torch
 
 import grokinterp as gi
 from grokinterp.config import RunConfig, to_dict
+from grokinterp.models import architecture
 from grokinterp.runs.layout import RunBusyError
 from grokinterp.sweeps import processes, scheduler, sweep
 from grokinterp.sweeps.executors import train_one
@@ -90,11 +92,11 @@ def test_a_run_that_kills_its_workers_is_given_up_and_the_rest_goes_on(
     assert error.startswith("3 workers died in this run before its first checkpoint; check that there is enough memory")
 
 
-def deadly(config: dict, path: str, stop: str) -> str:
+def deadly(config: dict, path: str, stop: str, module: str) -> str:
     """`train_one`, except that seed 0 kills its process."""
     if config["seed"] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-    return train_one(config, path, stop)
+    return train_one(config, path, stop, module)
 
 
 def test_ctrl_c_lets_every_run_write_a_checkpoint(sweeping: subprocess.Popen, long: RunConfig, tmp_path: Path) -> None:
@@ -120,9 +122,9 @@ def test_two_sweeps_in_processes_of_their_own_share_a_root(
 ) -> None:
     root = tmp_path / "sweep"
 
-    def opening_when_busy(config: dict, path: str, stop: str) -> str:
+    def opening_when_busy(config: dict, path: str, stop: str, module: str) -> str:
         try:
-            return train_one(config, path, stop)
+            return train_one(config, path, stop, module)
         except RunBusyError:
             open_gate(root)
             raise
@@ -159,3 +161,22 @@ def test_workers_have_one_thread_and_leave_ctrl_c_to_the_sweep() -> None:
         assert executor.submit(torch.get_num_threads).result() == 1
         assert executor.submit(signal.raise_signal, signal.SIGINT).result() is None
         assert executor.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
+
+
+def test_a_custom_kind_of_model_is_known_to_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "custom_kind.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from typing import Literal\n"
+        "import grokinterp as gi\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class CustomConfig(gi.MLPConfig):\n"
+        "    kind: Literal['custom'] = 'custom'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    # Forgotten after the test.
+    monkeypatch.setitem(architecture.KINDS, "custom", gi.MLPConfig)
+    del architecture.KINDS["custom"]
+    model = importlib.import_module("custom_kind").CustomConfig(d_mlp=8)
+    config = gi.RunConfig(task=gi.TaskConfig(p=7), model=model, epochs=2)
+    done = sweep([config], tmp_path / "sweep", 1, progress=False)
+    assert [run.config.model for run in done.runs] == [model]

@@ -280,7 +280,7 @@ def test_a_record_of_monitors_that_is_no_list_is_named(tiny: RunConfig, tmp_path
     run = train(change(tiny, {"epochs": 8}), tmp_path, progress=False)
     data = json.loads(run.layout.config.read_text())
     run.layout.config.write_text(json.dumps(data | {"monitors": 3}))
-    with pytest.raises(gi.RunError, match="must list the run's monitors, got 3; restore it from a backup"):
+    with pytest.raises(gi.RunError, match="must contain a list of the run's monitors, got 3; restore it from a backup"):
         train(tiny, tmp_path, progress=False)
 
 
