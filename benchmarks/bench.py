@@ -17,6 +17,7 @@ import torch
 
 import grokinterp as gi
 from benchmarks.baselines import hooked_step, matmul_step, naive_trajectory
+from grokinterp.runs.tensors import write_tensors
 from grokinterp.tasks import all_pairs
 from grokinterp.training.engines import build_engine
 from grokinterp.training.runtime import keep_freed_memory
@@ -173,11 +174,11 @@ def memory() -> list[tuple[str, str, str]]:
 
 def repeat_checkpoints(run: gi.Run, folder: Path, count: int) -> gi.Run:
     """A run directory with `count` checkpoints: copies of the run's last one under different epochs."""
-    shutil.copytree(run.path, folder, ignore=shutil.ignore_patterns("checkpoints", "analysis"))
+    shutil.copytree(run.path, folder, ignore=shutil.ignore_patterns("checkpoints", "analysis", "FINISHED"))
     copy = gi.load_run(folder)
     copy.layout.checkpoints.mkdir()
     for epoch in range(count):
-        shutil.copy(run.layout.checkpoint(run.checkpoint_epochs[-1]), copy.layout.checkpoint(epoch))
+        write_tensors(copy.layout.checkpoint(epoch), run.params(), {"epoch": epoch})
     return copy
 
 
