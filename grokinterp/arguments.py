@@ -1,4 +1,4 @@
-"""Readers of arguments: each returns one plain Python type or raises a one-line ValueError.
+"""Readers of arguments, each of which returns a plain Python type or raises a one-line ValueError; and short reprs.
 
 Python, numpy, torch and xarray values are accepted alike; strings and booleans are never accepted as numbers.
 """

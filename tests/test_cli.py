@@ -13,15 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 import grokinterp as gi
+from cli.commands import SMALL, refused, train
 from grokinterp.cli import app, main
 from grokinterp.config import to_dict
-
-
-SMALL = ["--task.p", "7", "--model.d-model", "8", "--model.d-mlp", "16", "--epochs", "12", "--quiet"]
-
-
-def _train(out: Path, *flags: str) -> int:
-    return main(["train", "quick", "--out", str(out), *SMALL, *flags])
 
 
 @pytest.fixture(autouse=True)
@@ -29,22 +23,9 @@ def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[1])
 
 
-def _refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The error of an invalid command line: one line on stderr, exit code 2 (from `main` or tyro)."""
-    try:
-        code = main(args)
-    except SystemExit as stop:
-        code = stop.code
-    assert code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("grokinterp: ")
-    assert said.count("\n") == 1
-    return said
-
-
 @pytest.mark.slow
 def test_train_makes_a_run_of_the_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _train(tmp_path / "run", "--optim.weight-decay", "0.5", "--seed", "3") == 0
+    assert train(tmp_path / "run", "--optim.weight-decay", "0.5", "--seed", "3") == 0
     run = gi.load_run(tmp_path / "run")
     assert run.config.optim.weight_decay == 0.5
     assert (run.config.seed, run.config.task.p, run.config.epochs) == (3, 7, 12)
@@ -55,14 +36,14 @@ def test_train_makes_a_run_of_the_flags(tmp_path: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.slow
 def test_train_goes_on_to_more_epochs(tmp_path: Path) -> None:
-    assert _train(tmp_path / "run") == 0
+    assert train(tmp_path / "run") == 0
     assert main(["train", "quick", "--out", str(tmp_path / "run"), *SMALL, "--epochs", "15"]) == 0
     assert gi.load_run(tmp_path / "run").checkpoint_epochs[-1] == 15
 
 
 def test_another_config_in_the_folder_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _train(tmp_path / "run")
-    assert _train(tmp_path / "run", "--seed", "1") == 1
+    train(tmp_path / "run")
+    assert train(tmp_path / "run", "--seed", "1") == 1
     assert "holds a run with a different config: seed is 0 there, 1 here" in capsys.readouterr().err
 
 
@@ -82,7 +63,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, capsys: pytest.Capture
     data["optim"]["weight_decays"] = data["optim"].pop("weight_decay")
     path = tmp_path / "config.json"
     path.write_text(json.dumps(data))
-    said = _refused(["train", "--config", str(path), "--out", str(tmp_path / "run")], capsys)
+    said = refused(["train", "--config", str(path), "--out", str(tmp_path / "run")], capsys)
     assert "unknown key 'weight_decays'; did you mean 'weight_decay'?" in said
 
 
@@ -109,12 +90,12 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, capsys: pytest.Capture
         (["keys", "nanda2023", "--rule", "phase"], "phase"),
     ],
 )
-def test_wrong_command_lines_are_refused(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert message in _refused(args, capsys)
+def test_wrong_command_lines_arerefused(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in refused(args, capsys)
 
 
 def test_choices_are_listed_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
-    said = _refused(["train", "quick", "--task.operation", "sum", "--out", "x"], capsys)
+    said = refused(["train", "quick", "--task.operation", "sum", "--out", "x"], capsys)
     assert ", ".join(map(repr, [*gi.tasks.OPERATIONS, "custom"])) in said
 
 
@@ -181,7 +162,7 @@ def test_keys_refuses_flags_that_do_not_fit(
     args: list[str], message: str, capsys: pytest.CaptureFixture[str], unchecked: None
 ) -> None:
     checkpoint = str(gi.load_run("nanda2023").layout.checkpoint(40_000))
-    assert message in _refused(["keys", *(checkpoint if arg == "CHECKPOINT" else arg for arg in args)], capsys)
+    assert message in refused(["keys", *(checkpoint if arg == "CHECKPOINT" else arg for arg in args)], capsys)
 
 
 def test_no_keys_are_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,7 +211,7 @@ def test_no_keys_are_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_unknown_names_the_nearest_and_the_help_page(
     args: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert message in _refused(args, capsys)
+    assert message in refused(args, capsys)
 
 
 def test_bare_shows_help_and_version_the_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,9 +224,9 @@ def test_bare_shows_help_and_version_the_version(capsys: pytest.CaptureFixture[s
 
 
 def test_train_says_when_there_is_nothing_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _train(tmp_path / "run") == 0
+    assert train(tmp_path / "run") == 0
     assert "nothing to do" not in capsys.readouterr().out
-    assert _train(tmp_path / "run", "--epochs", "5") == 0
+    assert train(tmp_path / "run", "--epochs", "5") == 0
     said = capsys.readouterr().out
     assert said.startswith("nothing to do: --epochs is 5, and the run is already at epoch 12.\n")
     assert "epoch 12, test loss" in said
@@ -273,15 +254,15 @@ def _show(message: Warning, category: type[Warning], filename: str, lineno: int,
 
 @pytest.mark.slow
 def test_runs_lists_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _train(tmp_path / "a")
+    train(tmp_path / "a")
     capsys.readouterr()
     assert main(["runs", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     accuracy = gi.load_run(tmp_path / "a").metrics.accuracy.isel(epoch=-1)
-    train, test = (f"{accuracy.sel(split=split).item():.3f}" for split in ("train", "test"))
+    on_train, on_test = (f"{accuracy.sel(split=split).item():.3f}" for split in ("train", "test"))
     assert (
-        f"{tmp_path / 'a'}: addition mod 7, seed 0, finished at epoch 12, train accuracy {train}, "
-        f"test accuracy {test}, too few metrics entries to detect grokking\n"
+        f"{tmp_path / 'a'}: addition mod 7, seed 0, finished at epoch 12, train accuracy {on_train}, "
+        f"test accuracy {on_test}, too few metrics entries to detect grokking\n"
     ) in said
     times = gi.phases.grokking_times(gi.load_run("nanda2023").metrics)
     rule = times.grokked.attrs["rule"]
@@ -294,7 +275,7 @@ def test_runs_lists_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.slow
 def test_runs_says_why_a_run_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("task", "config", "metrics", "begun", "long"):
-        assert _train(tmp_path / name, "--log-every", "1" if name == "long" else "10") == 0
+        assert train(tmp_path / name, "--log-every", "1" if name == "long" else "10") == 0
     (tmp_path / "task" / "task.safetensors").write_bytes(b"broken")
     (tmp_path / "config" / "config.json").write_text("{")
     (tmp_path / "metrics" / "metrics.jsonl").write_text('{"epoch": 1}\n')
@@ -315,7 +296,7 @@ def test_runs_says_why_a_run_is_broken(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.slow
 def test_report_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _train(tmp_path / "run")
+    train(tmp_path / "run")
     capsys.readouterr()
     assert main(["report", str(tmp_path / "run"), "--quiet"]) == 0
     assert Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8").startswith("<!")
@@ -323,7 +304,7 @@ def test_report_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.slow
 def test_analyze_says_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _train(tmp_path / "run")
+    train(tmp_path / "run")
     capsys.readouterr()
     assert main(["analyze", str(tmp_path / "run"), "--quiet"]) == 0
     assert "addition mod 7" in capsys.readouterr().out
@@ -370,48 +351,10 @@ def test_an_error_of_torch_is_one_line(
         raise RuntimeError(msg)
 
     monkeypatch.setattr("grokinterp.training.loop.train", fail)
-    assert _train(tmp_path / "run") == 1
+    assert train(tmp_path / "run") == 1
     assert capsys.readouterr().err == (
         "grokinterp: RuntimeError: No working C++ compiler found (`--debug` shows where)\n"
     )
-
-
-@pytest.mark.exhaustive
-def test_reproduce_says_what_does_not_hold_and_writes_the_page(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    page = tmp_path / "dossier.html"
-    assert main(["reproduce", "nanda2023", "--out", str(page)]) == 0
-    said = capsys.readouterr().out
-    assert "neurons.polynomials: differs, published 2.48e-7 nats" in said
-    assert "not established: 7" in said
-    assert page.stat().st_size > 1_000_000
-
-
-@pytest.mark.slow
-def test_reproduce_of_another_run_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _train(tmp_path / "run") == 0
-    assert main(["reproduce", "nanda2023", "--run", str(tmp_path / "run")]) == 0
-    assert "firm claims that hold: 0 of 0" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_reproduce_fails_with_a_firm_claim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A claim about the split with a wrong published value."""
-    import dataclasses
-
-    from grokinterp.papers import claim
-
-    wrong = dataclasses.replace(gi.claims.by_id("recipe.pairs.train"), value=3831.0)
-    monkeypatch.setattr("grokinterp.papers.verdicts.claims", lambda _: (wrong, *claim.claims()[:2]))
-    assert main(["reproduce", "nanda2023"]) == 1
-    said = capsys.readouterr()
-    assert "recipe.pairs.train: fails, published 3,831, measured 3,830" in said.out
-    assert said.err == "grokinterp: 1 firm claims fail: recipe.pairs.train.\n"
-
-
-def test_reproduce_knows_one_paper(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "nanda2023" in _refused(["reproduce", "power2022"], capsys)
 
 
 @pytest.mark.slow
@@ -423,7 +366,7 @@ def test_a_smoke_run_of_two_hundred_epochs_modulo_11(tmp_path: Path) -> None:
 
 
 def test_no_command_deletes_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "clean" in _refused(["clean"], capsys)
+    assert "clean" in refused(["clean"], capsys)
 
 
 def test_a_config_file_from_before_aids_was_renamed_keeps_its_meaning(tmp_path: Path) -> None:

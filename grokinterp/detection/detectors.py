@@ -1,4 +1,4 @@
-"""Detectors: signals over a run's checkpoints, each with the direction that indicates grokking."""
+"""Detectors: signals over a run's checkpoints that indicate grokking, and the epoch of the first alarm."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Reading variables from a Dataset, and preparing their values for plotting."""
+"""Variables of a Dataset, prepared for plotting: values, key frequencies, and axes over the rows of a basis."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,6 +42,9 @@ MADE_BY: Final[Mapping[str, str]] = {
 
 # Measures to look up key frequencies in first; other measures may have been given only some of them.
 _HAS_KEYS: Final = ("restricted_loss", "excluded_loss", "trig_loss", "embedding_circle")
+COLORS: Final[Mapping[str, str]] = {"cos": "#1F4E79", "sin": "#7FB3D9"}
+# More labels than this make an axis hard to read.
+_MOST_TICKS: Final = 14
 
 
 def need(ds: xr.Dataset, name: str) -> xr.DataArray:
@@ -151,11 +154,6 @@ def keys_of(ds: xr.Dataset, data: xr.DataArray, keys: Iterable[int] | None) -> l
     others = [dim for dim in last.dims if dim != "frequency"]
     size = last.max(others).fillna(-np.inf)
     return sorted(int(k) for k in size["frequency"].values[np.argsort(-size.values, kind="stable")[:5]])
-
-
-COLORS: Final[Mapping[str, str]] = {"cos": "#1F4E79", "sin": "#7FB3D9"}
-# More labels than this make an axis hard to read.
-_MOST_TICKS: Final = 14
 
 
 def frequency_of(name: str) -> int | None:

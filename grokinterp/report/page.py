@@ -1,4 +1,4 @@
-"""The HTML report of a run, a page without external files or network access."""
+"""The report of a run: an HTML page without external files or network access, or its sentences as text."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

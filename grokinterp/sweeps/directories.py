@@ -1,4 +1,4 @@
-"""Which run directory below a sweep's root belongs to which config."""
+"""The run directories of a sweep: its axes (fields that differ between configs), their names, and which is whose."""
 
 import hashlib
 import itertools
@@ -20,6 +20,10 @@ from grokinterp.runs.manifest import flat, read_identity
 
 
 FORMAT: Final = 1
+# Always an axis, and always the last one.
+SEED: Final = "seed"
+# Characters of a directory name; file systems allow 255 bytes.
+_LONGEST_NAME: Final = 120
 # Seconds to wait for a second sweep to write sweep.json, which takes a few milliseconds.
 LOCK_TIMEOUT: Final = 60.0
 
@@ -117,12 +121,6 @@ def locked(root: Path) -> Iterator[None]:
     except OSError as error:
         msg = f"{root} could not be written: {error}. Fix this, then sweep the same configs into it to resume."
         raise RunError(msg) from error
-
-
-# Always an axis, and always the last one.
-SEED: Final = "seed"
-# Characters of a directory name; file systems allow 255 bytes.
-_LONGEST_NAME: Final = 120
 
 
 def grid(config: RunConfig, axes: Mapping[str, Iterable[Any]]) -> list[RunConfig]:

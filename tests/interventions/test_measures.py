@@ -1,7 +1,6 @@
 """What interventions do, measured: for one model, over training time, and beside a null."""
 
 import dataclasses
-import itertools
 import math
 import re
 from pathlib import Path
@@ -10,12 +9,10 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
 
 import grokinterp as gi
 from grokinterp import interventions as iv
-from grokinterp.interventions import cache_keys, sampling, sites
+from grokinterp.interventions import cache_keys, sites
 
 
 pytestmark = pytest.mark.slow
@@ -379,30 +376,3 @@ def test_where_there_is_one_frequency_there_is_no_other(random_params):
         iv.control(iv.phase_shift(1, 0.5), draws=0)
     with pytest.raises(ValueError, match="draws must be an integer of at least 1, got 0"):
         iv.null_losses(iv.phase_shift(1, 0.5), draws=0)
-
-
-@given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 30), st.integers(0, 5))
-def test_subsets_are_different_and_all_of_them_where_they_are_few(n, size, most, seed):
-    pool = list(range(10, 10 + n))
-    if size > n:
-        return
-    found = sampling.subsets(pool, size, most, np.random.default_rng(seed))
-    assert len(found) == len(set(found)) == min(most, math.comb(n, size))
-    assert set(found) <= set(itertools.combinations(pool, size))
-
-
-@given(st.integers(0, 6), st.integers(1, 30), st.integers(0, 5))
-def test_ordered_pairs_are_different_and_all_of_them_where_they_are_few(n, most, seed):
-    pool = list(range(10, 10 + n))
-    found = sampling.ordered_pairs(pool, most, np.random.default_rng(seed))
-    assert len(found) == len(set(found)) == min(most, n * (n - 1))
-    assert set(found) <= set(itertools.permutations(pool, 2))
-
-
-def test_every_subset_is_as_likely_as_any_other():
-    rng = np.random.default_rng(0)
-    times = dict.fromkeys(itertools.combinations(range(5), 2), 0)
-    for _ in range(2000):
-        for subset in sampling.subsets(range(5), 2, 3, rng):
-            times[subset] += 1
-    assert all(abs(count - 600) < 100 for count in times.values())

@@ -18,18 +18,12 @@ from filelock import FileLock
 
 import grokinterp as gi
 from grokinterp.runs import cache
+from small_run import CONFIG
 
 
 pytestmark = pytest.mark.slow
 
 
-CONFIG = gi.RunConfig(
-    task=gi.TaskConfig(p=7),
-    model=gi.TransformerConfig(d_model=8, n_heads=2, d_head=4, d_mlp=16),
-    split=gi.SplitConfig(fraction=0.5),
-    epochs=12,
-    checkpoint_every=4,
-)
 # Trains nothing: takes a measure of a run, and waits for a line of stdin before the first snapshot.
 WAITING = """
 import sys

@@ -155,22 +155,26 @@ def test_the_kernels_own_bits_do_not_depend_on_the_threads():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_has_threads_of_its_own():
-    starts, used = np.array([0, 1, 2]), torch.get_num_threads()
-    torch.set_num_threads(2)
-    tabulated._run_parallel(lambda lo, hi: None, starts)
+def test_a_forked_process_has_threads_of_its_own(monkeypatch):
+    def ranges() -> list[tuple[int, int]]:
+        seen: list[tuple[int, int]] = []
+        tabulated._run_parallel(lambda lo, hi: seen.append((lo, hi)), np.array([0, 1, 2]))
+        return sorted(seen)
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert ranges() == [(0, 1), (1, 2)]
     child = os.fork()
     if child == 0:
-        tabulated._run_parallel(lambda lo, hi: None, starts)
-        os._exit(0)
-    deadline = time.monotonic() + 60
-    while os.waitpid(child, os.WNOHANG)[0] == 0:
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            pytest.fail("the forked process waits for its parent's threads")
+        os._exit(0 if ranges() == [(0, 1), (1, 2)] else 1)
+    deadline, pid, status = time.monotonic() + 60, 0, 0
+    while not pid and time.monotonic() < deadline:
         time.sleep(0.01)
-    torch.set_num_threads(used)
+        pid, status = os.waitpid(child, os.WNOHANG)
+    if not pid:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert pid, "the forked process waits for its parent's threads"
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 @given(st.lists(st.floats(-40, 40, width=32), min_size=2, max_size=9), st.integers(0, 8))
