@@ -2,7 +2,7 @@
 
 The bundled run was created by
 
-    grokinterp train nanda2023 --out runs/nanda2023
+    OMP_NUM_THREADS=1 grokinterp train nanda2023 --engine factored --out runs/nanda2023
     python examples/bundle_run.py runs/nanda2023 grokinterp/runs/bundled/nanda2023
 """
 

@@ -11,7 +11,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import pytest
@@ -71,6 +71,15 @@ def task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations, "OPERATIONS", (*operations.OPERATIONS, *formulas))
 
 
+def model(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Registered for this test only.
+    monkeypatch.setitem(architecture.KINDS, "mean", gi.MLPConfig)
+    del architecture.KINDS["mean"]
+    module = ModuleType("grokinterp.models.kinds.mean")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    vars(module).update(added("model", "grokinterp/models/kinds/mean.py"))
+
+
 def measure(monkeypatch: pytest.MonkeyPatch) -> None:
     made = added("measure", "grokinterp/monitors/weights.py")["largest_weight"]
     monkeypatch.setattr(gi.monitors, "largest_weight", made, raising=False)
@@ -103,7 +112,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 FOLLOW: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
     "task": task,
-    "model": lambda _: None,
+    "model": model,
     "measure": measure,
     "plot": plot,
     "claim": claim,
@@ -116,6 +125,16 @@ def test_there_is_a_recipe_for_everything() -> None:
     assert RECIPES.keys() == FOLLOW.keys() | {"preset"}
 
 
+def run_test_of(recipe: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the test that a recipe asks for, and return its name."""
+    (path,) = (path for path in blocks(recipe) if path.startswith("tests/"))
+    names: Namespace = {}
+    exec(blocks(recipe)[path], names)
+    (test,) = (value for name, value in names.items() if name.startswith("test_"))
+    test(capsys) if recipe == "command" else test()
+    return test.__name__
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("recipe", FOLLOW)
@@ -123,27 +142,14 @@ def test_a_recipe_s_test_passes_once_its_code_is_added(
     recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     FOLLOW[recipe](monkeypatch)
-    (path,) = (path for path in blocks(recipe) if path.startswith("tests/"))
-    names: Namespace = {}
-    if recipe == "model":
-        # Forgotten after the test.
-        monkeypatch.setitem(architecture.KINDS, "mean", gi.MLPConfig)
-        del architecture.KINDS["mean"]
-        names = added("model", "grokinterp/models/kinds/mean.py")
-    exec(blocks(recipe)[path], names)
-    (test,) = (value for name, value in names.items() if name.startswith("test_"))
-    test(capsys) if recipe == "command" else test()
+    assert run_test_of(recipe, capsys) in RECIPES[recipe]
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("recipe", sorted(FOLLOW.keys() - {"model"}))
+@pytest.mark.parametrize("recipe", FOLLOW)
 def test_a_recipe_s_test_fails_without_its_code(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (path,) = (path for path in blocks(recipe) if path.startswith("tests/"))
-    names: Namespace = {}
-    exec(blocks(recipe)[path], names)
-    (test,) = (value for name, value in names.items() if name.startswith("test_"))
-    with pytest.raises((AssertionError, AttributeError, KeyError, ValueError), match=r"^"):
-        test(capsys) if recipe == "command" else test()
+    with pytest.raises((AssertionError, AttributeError, ImportError, KeyError, ValueError), match=r"^"):
+        run_test_of(recipe, capsys)
 
 
 @pytest.mark.slow

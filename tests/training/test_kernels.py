@@ -177,6 +177,12 @@ def test_a_forked_process_has_threads_of_its_own(monkeypatch):
     assert os.waitstatus_to_exitcode(status) == 0
 
 
+def test_the_kernels_exp_is_exact_to_float64() -> None:
+    # Its Taylor polynomial and the rounding of its terms each cost about one unit in the last place.
+    x = np.linspace(-600.0, 0.0, 20_001)
+    np.testing.assert_allclose([kernels._exp(value) for value in x], np.exp(x), rtol=4 * np.finfo(np.float64).eps)
+
+
 @given(st.lists(st.floats(-40, 40, width=32), min_size=2, max_size=9), st.integers(0, 8))
 def test_the_compiled_loss_is_the_float64_one(logits, label):
     z = torch.tensor([logits])
