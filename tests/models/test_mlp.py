@@ -111,3 +111,16 @@ def test_the_analyses_find_the_keys_of_a_planted_mlp():
     assert gi.progress.accuracies(snapshot).sel(split="all").item() == 1.0
     without_2 = gi.interventions.ablate(gi.interventions.frequency(2))(snapshot)
     assert gi.fourier.key_frequencies(without_2) == (5,)
+
+
+@each_config
+def test_operand_rows_are_read_and_set_in_the_same_places(config, random_params):
+    params = random_params(config, TASK)
+    rows = config.operand_rows(params, TASK)
+    again = config.set_operand_rows(params, rows)
+    assert all(torch.equal(again[name], p) for name, p in params.items())
+    # Swapping two tokens' rows swaps the two as operands.
+    a, b = torch.tensor([1, 2, 5]), torch.tensor([2, 2, 1])
+    swap = torch.tensor([0, 2, 1, 3, 4, 5, 6])
+    swapped = config.set_operand_rows(params, rows[swap])
+    assert_close(config.logits(swapped, a, b), config.logits(params, swap[a], swap[b]))

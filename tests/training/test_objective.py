@@ -62,6 +62,15 @@ def test_float32_is_float64_to_a_millionth_however_small_the_loss(
     assert ((grad - wanted_grad).norm(dim=1) <= 1e-6 * wanted_grad.norm(dim=1)).all()
 
 
+def test_float32_corrects_what_a_difference_of_logits_loses() -> None:
+    """The difference 20 is rounded by up to 1e-6, and so would the loss be; four roundings of float32 are left."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2_000):
+        z, label = torch.tensor([[20.0, 0.0]]) + torch.rand(1, 2, generator=generator), torch.tensor([0])
+        loss, wanted = (objective(LossConfig(dtype=dtype))(z, label).double() for dtype in ("float32", "float64"))
+        assert_close(loss, wanted, atol=0, rtol=4 * torch.finfo(torch.float32).eps)
+
+
 @pytest.mark.parametrize("name", ["cross_entropy", "stablemax"])
 def test_the_dtypes_agree_where_float32_is_enough(logits: Tensor, name: str) -> None:
     exact, single = (objective(LossConfig(name=name, dtype=dtype))(logits, LABELS) for dtype in ("float64", "float32"))
