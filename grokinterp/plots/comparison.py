@@ -10,7 +10,7 @@ import xarray as xr
 from grokinterp import arguments
 from grokinterp.plots import theme
 from grokinterp.plots.curves import add_curve
-from grokinterp.plots.data import need, over_epochs, present
+from grokinterp.plots.data import as_dataset, need, over_epochs, present
 
 
 _LINE: Final = {"train": {"dash": "dot", "width": 1.4}, "test": {"dash": "solid", "width": 1.6}}
@@ -91,7 +91,7 @@ def over_seeds(ds: xr.Dataset) -> go.Figure:
         >>> [line.name for line in over_seeds(xr.Dataset({"loss": runs})).data]
         ['0', '0, perturbed']
     """
-    drawn = [data for data in ds.data_vars.values() if {*data.dims} - {"split"} == {"seed", "epoch"}]
+    drawn = [data for data in as_dataset(ds).data_vars.values() if {*data.dims} - {"split"} == {"seed", "epoch"}]
     if not drawn:
         msg = f"the plot needs a variable over (seed, epoch), got {_listed(ds.data_vars)}."
         raise ValueError(msg)
@@ -198,7 +198,7 @@ def _published(published: xr.Dataset, own: Mapping[str, xr.DataArray]) -> dict[s
 def _curves(ds: xr.Dataset) -> dict[str, xr.DataArray]:
     """The variables over epoch alone, by name, without NaN."""
     # A snapshot has no epochs; its scalars are the curves.
-    alone = ("epoch",) if "epoch" in ds.dims else ()
+    alone = ("epoch",) if "epoch" in as_dataset(ds).dims else ()
     curves = {str(name): over_epochs(data) for name, data in ds.data_vars.items() if data.dims == alone}
     curves = {name: present(curve, "epoch") for name, curve in curves.items()}
     return {name: curve for name, curve in curves.items() if curve.size}

@@ -47,18 +47,31 @@ COLORS: Final[Mapping[str, str]] = {"cos": "#1F4E79", "sin": "#7FB3D9"}
 _MOST_TICKS: Final = 14
 
 
+def as_dataset(ds: object) -> xr.Dataset:
+    """A Dataset as it is.
+
+    Raises:
+        TypeError: If it is something else, such as a run.
+    """
+    if isinstance(ds, xr.Dataset):
+        return ds
+    msg = f"ds must be a Dataset, such as run.metrics or gi.trajectory(run, measures), got {arguments.shown(ds)}."
+    raise TypeError(msg)
+
+
 def need(ds: xr.Dataset, name: str) -> xr.DataArray:
     """Get a variable that a plot requires.
 
     Raises:
         KeyError: If it is missing; the message names the measure that computes it.
+        TypeError: If `ds` is not a Dataset.
 
     Examples:
         >>> need(xr.Dataset(), "gini")
         Traceback (most recent call last):
         KeyError: "the plot needs 'gini': add gi.fourier.gini to the trajectory"
     """
-    if name not in ds:
+    if name not in as_dataset(ds):
         source = f": add {MADE_BY[name]} to the trajectory" if name in MADE_BY else ""
         msg = f"the plot needs {name!r}{source}"
         raise KeyError(msg)

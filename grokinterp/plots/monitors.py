@@ -8,7 +8,7 @@ import xarray as xr
 
 from grokinterp.plots import theme
 from grokinterp.plots.curves import add_curve
-from grokinterp.plots.data import over_epochs, present
+from grokinterp.plots.data import as_dataset, over_epochs, present
 
 
 # Dimensions with one line per label in a panel.
@@ -35,7 +35,7 @@ def monitors(ds: xr.Dataset) -> go.Figure:
         >>> [line.name for line in monitors(xr.Dataset({"stable_rank": rank})).data]
         ['W_E', 'W_U']
     """
-    drawn = [data for data in ds.data_vars.values() if "epoch" in data.dims and _lines_of(data) is not None]
+    drawn = [data for data in as_dataset(ds).data_vars.values() if "epoch" in data.dims and _lines_of(data) is not None]
     if not drawn:
         msg = (
             "the plot needs a variable over epoch alone, (epoch, parameter) or (epoch, hook), "

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import pytest
 import xarray as xr
 
+import grokinterp as gi
 from grokinterp import plots
 from grokinterp.plots.data import MADE_BY
 
@@ -114,3 +115,11 @@ def test_a_figure_is_written_as_a_page_that_needs_nothing_else(ds, tmp_path):
     page = (tmp_path / "curves.html").read_text()
     assert "Plotly.newPlot" in page
     assert "<script src=" not in page
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("wrong", [gi.load_run("nanda2023"), "runs/quick", None], ids=["run", "path", "None"])
+def test_what_is_no_dataset_is_refused_in_one_line(name: str, wrong: object) -> None:
+    with pytest.raises(TypeError, match=r"^ds must be a Dataset, such as run\.metrics or .*, got .*\.$"):
+        FIGURES[name](wrong)
